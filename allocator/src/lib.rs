@@ -1,0 +1,6 @@
+//! Under construction.
+pub mod geometry;
+pub mod gfp;
+pub mod migratetype;
+pub mod profile;
+pub mod units;

@@ -1,0 +1,172 @@
+//! Kernel profiles: every difference between the versions that we model, in one table.
+//!
+//! The mechanism never asks "which kernel is this?"; it asks one of the questions below. A third
+//! profile is a third column in [`KernelProfile::rules`].
+
+/// Which kernel's rules to follow. The patch level matters: stable kernels carry large backports.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum KernelProfile {
+    /// 6.1.192 (Debian 12).
+    V6_1,
+    /// 6.12.117 (Debian 12 security).
+    V6_12,
+}
+
+/// What happens when the own lists are empty. Linux: `__rmqueue_fallback()` against
+/// `__rmqueue_claim()` and `__rmqueue_steal()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FallbackRule {
+    /// Move the block (or its whole pageblock) to the requester's lists, then take from there.
+    MoveThenTake,
+    /// Claim a whole pageblock, else steal one block and leave the rest with its owner; a bulk
+    /// request remembers which of the two worked.
+    ClaimThenSteal,
+}
+
+/// What happens to the types when blocks of two pageblocks merge. Linux: `__free_one_page()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MergeRule {
+    /// Pageblocks keep their types.
+    KeepTypes,
+    /// The buddy's pageblocks take the type of the freed block.
+    OverwriteBuddy,
+}
+
+/// How large per-CPU lists may grow. Linux: `nr_pcp_high()`, `nr_pcp_alloc()`, `nr_pcp_free()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PcpTuning {
+    /// A fixed high mark; frees in a row drain more and more.
+    Fixed,
+    /// The high mark moves between two bounds with the traffic and decays with time.
+    Adaptive,
+}
+
+/// The migratetype under which a page leaves a per-CPU list. Linux: `free_pcppages_bulk()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DrainType {
+    /// The one that was noted when the page was freed.
+    Remembered,
+    /// The pageblock's at the moment of draining.
+    Pageblock,
+}
+
+/// Which highatomic pages a watermark check leaves out. Linux: `__zone_watermark_unusable_free()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HighAtomicUnusable {
+    /// All that are reserved, used or not.
+    Reserved,
+    /// Only those that are free.
+    Free,
+}
+
+/// Upper bound of the highatomic reserve. Linux: `reserve_highatomic_pageblock()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HighAtomicLimit {
+    /// One hundredth of the zone plus a pageblock.
+    PlusOneBlock,
+    /// One hundredth rounded up to pageblocks, and nothing when that is less than one.
+    RoundedUp,
+}
+
+/// Whether a movable request without `ALLOC_CMA` may use the per-CPU lists. Linux: `rmqueue()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MovablePcp {
+    /// Only with `ALLOC_CMA`: the movable list may hold CMA pages. 6.1, and the tag-storage series.
+    OnlyWithCma,
+    /// Always.
+    Always,
+}
+
+/// Whether the fast path looks at the high watermark first. Linux: `ZONE_BELOW_HIGH`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BelowHigh {
+    /// It does not.
+    NotTracked,
+    /// A zone that fails the high mark is flagged, and its per-CPU lists stop growing.
+    Tracked,
+}
+
+/// How a block larger than a pageblock is freed. Linux: `free_one_page()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LargeFree {
+    /// Whole, with the type of its first pageblock.
+    Whole,
+    /// Pageblock by pageblock, each with its own type.
+    ByPageblock,
+}
+
+/// What compaction's free scanner produces. Linux: `compaction_alloc()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CompactionTargets {
+    /// Single pages, last isolated first.
+    SinglePages,
+    /// Blocks by order, split when needed.
+    ByOrder,
+}
+
+/// The answers of one profile.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Rules {
+    /// See [`FallbackRule`].
+    pub fallback: FallbackRule,
+    /// See [`MergeRule`].
+    pub merge: MergeRule,
+    /// See [`PcpTuning`].
+    pub pcp: PcpTuning,
+    /// See [`DrainType`].
+    pub drain_type: DrainType,
+    /// See [`HighAtomicUnusable`].
+    pub highatomic_unusable: HighAtomicUnusable,
+    /// See [`HighAtomicLimit`].
+    pub highatomic_limit: HighAtomicLimit,
+    /// See [`MovablePcp`].
+    pub movable_pcp: MovablePcp,
+    /// See [`BelowHigh`].
+    pub below_high: BelowHigh,
+    /// See [`LargeFree`].
+    pub large_free: LargeFree,
+    /// See [`CompactionTargets`].
+    pub compaction_targets: CompactionTargets,
+}
+
+impl KernelProfile {
+    /// Every difference between the profiles.
+    #[must_use]
+    pub const fn rules(self) -> Rules {
+        match self {
+            Self::V6_1 => Rules {
+                fallback: FallbackRule::MoveThenTake,
+                merge: MergeRule::KeepTypes,
+                pcp: PcpTuning::Fixed,
+                drain_type: DrainType::Remembered,
+                highatomic_unusable: HighAtomicUnusable::Reserved,
+                highatomic_limit: HighAtomicLimit::PlusOneBlock,
+                movable_pcp: MovablePcp::OnlyWithCma,
+                below_high: BelowHigh::NotTracked,
+                large_free: LargeFree::Whole,
+                compaction_targets: CompactionTargets::SinglePages,
+            },
+            Self::V6_12 => Rules {
+                fallback: FallbackRule::ClaimThenSteal,
+                merge: MergeRule::OverwriteBuddy,
+                pcp: PcpTuning::Adaptive,
+                drain_type: DrainType::Pageblock,
+                highatomic_unusable: HighAtomicUnusable::Free,
+                highatomic_limit: HighAtomicLimit::RoundedUp,
+                movable_pcp: MovablePcp::Always,
+                below_high: BelowHigh::Tracked,
+                large_free: LargeFree::ByPageblock,
+                compaction_targets: CompactionTargets::ByOrder,
+            },
+        }
+    }
+
+    /// The version whose behaviour this is.
+    #[must_use]
+    pub const fn version(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1.192",
+            Self::V6_12 => "6.12.117",
+        }
+    }
+}

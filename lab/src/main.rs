@@ -1,0 +1,3 @@
+//! The `pagelab` command.
+
+fn main() {}
