@@ -1,1 +1,7 @@
-//! Under construction.
+//! pagelab-migrate: live memory, and everything that moves it.
+//!
+//! A [`folio::Folio`] is an allocation that somebody holds; its [`folio::FolioId`] stays the same
+//! wherever migration, compaction or a claim on a contiguous range puts it.
+
+pub mod folio;
+pub mod rmap;
