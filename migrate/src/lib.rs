@@ -4,4 +4,5 @@
 //! wherever migration, compaction or a claim on a contiguous range puts it.
 
 pub mod folio;
+pub mod folios;
 pub mod rmap;
