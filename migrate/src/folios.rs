@@ -228,7 +228,7 @@ impl Folios {
         let mut singles = vec![id];
         for (offset, pfn) in (0..).zip(whole.range().iter()).skip(1) {
             let flags = whole.flags & FolioFlags::CHOSEN;
-            let single = self.insert(pfn, Order::ZERO, whole.kind, flags);
+            let single = self.insert(pfn, Order::ZERO, whole.kind(), flags);
             for m in &mappings {
                 self.map(single, Mapping { space: m.space, page: m.page.plus(offset) });
             }
