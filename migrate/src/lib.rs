@@ -6,3 +6,4 @@
 pub mod folio;
 pub mod folios;
 pub mod rmap;
+pub mod tag_storage;
