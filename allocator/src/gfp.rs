@@ -342,8 +342,18 @@ mod tests {
             Movable,
             ZoneType::Movable,
         );
-        check("GFP_NOFS|__GFP_RECLAIMABLE", GfpFlags::from_bits_retain(0xc50), Reclaimable, ZoneType::Normal);
-        check("GFP_KERNEL|GFP_DMA32", GfpFlags::from_bits_retain(0xcc4), Unmovable, ZoneType::Dma32);
+        check(
+            "GFP_NOFS|__GFP_RECLAIMABLE",
+            GfpFlags::from_bits_retain(0xc50),
+            Reclaimable,
+            ZoneType::Normal,
+        );
+        check(
+            "GFP_KERNEL|GFP_DMA32",
+            GfpFlags::from_bits_retain(0xcc4),
+            Unmovable,
+            ZoneType::Dma32,
+        );
         check("none", GfpFlags::empty(), Unmovable, ZoneType::Normal);
         check("GFP_KERNEL|0x8", GfpFlags::from_bits_retain(0xcc8), Movable, ZoneType::Normal);
         assert_eq!(GfpFlags::parse("GFP_KERNEL|GFP_HUH"), Err(UnknownGfpFlag("GFP_HUH".into())));
@@ -360,9 +370,10 @@ mod tests {
     #[test]
     fn slow_path_flags_follow_the_caller() {
         let atomic = GfpFlags::ATOMIC.slow_path_flags(Order::of(1));
-        assert!(atomic.contains(
-            AllocFlags::NON_BLOCK | AllocFlags::MIN_RESERVE | AllocFlags::HIGHATOMIC
-        ));
+        assert!(
+            atomic
+                .contains(AllocFlags::NON_BLOCK | AllocFlags::MIN_RESERVE | AllocFlags::HIGHATOMIC)
+        );
         assert!(!atomic.contains(AllocFlags::CPUSET));
         let user = GfpFlags::HIGHUSER_MOVABLE.slow_path_flags(Order::ZERO);
         assert_eq!(user, AllocFlags::CPUSET | AllocFlags::KSWAPD | AllocFlags::CMA);

@@ -114,9 +114,8 @@ impl TypeSet {
     /// With `CONFIG_CMA`: Debian's arm64 kernels.
     pub const WITH_CMA: Self = Self { bits: Self::BASE | 1 << MigrateType::Cma as u8 };
     /// With `CONFIG_CMA` and the tag-storage type of RFC v1.
-    pub const WITH_METADATA: Self = Self {
-        bits: Self::BASE | 1 << MigrateType::Cma as u8 | 1 << MigrateType::Metadata as u8,
-    };
+    pub const WITH_METADATA: Self =
+        Self { bits: Self::BASE | 1 << MigrateType::Cma as u8 | 1 << MigrateType::Metadata as u8 };
 
     /// Whether the kernel knows `mt`.
     #[must_use]

@@ -1,0 +1,53 @@
+//! The seam to the outside world of threads: the only file that names parking_lot or loom.
+//!
+//! Two gates must be open before loom's types appear: `--cfg loom`, and the feature `loom`. A host
+//! program that runs its own loom models therefore does not change ours by accident.
+
+#[doc(inline)]
+pub use imp::{Arc, Mutex, MutexGuard, atomic};
+
+#[cfg(not(all(loom, feature = "loom")))]
+mod imp {
+    pub use std::sync::{Arc, atomic};
+
+    pub use parking_lot::{Mutex, MutexGuard};
+}
+
+#[cfg(all(loom, feature = "loom"))]
+mod imp {
+    use std::sync::PoisonError;
+
+    pub use loom::sync::{Arc, MutexGuard, atomic};
+
+    /// loom's mutex with the interface of parking_lot's: a panic does not poison it.
+    #[derive(Debug)]
+    pub struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        /// An unlocked mutex that owns `value`.
+        #[must_use]
+        pub fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        /// Waits until no other thread holds the lock, then holds it.
+        pub fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// Holds the lock unless another thread does.
+        pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock().ok()
+        }
+
+        /// The value, without locking: nobody else can hold the lock.
+        pub fn get_mut(&mut self) -> &mut T {
+            self.0.get_mut().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        /// The value of a mutex that is no longer shared.
+        pub fn into_inner(self) -> T {
+            self.0.into_inner().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+}
