@@ -5,5 +5,8 @@
 
 pub mod folio;
 pub mod folios;
+pub mod page_table;
 pub mod rmap;
+pub mod space;
 pub mod tag_storage;
+pub mod vma;

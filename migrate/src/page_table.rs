@@ -1,0 +1,233 @@
+//! The page table of one address space: which folio is behind which virtual page.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use crate::folio::{FolioId, VirtPage};
+use crate::vma::VirtRange;
+
+/// Entries per leaf table: one page of 8-byte entries, with 4 KiB pages.
+const LEAF: u64 = 512;
+
+/// The same as an array length.
+const LEAF_LEN: usize = 512;
+
+/// One entry: empty, or a folio and two restrictions. Linux: `pte_t`.
+///
+/// It names the folio, not a frame: migration moves the folio and every entry follows. A folio of
+/// `2^n` pages is mapped at a multiple of `2^n`, so the low bits of the virtual page are the page's
+/// place within the folio.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+pub struct Pte(u32);
+
+impl Pte {
+    /// Nothing is mapped. Linux: `pte_none()`.
+    pub const EMPTY: Self = Self(0);
+
+    const WRITE_PROTECTED: u32 = 1;
+    const FAULT_ON_ACCESS: u32 = 2;
+    const FLAG_BITS: u32 = 2;
+
+    /// An unrestricted entry.
+    ///
+    /// # Panics
+    ///
+    /// Panics for folio numbers of 30 bits and more.
+    #[must_use]
+    pub const fn new(folio: FolioId) -> Self {
+        assert!(folio.get() < (1 << (u32::BITS - Self::FLAG_BITS)) - 1, "folio number too large");
+        Self((folio.get() + 1) << Self::FLAG_BITS)
+    }
+
+    /// The folio, or `None` when empty.
+    #[must_use]
+    pub const fn folio(self) -> Option<FolioId> {
+        match self.0 >> Self::FLAG_BITS {
+            0 => None,
+            n => Some(FolioId::new(n - 1)),
+        }
+    }
+
+    /// Whether nothing is mapped.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether a write must copy first although the range is writable. Linux: `pte_wrprotect()`.
+    #[must_use]
+    pub const fn is_write_protected(self) -> bool {
+        self.0 & Self::WRITE_PROTECTED != 0
+    }
+
+    /// Whether any access must first look for tag storage. Linux (RFC): `PAGE_FAULT_ON_ACCESS`,
+    /// a prot-none entry with a software bit.
+    #[must_use]
+    pub const fn faults_on_access(self) -> bool {
+        self.0 & Self::FAULT_ON_ACCESS != 0
+    }
+
+    /// The same entry, copying on write.
+    #[must_use]
+    pub const fn write_protected(self) -> Self {
+        Self(self.0 | Self::WRITE_PROTECTED)
+    }
+
+    /// The same entry, writable as far as its range is.
+    #[must_use]
+    pub const fn writable(self) -> Self {
+        Self(self.0 & !Self::WRITE_PROTECTED)
+    }
+
+    /// The same entry, faulting on any access.
+    #[must_use]
+    pub const fn faulting(self) -> Self {
+        Self(self.0 | Self::FAULT_ON_ACCESS)
+    }
+
+    /// The same entry, accessible.
+    #[must_use]
+    pub const fn accessible(self) -> Self {
+        Self(self.0 & !Self::FAULT_ON_ACCESS)
+    }
+}
+
+impl fmt::Debug for Pte {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.folio() {
+            None => f.write_str("empty"),
+            Some(folio) => {
+                let copy = if self.is_write_protected() { ", copy on write" } else { "" };
+                let fault = if self.faults_on_access() { ", fault on access" } else { "" };
+                write!(f, "{folio}{copy}{fault}")
+            }
+        }
+    }
+}
+
+/// A leaf table, freed with its last entry.
+#[derive(Clone, Debug)]
+struct Leaf {
+    entries: Box<[Pte; LEAF_LEN]>,
+    used: u16,
+}
+
+/// All entries of one address space. Linux: `pgd_t *` and everything below.
+#[derive(Clone, Debug, Default)]
+pub struct PageTable {
+    leaves: BTreeMap<u64, Leaf>,
+}
+
+/// Leaf number and place within the leaf.
+fn locate(page: VirtPage) -> (u64, usize) {
+    let place = usize::try_from(page.get() % LEAF).expect("below 512");
+    (page.get() / LEAF, place)
+}
+
+impl PageTable {
+    /// The entry of `page`.
+    #[must_use]
+    pub fn get(&self, page: VirtPage) -> Pte {
+        let (leaf, place) = locate(page);
+        self.leaves.get(&leaf).map_or(Pte::EMPTY, |leaf| leaf.entries[place])
+    }
+
+    /// Replaces the entry of `page`; returns what was there. Linux: `set_pte_at()`.
+    pub(crate) fn set(&mut self, page: VirtPage, pte: Pte) -> Pte {
+        let (number, place) = locate(page);
+        if pte.is_empty() && !self.leaves.contains_key(&number) {
+            return Pte::EMPTY;
+        }
+        let fresh = || Leaf { entries: Box::new([Pte::EMPTY; LEAF_LEN]), used: 0 };
+        let leaf = self.leaves.entry(number).or_insert_with(fresh);
+        let old = core::mem::replace(&mut leaf.entries[place], pte);
+        leaf.used = leaf.used - u16::from(!old.is_empty()) + u16::from(!pte.is_empty());
+        if leaf.used == 0 {
+            self.leaves.remove(&number);
+        }
+        old
+    }
+
+    /// Entries that are not empty, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = (VirtPage, Pte)> {
+        self.leaves.iter().flat_map(|(number, leaf)| {
+            let base = number * LEAF;
+            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| !pte.is_empty())
+        })
+    }
+
+    /// Entries of `range` that are not empty, ascending.
+    pub fn range(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
+        let (first, last) = (range.start().get() / LEAF, range.end().get().div_ceil(LEAF));
+        self.leaves.range(first..last.max(first)).flat_map(move |(number, leaf)| {
+            let base = number * LEAF;
+            (base..)
+                .map(VirtPage::new)
+                .zip(*leaf.entries)
+                .filter(move |(page, pte)| range.contains(*page) && !pte.is_empty())
+        })
+    }
+
+    /// Number of entries that are not empty. Linux: resident pages.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.leaves.values().map(|leaf| u64::from(leaf.used)).sum()
+    }
+
+    /// Whether nothing is mapped.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.leaves.is_empty()
+    }
+
+    /// Recounts the leaves.
+    ///
+    /// # Errors
+    ///
+    /// The first wrong count, in words.
+    pub fn check(&self) -> Result<(), String> {
+        for (number, leaf) in &self.leaves {
+            let used = leaf.entries.iter().filter(|pte| !pte.is_empty()).count();
+            if used != usize::from(leaf.used) || used == 0 {
+                return Err(format!("leaf {number:#x}: {used} entries, {} counted", leaf.used));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_and_folio_are_independent() {
+        let pte = Pte::new(FolioId::new(0));
+        assert_eq!(pte.folio(), Some(FolioId::new(0)));
+        let both = pte.write_protected().faulting();
+        assert!(both.is_write_protected() && both.faults_on_access());
+        assert_eq!(both.accessible().writable(), pte);
+        assert_eq!(format!("{both:?}"), "folio 0, copy on write, fault on access");
+        assert_eq!(Pte::EMPTY.folio(), None);
+    }
+
+    #[test]
+    fn leaves_come_and_go_with_their_entries() {
+        let mut table = PageTable::default();
+        let page = VirtPage::new;
+        assert_eq!(table.set(page(5), Pte::EMPTY), Pte::EMPTY);
+        assert!(table.is_empty());
+        for n in [511, 512, 3, 2000] {
+            table.set(page(n), Pte::new(FolioId::new(7)));
+        }
+        table.check().unwrap();
+        let within = VirtRange::new(page(4), page(2000));
+        let found: Vec<_> = table.range(within).map(|(page, _)| page.get()).collect();
+        assert_eq!(found, [511, 512]);
+        assert_eq!((table.len(), table.iter().count()), (4, 4));
+        for n in [511, 512, 3, 2000] {
+            assert!(!table.set(page(n), Pte::EMPTY).is_empty());
+        }
+        assert!(table.is_empty());
+    }
+}
