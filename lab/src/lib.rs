@@ -1,1 +1,3 @@
-//! Under construction.
+//! The outer crate of pagelab: traces, machines, runs and reports.
+
+pub mod trace;

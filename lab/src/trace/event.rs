@@ -1,0 +1,203 @@
+//! An event's text as a [`TraceEvent`].
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::units::PageCount;
+
+use super::error::{Fault, Why};
+use super::fields::{Fields, check_frame, decimal, hexadecimal, pointer, words};
+use super::page_map::PageMap;
+use super::record::{EventName, Extfrag, Marker, Migration, SnapPhase, TraceEvent, VmapPages};
+
+/// What reading events needs to remember between lines.
+#[derive(Debug, Default)]
+pub(super) struct EventParser {
+    names: BTreeMap<Box<[u8]>, EventName>,
+    pages: PageMap,
+}
+
+impl EventParser {
+    pub(super) const fn page_map(&self) -> PageMap {
+        self.pages
+    }
+
+    /// The event `name` with the fields of `text`.
+    pub(super) fn parse(&mut self, name: &[u8], text: &[u8]) -> Result<TraceEvent, Fault> {
+        let fields = Fields(text);
+        Ok(match name {
+            b"mm_page_alloc" => self.page_alloc(fields)?,
+            b"mm_page_free" => {
+                TraceEvent::PageFree { pfn: fields.pfn("pfn")?, order: fields.order("order")? }
+            }
+            b"mm_page_free_batched" => TraceEvent::PageFreeBatched { pfn: fields.pfn("pfn")? },
+            b"mm_page_alloc_zone_locked" => TraceEvent::ZoneLocked {
+                pfn: fields.pfn("pfn")?,
+                order: fields.order("order")?,
+                migratetype: fields.small("migratetype")?,
+                percpu_refill: fields.flag("percpu_refill")?,
+            },
+            b"mm_page_pcpu_drain" => TraceEvent::PcpuDrain {
+                pfn: fields.pfn("pfn")?,
+                order: fields.order("order")?,
+                migratetype: fields.small("migratetype")?,
+            },
+            b"mm_page_alloc_extfrag" => TraceEvent::Extfrag(extfrag(fields)?),
+            b"bulk_enter" => TraceEvent::BulkEnter {
+                gfp: fields.small("gfp")?,
+                asked: u64::try_from(fields.signed("nr")?).unwrap_or(0),
+            },
+            b"bulk_exit" => TraceEvent::BulkExit { got: fields.number("got")? },
+            b"vmap_pages" => TraceEvent::VmapPages(Box::new(self.vmap_pages(fields)?)),
+            b"cma_alloc_start" => cma_alloc_start(fields)?,
+            b"cma_alloc_finish" => cma_alloc_finish(fields)?,
+            b"cma_release" => TraceEvent::CmaRelease { range: fields.run("pfn", "count")? },
+            b"alloc_contig_range" => TraceEvent::ContigEnter {
+                range: fields.range("start", "end")?,
+                migratetype: fields.small("mt")?,
+            },
+            b"alloc_contig_range_ret" => TraceEvent::ContigExit { ret: fields.signed("ret")? },
+            b"free_contig_range" => TraceEvent::ContigFree { range: fields.run("pfn", "nr")? },
+            b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
+            b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),
+            b"print" => self.print(text)?,
+            other => TraceEvent::Other(self.intern(other)),
+        })
+    }
+
+    fn page_alloc(&mut self, fields: Fields<'_>) -> Result<TraceEvent, Fault> {
+        let pfn = fields.pfn("pfn")?;
+        let order = fields.order("order")?;
+        let migratetype = fields.small("migratetype")?;
+        let gfp = fields.gfp()?;
+        if pfn.get() == 0 {
+            return Ok(TraceEvent::PageAllocFailed { order, migratetype, gfp });
+        }
+        if let Some(page) = fields.find("page").and_then(pointer) {
+            self.pages.learn(page, pfn);
+        }
+        Ok(TraceEvent::PageAlloc { pfn, order, migratetype, gfp })
+    }
+
+    fn vmap_pages(&self, fields: Fields<'_>) -> Result<VmapPages, Fault> {
+        let (start, end) = (fields.number("addr")?, fields.number("end")?);
+        let bytes =
+            end.checked_sub(start).ok_or_else(|| ("end", Why::OutOfRange(format!("{end:#x}"))))?;
+        let list = fields.get("pages")?;
+        let list = list.strip_prefix(b"{").and_then(|l| l.strip_suffix(b"}"));
+        let list = list.ok_or(("pages", Why::Missing))?;
+        let mut pages = [None; 8];
+        for (slot, text) in pages.iter_mut().zip(list.split(|b| *b == b',')) {
+            let page =
+                pointer(text).ok_or_else(|| ("pages", Why::NotANumber(Why::excerpt(text))))?;
+            *slot = self.pages.pfn(page);
+        }
+        Ok(VmapPages { bytes, pages })
+    }
+
+    fn migration(&mut self, fields: Fields<'_>) -> Result<Migration, Fault> {
+        Ok(Migration {
+            succeeded: fields.number("nr_succeeded")?,
+            failed: fields.number("nr_failed")?,
+            thp_succeeded: fields.number("nr_thp_succeeded")?,
+            thp_failed: fields.number("nr_thp_failed")?,
+            thp_split: fields.number("nr_thp_split")?,
+            split: fields.find("nr_split").map(|_| fields.number("nr_split")).transpose()?,
+            reason: self.intern(fields.get("reason")?),
+        })
+    }
+
+    /// trace-cmd and perf print markers as `print: function: text`.
+    fn print(&mut self, text: &[u8]) -> Result<TraceEvent, Fault> {
+        match text.strip_prefix(b"tracing_mark_write: ") {
+            Some(marker) => Ok(TraceEvent::Marker(self.marker(marker)?)),
+            None => Ok(TraceEvent::Other(self.intern(b"print"))),
+        }
+    }
+
+    fn marker(&mut self, text: &[u8]) -> Result<Marker, Fault> {
+        if let Some(list) = text.strip_prefix(b"MTE+ ") {
+            return tags_on(list);
+        }
+        if let Some(found) = snapshot(text) {
+            return Ok(found);
+        }
+        if let Some(found) = self.prot_mte(text) {
+            return Ok(found);
+        }
+        Ok(Marker::Text(String::from_utf8_lossy(text).into()))
+    }
+
+    /// `MTE mmap|mprotect ADDR PAGES`; a program may well write other lines that begin so.
+    fn prot_mte(&mut self, text: &[u8]) -> Option<Marker> {
+        let mut words = words(text.strip_prefix(b"MTE ")?);
+        let call = words.next().filter(|c| matches!(*c, b"mmap" | b"mprotect"))?;
+        let address = pointer(words.next()?)?;
+        let pages = PageCount::new(decimal(words.next()?)?);
+        Some(Marker::ProtMte { call: self.intern(call), address, pages })
+    }
+
+    fn intern(&mut self, name: &[u8]) -> EventName {
+        if let Some(known) = self.names.get(name) {
+            return EventName::clone(known);
+        }
+        let fresh: EventName = String::from_utf8_lossy(name).into();
+        // Names come from the kernel, so there are few; a file that is no trace has no end of them.
+        if self.names.len() < 4096 {
+            self.names.insert(name.into(), EventName::clone(&fresh));
+        }
+        fresh
+    }
+}
+
+fn extfrag(fields: Fields<'_>) -> Result<Extfrag, Fault> {
+    Ok(Extfrag {
+        pfn: fields.pfn("pfn")?,
+        alloc_order: fields.order("alloc_order")?,
+        fallback_order: fields.order("fallback_order")?,
+        alloc_migratetype: fields.small("alloc_migratetype")?,
+        fallback_migratetype: fields.small("fallback_migratetype")?,
+        change_ownership: fields.flag("change_ownership")?,
+    })
+}
+
+fn cma_alloc_start(fields: Fields<'_>) -> Result<TraceEvent, Fault> {
+    // Newer kernels say request_count, beside two other counts.
+    let key = if fields.find("count").is_some() { "count" } else { "request_count" };
+    Ok(TraceEvent::CmaAllocStart {
+        count: PageCount::new(fields.number(key)?),
+        align: fields.small("align")?,
+    })
+}
+
+/// 6.12 prints an error number. 6.1 prints a null page for a failure, beside the frame tried last.
+fn cma_alloc_finish(fields: Fields<'_>) -> Result<TraceEvent, Fault> {
+    let count = PageCount::new(fields.number("count")?);
+    let failed = match fields.find("errorno") {
+        Some(_) => fields.signed("errorno")? != 0,
+        None => fields.find("page").and_then(pointer) == Some(0),
+    };
+    let pfn = if failed { None } else { Some(fields.pfn("pfn")?) };
+    Ok(TraceEvent::CmaAllocFinish { pfn, count })
+}
+
+fn tags_on(list: &[u8]) -> Result<Marker, Fault> {
+    let frames = list.trim_ascii().split(|b| *b == b',').filter(|t| !t.is_empty()).map(|text| {
+        let raw = hexadecimal(text.strip_prefix(b"0x").unwrap_or(text));
+        let raw = raw.ok_or_else(|| ("MTE+", Why::NotANumber(Why::excerpt(text))))?;
+        check_frame("MTE+", raw)
+    });
+    Ok(Marker::TagsOn(frames.collect::<Result<_, _>>()?))
+}
+
+/// `SNAP k begin LABEL|end|resume`.
+fn snapshot(text: &[u8]) -> Option<Marker> {
+    let mut words = words(text.strip_prefix(b"SNAP ")?);
+    let index = u32::try_from(decimal(words.next()?)?).ok()?;
+    let phase = match words.next()? {
+        b"begin" => SnapPhase::Begin,
+        b"end" => SnapPhase::End,
+        b"resume" => SnapPhase::Resume,
+        _ => return None,
+    };
+    Some(Marker::Snapshot { index, phase })
+}

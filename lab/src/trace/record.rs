@@ -1,0 +1,270 @@
+//! What one line of a trace says.
+
+use core::fmt;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+
+/// One event with who, where and when.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Record {
+    /// Line in the (decompressed) text, from 1.
+    pub line: u64,
+    /// The task's name.
+    pub comm: Comm,
+    /// The task's id. Linux: `current->pid`, 0 for every CPU's idle task.
+    pub pid: u32,
+    /// The CPU that printed the event.
+    pub cpu: u16,
+    /// Nanoseconds of the trace clock; with a counting clock, its ticks.
+    pub timestamp: u64,
+    /// What happened.
+    pub event: TraceEvent,
+}
+
+/// A task's name: at most 16 bytes, cut when longer. Linux: `current->comm`, `TASK_COMM_LEN`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Comm {
+    bytes: [u8; Self::MAX],
+    len: u8,
+}
+
+impl Comm {
+    /// Longest name that is kept, in bytes.
+    pub const MAX: usize = 16;
+
+    /// The name with these bytes, cut after [`Comm::MAX`].
+    #[must_use]
+    pub fn new(name: &[u8]) -> Self {
+        let mut bytes = [0; Self::MAX];
+        let mut len = 0;
+        for (slot, byte) in bytes.iter_mut().zip(name) {
+            *slot = *byte;
+            len += 1;
+        }
+        Self { bytes, len }
+    }
+
+    /// The bytes of the name.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+
+    /// The name as text; bytes that are not UTF-8 are replaced.
+    #[must_use]
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.as_bytes())
+    }
+}
+
+impl fmt::Debug for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.text(), f)
+    }
+}
+
+/// An event's name without its group, shared between records.
+pub type EventName = Arc<str>;
+
+/// The events that the logical stream and the reports need; all others by name.
+///
+/// Migratetypes are the numbers of the recorded kernel: what they mean depends on its
+/// configuration (see `TypeSet::number`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TraceEvent {
+    /// Linux: `kmem:mm_page_alloc`. Printed after the pages were taken.
+    PageAlloc {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Migratetype of the request.
+        migratetype: u8,
+        /// Flags of the request.
+        gfp: GfpFlags,
+    },
+    /// Linux: `kmem:mm_page_alloc` with `pfn=0x0`: the request failed.
+    PageAllocFailed {
+        /// Order asked for.
+        order: Order,
+        /// Migratetype of the request.
+        migratetype: u8,
+        /// Flags of the request.
+        gfp: GfpFlags,
+    },
+    /// Linux: `kmem:mm_page_free`. Printed before the pages are given back.
+    PageFree {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the freed block, which need not be that of its allocation.
+        order: Order,
+    },
+    /// Linux: `kmem:mm_page_free_batched`: follows the `mm_page_free` of the same page.
+    PageFreeBatched {
+        /// The frame.
+        pfn: Pfn,
+    },
+    /// Linux: `kmem:mm_page_alloc_zone_locked`: one block left the buddy lists.
+    ZoneLocked {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// The list it came from.
+        migratetype: u8,
+        /// Whether it looks like a refill of per-CPU lists.
+        percpu_refill: bool,
+    },
+    /// Linux: `kmem:mm_page_pcpu_drain`: one block went from a per-CPU list to the buddy lists.
+    PcpuDrain {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// The list it lands on.
+        migratetype: u8,
+    },
+    /// Linux: `kmem:mm_page_alloc_extfrag`: another type's list was raided.
+    Extfrag(Extfrag),
+    /// Entry of `__alloc_pages_bulk()` (kprobe).
+    BulkEnter {
+        /// Raw flags in the numbering of the recorded kernel.
+        gfp: u32,
+        /// Pages asked for.
+        asked: u64,
+    },
+    /// Return of `__alloc_pages_bulk()` (kprobe).
+    BulkExit {
+        /// Pages in the array now.
+        got: u64,
+    },
+    /// Entry of `vmap_small_pages_range_noflush()` (kprobe).
+    VmapPages(Box<VmapPages>),
+    /// Linux: `cma:cma_alloc_start`.
+    CmaAllocStart {
+        /// Pages asked for.
+        count: PageCount,
+        /// Order of the alignment asked for.
+        align: u32,
+    },
+    /// Linux: `cma:cma_alloc_finish`.
+    CmaAllocFinish {
+        /// First frame, `None` when the request failed.
+        pfn: Option<Pfn>,
+        /// Pages asked for.
+        count: PageCount,
+    },
+    /// Linux: `cma:cma_release`.
+    CmaRelease {
+        /// The frames given back.
+        range: PfnRange,
+    },
+    /// Entry of `alloc_contig_range()` (kprobe).
+    ContigEnter {
+        /// The frames asked for.
+        range: PfnRange,
+        /// Type that the pageblocks have outside the attempt.
+        migratetype: u8,
+    },
+    /// Return of `alloc_contig_range()` (kprobe).
+    ContigExit {
+        /// 0, or a negative errno.
+        ret: i32,
+    },
+    /// Entry of `free_contig_range()` (kprobe); one `mm_page_free` a page follows.
+    ContigFree {
+        /// The frames given back.
+        range: PfnRange,
+    },
+    /// Linux: `migrate:mm_migrate_pages`.
+    MigratePages(Box<Migration>),
+    /// Text that a program wrote into the trace. Linux: `tracing_mark_write()`.
+    Marker(Marker),
+    /// Any other event.
+    Other(EventName),
+}
+
+/// Linux: the fields of `kmem:mm_page_alloc_extfrag`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Extfrag {
+    /// First frame of the raided block.
+    pub pfn: Pfn,
+    /// Order of the request.
+    pub alloc_order: Order,
+    /// Order of the raided block.
+    pub fallback_order: Order,
+    /// Type of the request.
+    pub alloc_migratetype: u8,
+    /// Type that was raided.
+    pub fallback_migratetype: u8,
+    /// Whether the pageblock changed its type.
+    pub change_ownership: bool,
+}
+
+/// The first pages of a mapping that vmalloc makes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VmapPages {
+    /// Bytes mapped.
+    pub bytes: u64,
+    /// Frames of the first eight `struct page` pointers of the array; `None` for a pointer that is
+    /// null, not a page, or not convertible because the trace hides addresses.
+    pub pages: [Option<Pfn>; 8],
+}
+
+/// Linux: the fields of `migrate:mm_migrate_pages`, of 6.1 and of 6.12.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Migration {
+    /// Pages moved.
+    pub succeeded: u64,
+    /// Pages not moved.
+    pub failed: u64,
+    /// Huge pages moved.
+    pub thp_succeeded: u64,
+    /// Huge pages not moved.
+    pub thp_failed: u64,
+    /// Huge pages split.
+    pub thp_split: u64,
+    /// Large folios split; 6.1 does not say.
+    pub split: Option<u64>,
+    /// Why, in the kernel's word: `compaction`, `contig_range`, ...
+    pub reason: EventName,
+}
+
+/// A line that a program wrote into the trace.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Marker {
+    /// `MTE+ pfn,pfn,..`: these pages carry tags from now on until they are freed.
+    TagsOn(Vec<Pfn>),
+    /// `MTE mmap|mprotect ADDR PAGES`: a range became `PROT_MTE`.
+    ProtMte {
+        /// `mmap` or `mprotect`.
+        call: EventName,
+        /// First byte of the range.
+        address: u64,
+        /// Pages of the range.
+        pages: PageCount,
+    },
+    /// `SNAP k begin LABEL`, `SNAP k end`, `SNAP k resume`.
+    Snapshot {
+        /// The snapshot's number.
+        index: u32,
+        /// Where in the snapshot.
+        phase: SnapPhase,
+    },
+    /// Anything else.
+    Text(EventName),
+}
+
+/// The three marks of a snapshot; the free lists were dumped between `End` and `Resume`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapPhase {
+    /// The /proc files are being read.
+    Begin,
+    /// They were read.
+    End,
+    /// The workload goes on.
+    Resume,
+}
