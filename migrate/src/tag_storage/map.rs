@@ -113,6 +113,12 @@ impl TagMap {
         self.blocks == 0
     }
 
+    /// The arithmetic in use.
+    #[must_use]
+    pub const fn formula(&self) -> Formula {
+        self.formula
+    }
+
     /// Every block, ascending.
     pub fn ids(&self) -> impl Iterator<Item = TagBlockId> + use<> {
         (0..self.blocks).map(TagBlockId)
