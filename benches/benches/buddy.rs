@@ -1,0 +1,116 @@
+//! Times allocators of blocks of frames. Pool: 1,048,576 frames (4 GiB), metadata only, one thread.
+//!
+//! Dimensions, as `group/peer`:
+//!
+//! * `order0_pair_fresh`, `order9_pair_fresh`: allocate and free at once, everything else free, so
+//!   that a buddy allocator splits and merges all the way.
+//! * `order0_pair_half`: the same with half of the pool allocated and a single page at hand.
+//! * `bulk_alloc`, `bulk_free`: half of the pool as single pages, freed in order of allocation; per
+//!   page.
+//! * `free_random`: the whole pool of single pages, freed in random order; per page.
+//! * `mixed_75`: orders 0 to 10, each half as likely as the one below, around 75 % occupancy; per
+//!   operation. A request that fails ends the run.
+//!
+//! `floor` is the harness without an allocator. No lock is around the peers; `frame-alloc` is the
+//! only one that may be shared between threads, and pays for it with atomic operations.
+
+use std::time::Duration;
+
+use criterion::{
+    Bencher, Criterion, Throughput,
+    measurement::{Measurement, WallTime},
+};
+use pagelab_allocator::units::{Order, PageCount, Pfn};
+use pagelab_benches::{
+    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, Peer,
+    workload::{Churn, drain, fill, pair, shuffle},
+};
+
+const ALL: PageCount = PageCount::new(FRAMES);
+const HALF: PageCount = PageCount::new(FRAMES / 2);
+/// One page more, so that the next single page is there without a split.
+const OVER_HALF: PageCount = PageCount::new(FRAMES / 2 + 1);
+const PAGEBLOCK: Order = Order::of(9);
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(800))
+        .configure_from_args();
+    all_of::<Floor>(&mut criterion);
+    all_of::<BuddySlab>(&mut criterion);
+    all_of::<BuddySystem>(&mut criterion);
+    all_of::<BitmapAllocator>(&mut criterion);
+    all_of::<FrameAlloc>(&mut criterion);
+    criterion.final_summary();
+}
+
+fn all_of<P: Peer>(criterion: &mut Criterion) {
+    pairs::<P>(criterion, "order0_pair_fresh", Order::ZERO, PageCount::ZERO);
+    pairs::<P>(criterion, "order0_pair_half", Order::ZERO, OVER_HALF);
+    pairs::<P>(criterion, "order9_pair_fresh", PAGEBLOCK, PageCount::ZERO);
+    bulk::<P>(criterion);
+    free_random::<P>(criterion);
+    mixed::<P>(criterion);
+}
+
+fn pairs<P: Peer>(criterion: &mut Criterion, group: &str, order: Order, used: PageCount) {
+    criterion.benchmark_group(group).bench_function(P::NAME, |bencher| {
+        let mut peer = P::new();
+        fill(&mut peer, used, &mut Vec::new());
+        bencher.iter(|| pair(&mut peer, order));
+    });
+}
+
+fn bulk<P: Peer>(criterion: &mut Criterion) {
+    bulk_one::<P>(criterion, "bulk_alloc", drain, |peer, pfns| fill(peer, HALF, pfns));
+    bulk_one::<P>(criterion, "bulk_free", |peer, pfns| fill(peer, HALF, pfns), drain);
+}
+
+fn bulk_one<P: Peer>(
+    criterion: &mut Criterion,
+    group: &str,
+    before: fn(&mut P, &mut Vec<Pfn>),
+    timed: fn(&mut P, &mut Vec<Pfn>),
+) {
+    let mut group = criterion.benchmark_group(group);
+    group.throughput(Throughput::Elements(HALF.get()));
+    group.bench_function(P::NAME, |bencher| phases(bencher, before, timed));
+}
+
+fn free_random<P: Peer>(criterion: &mut Criterion) {
+    let before = |peer: &mut P, pfns: &mut Vec<Pfn>| {
+        fill(peer, ALL, pfns);
+        shuffle(pfns);
+    };
+    let mut group = criterion.benchmark_group("free_random");
+    group.throughput(Throughput::Elements(ALL.get()));
+    group.bench_function(P::NAME, |bencher| phases(bencher, before, drain));
+}
+
+fn mixed<P: Peer>(criterion: &mut Criterion) {
+    criterion.benchmark_group("mixed_75").bench_function(P::NAME, |bencher| {
+        let mut churn = Churn::new(P::new());
+        bencher.iter(|| churn.step());
+        assert_eq!(churn.failures(), 0, "{} failed requests", P::NAME);
+    });
+}
+
+/// Times the second of two phases that undo each other.
+fn phases<P: Peer>(
+    bencher: &mut Bencher<'_>,
+    before: impl Fn(&mut P, &mut Vec<Pfn>),
+    timed: impl Fn(&mut P, &mut Vec<Pfn>),
+) {
+    let (mut peer, mut pfns) = (P::new(), Vec::new());
+    bencher.iter_custom(|iterations| {
+        let once = |_| {
+            before(&mut peer, &mut pfns);
+            let start = WallTime.start();
+            timed(&mut peer, &mut pfns);
+            WallTime.end(start)
+        };
+        (0..iterations).map(once).sum()
+    });
+}

@@ -1,0 +1,115 @@
+//! Seeded workloads over a [`Peer`].
+
+use pagelab_allocator::units::{Order, PageCount, Pfn};
+use rand_pcg::{
+    Pcg64Mcg,
+    rand_core::{Rng, SeedableRng},
+};
+
+use crate::{FRAMES, MAX_ORDER, Peer};
+
+/// The seed of every draw, so that two runs do the same.
+const SEED: u64 = 0x70a6_e1ab;
+
+/// The generator of the draws.
+#[must_use]
+pub fn rng() -> Pcg64Mcg {
+    Pcg64Mcg::seed_from_u64(SEED)
+}
+
+/// A draw from `0..bound`, with a bias below 2^-32 for the bounds used here.
+fn below(rng: &mut Pcg64Mcg, bound: usize) -> usize {
+    let bound = u128::try_from(bound).expect("a machine word has at most 64 bits");
+    let scaled = (u128::from(rng.next_u64()) * bound) >> 64;
+    usize::try_from(scaled).expect("below a machine word")
+}
+
+/// Puts `items` into a random order.
+pub fn shuffle<T>(items: &mut [T]) {
+    let mut rng = rng();
+    for end in (1..items.len()).rev() {
+        items.swap(end, below(&mut rng, end + 1));
+    }
+}
+
+/// An order from 0 to [`MAX_ORDER`], each half as likely as the one below it.
+fn geometric(rng: &mut Pcg64Mcg) -> Order {
+    let limited = rng.next_u64() | MAX_ORDER.pages().get();
+    Pfn::new(limited).natural_order(MAX_ORDER)
+}
+
+/// Allocates a block and frees it at once.
+pub fn pair<P: Peer>(peer: &mut P, order: Order) {
+    let pfn = peer.alloc(order).expect("a pair is asked of memory that is mostly free");
+    peer.free(std::hint::black_box(pfn), order);
+}
+
+/// Allocates `pages` single pages into `pfns`.
+pub fn fill<P: Peer>(peer: &mut P, pages: PageCount, pfns: &mut Vec<Pfn>) {
+    pfns.extend((0..pages.get()).map_while(|_| peer.alloc(Order::ZERO)));
+}
+
+/// Frees the single pages `pfns` in their order.
+pub fn drain<P: Peer>(peer: &mut P, pfns: &mut Vec<Pfn>) {
+    for pfn in pfns.drain(..) {
+        peer.free(pfn, Order::ZERO);
+    }
+}
+
+/// Blocks of mixed orders coming and going at three quarters of the pool.
+#[derive(Debug)]
+pub struct Churn<P> {
+    peer: P,
+    rng: Pcg64Mcg,
+    live: Vec<(Pfn, Order)>,
+    used: PageCount,
+    failures: u64,
+}
+
+impl<P: Peer> Churn<P> {
+    /// Pages allocated around which the churn happens.
+    pub const LEVEL: PageCount = PageCount::new(FRAMES / 4 * 3);
+
+    /// A churn over `peer` that has reached its level.
+    #[must_use]
+    pub fn new(peer: P) -> Self {
+        let mut churn = Self { peer, rng: rng(), live: vec![], used: PageCount::ZERO, failures: 0 };
+        while churn.used < Self::LEVEL && churn.failures == 0 {
+            churn.step();
+        }
+        churn
+    }
+
+    /// Allocates a block of a random order, or frees a random one when above the level.
+    pub fn step(&mut self) {
+        if self.used >= Self::LEVEL {
+            let victim = below(&mut self.rng, self.live.len());
+            let (pfn, order) = self.live.swap_remove(victim);
+            self.peer.free(pfn, order);
+            self.used -= order.pages();
+            return;
+        }
+        let order = geometric(&mut self.rng);
+        match self.peer.alloc(order) {
+            Some(pfn) => {
+                self.live.push((pfn, order));
+                self.used += order.pages();
+            }
+            None => self.failures += 1,
+        }
+    }
+
+    /// Requests that found no block.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures
+    }
+
+    /// The peer, after every block is freed.
+    pub fn finish(mut self) -> P {
+        for (pfn, order) in self.live.drain(..) {
+            self.peer.free(pfn, order);
+        }
+        self.peer
+    }
+}

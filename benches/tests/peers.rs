@@ -1,0 +1,91 @@
+//! Every peer against a bitmap: a wrong allocator may be as fast as it likes.
+
+use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+use pagelab_benches::{
+    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER, Peer,
+    workload::{Churn, drain, fill, shuffle},
+};
+
+/// A peer whose every answer is checked against one bit a frame.
+struct Checked<P> {
+    peer: P,
+    taken: Vec<bool>,
+}
+
+impl<P> Checked<P> {
+    fn turn(&mut self, pfn: Pfn, order: Order, from: bool) {
+        for frame in PfnRange::block(pfn, order).iter() {
+            let taken = &mut self.taken[usize::try_from(frame.get()).expect("fits")];
+            assert_eq!(*taken, from, "frame {frame} of order {order}");
+            *taken = !from;
+        }
+    }
+}
+
+impl<P: Peer> Peer for Checked<P> {
+    const NAME: &'static str = P::NAME;
+
+    fn new() -> Self {
+        let span = FRAMES + MAX_ORDER.pages().get();
+        Self { peer: P::new(), taken: vec![false; usize::try_from(span).expect("fits")] }
+    }
+
+    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+        let pfn = self.peer.alloc(order)?;
+        assert!(pfn.is_aligned(order), "{pfn} is not aligned to order {order}");
+        self.turn(pfn, order, false);
+        Some(pfn)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) {
+        self.turn(pfn, order, true);
+        self.peer.free(pfn, order);
+    }
+}
+
+/// Mixed orders, then everything as single pages in random order, then everything as the largest
+/// blocks: these exist again only when all frees have merged.
+fn check<P: Peer>() {
+    let mut churn = Churn::new(Checked::<P>::new());
+    for _ in 0..20_000 {
+        churn.step();
+    }
+    assert_eq!(churn.failures(), 0);
+    let mut peer = churn.finish();
+
+    let mut pfns = Vec::new();
+    fill(&mut peer, PageCount::new(FRAMES), &mut pfns);
+    assert_eq!(pfns.len(), usize::try_from(FRAMES).expect("fits"));
+    shuffle(&mut pfns);
+    drain(&mut peer, &mut pfns);
+
+    for block in 0..FRAMES >> MAX_ORDER.get() {
+        assert!(peer.alloc(MAX_ORDER).is_some(), "only {block} of the largest blocks");
+    }
+}
+
+#[test]
+fn bitmap_allocator_is_right() {
+    check::<BitmapAllocator>();
+}
+
+#[test]
+fn buddy_slab_is_right() {
+    check::<BuddySlab>();
+}
+
+#[test]
+fn buddy_system_is_right() {
+    check::<BuddySystem>();
+}
+
+#[test]
+fn frame_alloc_is_right() {
+    check::<FrameAlloc>();
+}
+
+#[test]
+#[should_panic(expected = "frame 0x0")]
+fn canary_the_floor_gives_one_frame_twice() {
+    check::<Floor>();
+}
