@@ -1,7 +1,55 @@
-//! Under construction.
+//! The Linux page allocator as a state machine: zones, free lists by order and migratetype,
+//! per-CPU page lists, watermarks, isolation, and claims on exact ranges.
+//!
+//! Nothing here touches real memory. Frames are numbers, free lists are links in a table, the CPU
+//! is an argument, and the kernel version is a [`KernelProfile`](profile::KernelProfile). The same
+//! calls in the same order give the same frames, and those are the frames that the kernel of the
+//! profile would have handed out.
+//!
+//! ```
+//! use pagelab_allocator::boot::MachineSpec;
+//! use pagelab_allocator::event::Silent;
+//! use pagelab_allocator::geometry::Geometry;
+//! use pagelab_allocator::gfp::{GfpFlags, ZoneType};
+//! use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+//! use pagelab_allocator::profile::KernelProfile;
+//! use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
+//!
+//! let memory = PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x6_0000));
+//! let spec =
+//!     MachineSpec::single(Geometry::PAGES_4K, KernelProfile::V6_1, ZoneType::Dma, memory);
+//! let mut alloc = PageAllocator::boot(&spec, Silent)?;
+//! let pages = alloc.alloc_pages(CpuId::BOOT, &AllocRequest::new(Order::of(3), GfpFlags::KERNEL))?;
+//! print!("{}", alloc.snapshot().buddyinfo());
+//! alloc.free_pages(CpuId::BOOT, pages);
+//! alloc.check()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Layers only look down; the table is in `notes/architecture.md`.
+
+pub mod boot;
+pub mod buddy;
+pub mod check;
+pub mod contig;
+pub mod event;
+pub mod fallback;
+pub mod frame;
+mod free;
+mod free_area;
 pub mod geometry;
 pub mod gfp;
+pub mod highatomic;
+mod hints;
+pub mod isolate;
 pub mod migratetype;
+pub mod page_alloc;
+mod pageblock;
+pub mod pcp;
 pub mod profile;
+pub mod rmqueue;
+pub mod stats;
 pub mod sync;
 pub mod units;
+pub mod watermark;
+pub mod zone;

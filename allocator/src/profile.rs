@@ -104,6 +104,24 @@ pub enum CompactionTargets {
     ByOrder,
 }
 
+/// How the min watermark of ZONE_MOVABLE is set. Linux: `__setup_per_zone_wmarks()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MovableMin {
+    /// Its share of the reserve, like any zone's.
+    Share,
+    /// A thousandth of the zone between 32 and 128 pages; it takes no share of the reserve.
+    Small,
+}
+
+/// When migration targets are allocated. Linux: `migrate_pages()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MigrationBatch {
+    /// One target, one move, one freed source at a time.
+    Interleaved,
+    /// All targets of a batch before the first move.
+    TargetsFirst,
+}
+
 /// The answers of one profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -127,6 +145,10 @@ pub struct Rules {
     pub large_free: LargeFree,
     /// See [`CompactionTargets`].
     pub compaction_targets: CompactionTargets,
+    /// See [`MovableMin`].
+    pub movable_min: MovableMin,
+    /// See [`MigrationBatch`].
+    pub migration_batch: MigrationBatch,
 }
 
 impl KernelProfile {
@@ -145,6 +167,8 @@ impl KernelProfile {
                 below_high: BelowHigh::NotTracked,
                 large_free: LargeFree::Whole,
                 compaction_targets: CompactionTargets::SinglePages,
+                movable_min: MovableMin::Share,
+                migration_batch: MigrationBatch::Interleaved,
             },
             Self::V6_12 => Rules {
                 fallback: FallbackRule::ClaimThenSteal,
@@ -157,6 +181,8 @@ impl KernelProfile {
                 below_high: BelowHigh::Tracked,
                 large_free: LargeFree::ByPageblock,
                 compaction_targets: CompactionTargets::ByOrder,
+                movable_min: MovableMin::Small,
+                migration_batch: MigrationBatch::TargetsFirst,
             },
         }
     }

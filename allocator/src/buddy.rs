@@ -1,0 +1,391 @@
+//! The buddy system of one zone: free blocks by order and migratetype.
+//!
+//! Single-threaded and lock-free by construction: every method takes `&mut self` and returns what
+//! happened. A zone turns the returned facts into events; this file knows neither events nor
+//! watermarks nor per-CPU lists.
+//!
+//! Invariants, checked by [`Buddy::check`](crate::check):
+//!
+//! - A frame belongs to at most one block, and only the block's first frame says so.
+//! - The free counters equal what is on the lists; isolated blocks are not counted as free.
+//! - Two free buddies below pageblock order never stay unmerged.
+
+use crate::frame::{Frame, FrameIndex, Head, MemMap, Movability};
+use crate::free_area::{End, FreeAreas};
+use crate::geometry::Geometry;
+use crate::migratetype::MigrateType;
+use crate::pageblock::Pageblocks;
+use crate::profile::{KernelProfile, LargeFree, MergeRule, Rules};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
+
+/// A block taken off the lists, and the order it was split from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    /// First frame of the block.
+    pub pfn: Pfn,
+    /// Order of the block that was on the list.
+    pub from: Order,
+}
+
+/// Where a freed block is put on its list. Linux: `fpi_t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// To the head, unless the block will probably merge soon. Linux: `FPI_NONE`.
+    Likely,
+    /// To the tail, to be used last. Linux: `FPI_TO_TAIL`.
+    Tail,
+}
+
+/// Free pages of a zone, as the kernel counts them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct FreePages {
+    /// All but isolated ones. Linux: `NR_FREE_PAGES`.
+    pub all: PageCount,
+    /// On CMA lists. Linux: `NR_FREE_CMA_PAGES`.
+    pub cma: PageCount,
+    /// On METADATA lists (RFC v1 `NR_FREE_METADATA_PAGES`).
+    pub metadata: PageCount,
+    /// On HIGHATOMIC lists. Linux 6.12: `nr_free_highatomic`.
+    pub highatomic: PageCount,
+}
+
+impl FreePages {
+    /// The counter that a type has besides `all`.
+    fn of_type(&mut self, mt: MigrateType) -> Option<&mut PageCount> {
+        match mt {
+            MigrateType::Cma => Some(&mut self.cma),
+            MigrateType::Metadata => Some(&mut self.metadata),
+            MigrateType::HighAtomic => Some(&mut self.highatomic),
+            _ => None,
+        }
+    }
+
+    /// `pages` of a list of `mt` became free. Linux: `account_freepages()`.
+    pub(crate) fn add(&mut self, pages: PageCount, mt: MigrateType) {
+        if mt != MigrateType::Isolate {
+            self.all += pages;
+            if let Some(counter) = self.of_type(mt) {
+                *counter += pages;
+            }
+        }
+    }
+
+    /// `pages` of a list of `mt` are no longer free.
+    pub(crate) fn sub(&mut self, pages: PageCount, mt: MigrateType) {
+        if mt != MigrateType::Isolate {
+            self.all -= pages;
+            if let Some(counter) = self.of_type(mt) {
+                *counter -= pages;
+            }
+        }
+    }
+}
+
+/// What a pageblock holds besides unmovable pages. Linux: the counts of `move_freepages_block()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Census {
+    /// Pages on buddy lists.
+    pub(crate) free: PageCount,
+    /// Allocated pages that can be migrated.
+    pub(crate) movable: PageCount,
+}
+
+/// Free blocks of one zone and the types of its pageblocks. Linux: the free lists of `struct zone`.
+#[derive(Clone, Debug)]
+pub struct Buddy {
+    pub(crate) geometry: Geometry,
+    pub(crate) rules: Rules,
+    pub(crate) span: PfnRange,
+    pub(crate) map: MemMap,
+    pub(crate) blocks: Pageblocks,
+    pub(crate) areas: FreeAreas,
+    pub(crate) free: FreePages,
+}
+
+impl Buddy {
+    /// Empty lists for the frames of `span`; nothing is free until it is [`put`](Self::put).
+    ///
+    /// # Panics
+    ///
+    /// Panics when the span has more than 2^32 - 2^8 frames.
+    #[must_use]
+    pub fn new(geometry: Geometry, profile: KernelProfile, span: PfnRange) -> Self {
+        let map = MemMap::new(span, geometry.max_order());
+        let mut blocks = Pageblocks::new(geometry.pageblock_order(), map.len());
+        for start in span.blocks(geometry.pageblock_order()).filter(|&pfn| span.contains(pfn)) {
+            let index = map.index(start).expect("inside the span");
+            blocks.set_migratetype(index, MigrateType::Movable);
+        }
+        Self {
+            geometry,
+            rules: profile.rules(),
+            span,
+            map,
+            blocks,
+            areas: FreeAreas::default(),
+            free: FreePages::default(),
+        }
+    }
+
+    /// The frames of the zone, holes included.
+    #[must_use]
+    pub const fn span(&self) -> PfnRange {
+        self.span
+    }
+
+    /// Free pages. Linux: `zone_page_state()` of the free counters.
+    #[must_use]
+    pub const fn free_pages(&self) -> FreePages {
+        self.free
+    }
+
+    /// Number of free blocks of `order`, all types. Linux: `free_area[order].nr_free`.
+    #[must_use]
+    pub const fn nr_free(&self, order: Order) -> u64 {
+        self.areas.nr_free(order)
+    }
+
+    /// First frames of the blocks on one free list, first to last.
+    pub fn free_list(&self, order: Order, mt: MigrateType) -> impl Iterator<Item = Pfn> {
+        self.areas.list(&self.map, order, mt).map(|index| self.map.pfn(index))
+    }
+
+    /// Whether the list of `order` and `mt` has no block. Linux: `free_area_empty()`.
+    #[must_use]
+    pub const fn is_list_empty(&self, order: Order, mt: MigrateType) -> bool {
+        self.areas.is_empty(order, mt)
+    }
+
+    /// The type of the pageblock of `pfn`, ISOLATE while isolated.
+    /// Linux: `get_pageblock_migratetype()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `pfn` is outside the zone.
+    #[must_use]
+    pub fn migratetype(&self, pfn: Pfn) -> MigrateType {
+        self.blocks.migratetype(self.index(pfn))
+    }
+
+    /// What `pfn` is part of.
+    #[must_use]
+    pub fn frame(&self, pfn: Pfn) -> Frame {
+        let covering =
+            self.map.index(pfn).and_then(|at| self.map.covering(at, self.geometry.max_order()));
+        let Some((start, head)) = covering else { return Frame::Reserved };
+        let start = self.map.pfn(start);
+        match head {
+            Head::Free(order) => Frame::Free { head: start, order },
+            Head::Allocated(order, movability) => {
+                Frame::Allocated { head: start, order, movability }
+            }
+            Head::PerCpu(order) => Frame::PerCpu { head: start, order },
+        }
+    }
+
+    /// Takes the first block of the smallest sufficient list of `mt` and splits it down to
+    /// `order`. Linux: `__rmqueue_smallest()`.
+    #[inline]
+    pub fn take_smallest(&mut self, order: Order, mt: MigrateType) -> Option<Taken> {
+        let from = self.areas.smallest(order, mt)?;
+        let index = self.areas.first(&self.map, from, mt)?;
+        self.take(index, from, order, mt);
+        Some(Taken { pfn: self.map.pfn(index), from })
+    }
+
+    /// Takes the block at `index` off its list and splits it down to `order`; the rest goes to the
+    /// lists of `mt`. Linux: `page_del_and_expand()`.
+    #[inline]
+    pub(crate) fn take(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
+        self.areas.remove(&mut self.map, index, from);
+        self.expand(index, order, from, mt);
+        self.free.sub(order.pages(), mt);
+        self.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
+    }
+
+    /// Returns the upper halves of a block of order `high` to the heads of the lists of `mt` until
+    /// `low` is left. Linux: `expand()`.
+    #[inline]
+    pub(crate) fn expand(&mut self, index: FrameIndex, low: Order, high: Order, mt: MigrateType) {
+        let mut order = high.get();
+        while order > low.get() {
+            order -= 1;
+            let half = (index + (1 << order), Order::of(order));
+            self.areas.add(&mut self.map, half, mt, End::Head);
+        }
+    }
+
+    /// Returns a block to the lists of `mt`, merging it with free buddies.
+    /// Linux: `__free_one_page()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is misaligned, larger than the largest order, outside the zone, or
+    /// already free.
+    #[inline]
+    pub fn put(&mut self, pfn: Pfn, order: Order, mt: MigrateType, placement: Placement) {
+        assert!(order <= self.geometry.max_order(), "block larger than the largest order");
+        assert!(pfn.is_aligned(order), "misaligned block");
+        let index = self.index(pfn);
+        self.put_index(index, order, mt, placement);
+    }
+
+    /// [`put`](Self::put) by position.
+    #[inline]
+    pub(crate) fn put_index(
+        &mut self,
+        index: FrameIndex,
+        order: Order,
+        mt: MigrateType,
+        placement: Placement,
+    ) {
+        assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
+        self.free.add(order.pages(), mt);
+        self.map.clear_head(index);
+        let (max, mut index, mut order) = (self.geometry.max_order(), index, order);
+        while order < max {
+            let buddy = index ^ (1 << order.get());
+            if !self.map.is_free_block(buddy, order) || !self.may_merge(buddy, order, mt) {
+                break;
+            }
+            self.areas.remove(&mut self.map, buddy, order);
+            index &= buddy;
+            order = order.up();
+        }
+        let end = match placement {
+            Placement::Likely if !self.will_merge(index, order) => End::Head,
+            _ => End::Tail,
+        };
+        self.areas.add(&mut self.map, (index, order), mt, end);
+    }
+
+    /// Whether a block of `mt` may merge with its free buddy; types only matter where the buddy
+    /// may lie in another pageblock.
+    #[inline]
+    fn may_merge(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
+        if order < self.geometry.pageblock_order() {
+            return true;
+        }
+        let other = self.blocks.migratetype(buddy);
+        if other == mt {
+            return true;
+        }
+        let mergeable = other.is_mergeable() && mt.is_mergeable();
+        if mergeable && self.rules.merge == MergeRule::OverwriteBuddy {
+            self.set_types(buddy, order, mt);
+        }
+        mergeable
+    }
+
+    /// Whether the block one order up is one free buddy away from merging again.
+    /// Linux: `buddy_merge_likely()`.
+    #[inline]
+    fn will_merge(&self, index: FrameIndex, order: Order) -> bool {
+        if order.get() + 1 >= self.geometry.max_order().get() {
+            return false;
+        }
+        let above = order.up();
+        let combined = index & !(1 << order.get());
+        self.map.is_free_block(combined ^ (1 << above.get()), above)
+    }
+
+    /// Returns a block of any order with the types of its pageblocks. Linux: `free_one_page()`.
+    pub(crate) fn put_by_block(&mut self, index: FrameIndex, order: Order, placement: Placement) {
+        let piece = match self.rules.large_free {
+            LargeFree::Whole => order,
+            LargeFree::ByPageblock => order.min(self.geometry.pageblock_order()),
+        };
+        self.map.clear_head(index);
+        for start in (index..index + (1 << order.get())).step_by(1 << piece.get()) {
+            let mt = self.blocks.migratetype(start);
+            self.put_index(start, piece, mt, placement);
+        }
+    }
+
+    /// Gives every pageblock that a block of `order` touches a type.
+    /// Linux: `change_pageblock_range()`.
+    pub(crate) fn set_types(&mut self, index: FrameIndex, order: Order, mt: MigrateType) {
+        let step = 1 << self.geometry.pageblock_order().get();
+        for start in (index..index + (1 << order.get())).step_by(step) {
+            self.blocks.set_migratetype(start, mt);
+        }
+    }
+
+    /// Moves every free block of the pageblock of `index` to the tails of the lists of `mt`,
+    /// ascending; a free block that starts here but reaches beyond moves whole. Returns the pages
+    /// moved. Counters and the block's type are the caller's. Linux: `move_freepages_block()`.
+    pub(crate) fn move_free(&mut self, index: FrameIndex, mt: MigrateType) -> PageCount {
+        let mut moved = PageCount::ZERO;
+        let Some((mut at, end)) = self.block_in_zone(index) else { return moved };
+        while at < end {
+            let head = self.map.head(at);
+            if let Some(Head::Free(order)) = head {
+                self.areas.remove(&mut self.map, at, order);
+                self.areas.add(&mut self.map, (at, order), mt, End::Tail);
+                moved += order.pages();
+            }
+            at += head.map_or(1, |head| 1 << head.order().get());
+        }
+        moved
+    }
+
+    /// Counts free and movable pages of the pageblock of `index`.
+    pub(crate) fn census(&self, index: FrameIndex) -> Census {
+        let mut census = Census::default();
+        let Some((mut at, end)) = self.block_in_zone(index) else { return census };
+        while at < end {
+            let head = self.map.head(at);
+            match head {
+                Some(Head::Free(order)) => census.free += order.pages(),
+                Some(Head::Allocated(order, Movability::Movable)) => {
+                    census.movable += order.pages();
+                }
+                _ => {}
+            }
+            at += head.map_or(1, |head| 1 << head.order().get());
+        }
+        census
+    }
+
+    /// The frames of the pageblock of `index`: from `index` when the block starts before the zone,
+    /// none when it ends behind it. Linux: `prep_move_freepages_block()`.
+    fn block_in_zone(&self, index: FrameIndex) -> Option<(FrameIndex, FrameIndex)> {
+        let pages = 1 << self.geometry.pageblock_order().get();
+        let start = index & !(pages - 1);
+        let last = self.map.pfn(start + pages - 1);
+        let from = if self.span.contains(self.map.pfn(start)) { start } else { index };
+        self.span.contains(last).then_some((from, start + pages))
+    }
+
+    /// Whether the whole pageblock of `index` lies in the zone.
+    pub(crate) fn is_whole_block(&self, index: FrameIndex) -> bool {
+        let start = index & !((1 << self.geometry.pageblock_order().get()) - 1);
+        self.span.contains(self.map.pfn(start)) && self.block_in_zone(index).is_some()
+    }
+
+    /// Changes the type of the pageblock of `pfn` and moves its free blocks along, counters
+    /// included. Linux: `move_freepages_block()` with `set_pageblock_migratetype()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `pfn` is outside the zone.
+    pub fn retype(&mut self, pfn: Pfn, mt: MigrateType) -> PageCount {
+        let index = self.index(pfn);
+        let old = self.blocks.migratetype(index);
+        let moved = self.move_free(index, mt);
+        self.free.sub(moved, old);
+        self.free.add(moved, mt);
+        self.blocks.set_migratetype(index, mt);
+        moved
+    }
+
+    /// Position of a frame of this zone.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `pfn` is outside the zone.
+    #[inline]
+    pub(crate) fn index(&self, pfn: Pfn) -> FrameIndex {
+        self.map.index(pfn).expect("frame outside the zone")
+    }
+}

@@ -1,0 +1,157 @@
+//! Recomputes every counter and list from first principles.
+//!
+//! Slow (it visits every frame) and independent of the code it checks: it believes only the state
+//! bytes and the links. The first violated invariant is returned with both numbers.
+
+use crate::buddy::{Buddy, FreePages};
+use crate::event::Sink;
+use crate::frame::{FrameIndex, Head};
+use crate::migratetype::MigrateType;
+use crate::page_alloc::PageAllocator;
+use crate::units::{Order, PageCount, Pfn};
+use crate::zone::Zone;
+
+/// A violated invariant.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{what} at {at}: {found} instead of {expected}")]
+pub struct Violation {
+    /// Which invariant.
+    pub what: &'static str,
+    /// Where: a frame number, or the zone's first frame.
+    pub at: Pfn,
+    /// What is there.
+    pub found: u64,
+    /// What follows from the rest.
+    pub expected: u64,
+}
+
+/// Pages by what their block says they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct Tally {
+    free: u64,
+    allocated: u64,
+    per_cpu: u64,
+}
+
+fn same(what: &'static str, at: Pfn, found: u64, expected: u64) -> Result<(), Violation> {
+    if found == expected { Ok(()) } else { Err(Violation { what, at, found, expected }) }
+}
+
+impl Buddy {
+    /// Checks lists, links, counters and merging.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        let tally = self.tally()?;
+        let mut listed = 0;
+        let mut counted = FreePages::default();
+        for order in Order::ZERO.to(self.geometry.max_order()) {
+            let mut blocks = 0;
+            for mt in MigrateType::ALL {
+                let on_list = self.check_list(order, mt)?;
+                counted.add(PageCount::new(on_list << order.get()), mt);
+                let empty = u64::from(self.areas.is_empty(order, mt));
+                same("empty mark of a list", self.span.start(), empty, u64::from(on_list == 0))?;
+                blocks += on_list;
+            }
+            same("free blocks of an order", self.span.start(), self.nr_free(order), blocks)?;
+            listed += blocks << order.get();
+        }
+        let at = self.span.start();
+        same("pages of free blocks against the lists", at, tally.free, listed)?;
+        same("free pages", at, self.free.all.get(), counted.all.get())?;
+        same("free CMA pages", at, self.free.cma.get(), counted.cma.get())?;
+        same("free METADATA pages", at, self.free.metadata.get(), counted.metadata.get())?;
+        same("free HIGHATOMIC pages", at, self.free.highatomic.get(), counted.highatomic.get())?;
+        same("isolated pageblocks", at, self.blocks.isolated(), self.blocks.count_isolated())
+    }
+
+    /// Checks one list and counts its blocks.
+    fn check_list(&self, order: Order, mt: MigrateType) -> Result<u64, Violation> {
+        let mut blocks = 0;
+        for index in self.areas.list(&self.map, order, mt) {
+            let pfn = self.map.pfn(index);
+            let stored = self.map.head(index) == Some(Head::Free(order));
+            same("state of a listed block", pfn, u64::from(stored), 1)?;
+            same("links of a listed block", pfn, u64::from(self.map.is_linked(index)), 1)?;
+            blocks += 1;
+            same("length of a list (cycle?)", pfn, blocks.min(self.nr_free(order)), blocks)?;
+        }
+        Ok(blocks)
+    }
+
+    /// Walks all frames block by block: no block inside another, all aligned, all in the zone, no
+    /// two free buddies below pageblock order.
+    fn tally(&self) -> Result<Tally, Violation> {
+        let mut tally = Tally::default();
+        let mut index: FrameIndex = 0;
+        while index < self.map.len() {
+            let Some(head) = self.map.head(index) else {
+                index += 1;
+                continue;
+            };
+            let (pfn, order) = (self.map.pfn(index), head.order());
+            let pages = order.pages().get();
+            same("alignment of a block", pfn, pfn.get() % pages, 0)?;
+            same("block outside the zone", pfn, u64::from(self.span.contains(pfn)), 1)?;
+            let last = index + ((1 << order.get()) - 1);
+            for inner in index + 1..=last {
+                let nested = u64::from(self.map.head(inner).is_some());
+                same("block inside a block", self.map.pfn(inner), nested, 0)?;
+            }
+            match head {
+                Head::Free(_) => tally.free += pages,
+                Head::Allocated(..) => tally.allocated += pages,
+                Head::PerCpu(_) => tally.per_cpu += pages,
+            }
+            if matches!(head, Head::Free(_)) && order < self.geometry.pageblock_order() {
+                let buddy = index ^ (1 << order.get());
+                let unmerged = u64::from(self.map.is_free_block(buddy, order));
+                same("unmerged free buddies", pfn, unmerged, 0)?;
+            }
+            index = last + 1;
+        }
+        Ok(tally)
+    }
+}
+
+impl Zone {
+    /// Checks the buddy lists, the per-CPU lists and page conservation.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        self.buddy.check()?;
+        let tally = self.buddy.tally()?;
+        let at = self.span().start();
+        let mut cached = 0;
+        for pcp in &self.pcp {
+            let mut pages = 0;
+            for (block, order) in pcp.blocks() {
+                let pfn = self.buddy.map.pfn(block.index);
+                let stored = self.buddy.map.head(block.index) == Some(Head::PerCpu(order));
+                same("state of a per-CPU block", pfn, u64::from(stored), 1)?;
+                pages += order.pages().get();
+            }
+            same("pages of a CPU", at, pcp.count().get(), pages)?;
+            cached += pages;
+        }
+        same("pages on per-CPU lists", at, cached, tally.per_cpu)?;
+        let all = tally.free + tally.allocated + tally.per_cpu;
+        same("managed pages", at, self.managed.get(), all)
+    }
+}
+
+impl<S: Sink> PageAllocator<S> {
+    /// Checks every zone.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        self.zones().iter().try_for_each(Zone::check)
+    }
+}

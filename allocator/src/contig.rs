@@ -1,0 +1,182 @@
+//! Claiming an exact range: isolate it, let the caller empty it, take it.
+
+use crate::event::Sink;
+use crate::frame::{Frame, Movability};
+use crate::isolate::{IsolateError, IsolateMode};
+use crate::page_alloc::{PageAllocator, Pages};
+use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+
+/// Frames that a claim took, as single allocated pages. Freed with
+/// [`PageAllocator::free_contig_range`]; dropped, they stay allocated.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "a dropped range leaks its pages"]
+pub struct ContigRange(PfnRange);
+
+impl ContigRange {
+    /// The frames.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        self.0
+    }
+
+    /// Gives the handle up for the raw range; the frames stay allocated.
+    #[must_use]
+    pub const fn into_raw(self) -> PfnRange {
+        self.0
+    }
+
+    /// The checked way back from a raw range to a handle.
+    ///
+    /// # Errors
+    ///
+    /// The first frame that is not allocated.
+    pub fn reclaim<S: Sink>(alloc: &PageAllocator<S>, range: PfnRange) -> Result<Self, Pfn> {
+        let held = |pfn: &Pfn| matches!(alloc.frame(*pfn), Frame::Allocated { .. });
+        match range.iter().find(|pfn| !held(pfn)) {
+            Some(pfn) => Err(pfn),
+            None => Ok(Self(range)),
+        }
+    }
+}
+
+/// Why a range could not be claimed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClaimError {
+    /// A claim has at least one frame and lies in one zone with its pageblocks. Linux: `-EINVAL`.
+    #[error("range {0} is empty or does not lie in one zone")]
+    BadRange(PfnRange),
+    /// The range cannot be isolated. Linux: `-EBUSY`.
+    #[error(transparent)]
+    Isolate(#[from] IsolateError),
+    /// A frame is still in use. Linux: `-EBUSY`.
+    #[error("frame {0} is still in use")]
+    Busy(Pfn),
+}
+
+/// A block inside a claimed range that somebody still holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Busy {
+    /// First frame of the block; it may lie before the claimed range.
+    pub pfn: Pfn,
+    /// Order of the block.
+    pub order: Order,
+    /// Whether its holder can be migrated.
+    pub movability: Movability,
+}
+
+/// A range being emptied: its pageblocks are isolated while this lives. Linux: the middle of
+/// `alloc_contig_range()`.
+///
+/// Dropping it without [`commit`](Self::commit) ends the isolation and changes nothing else.
+#[derive(Debug)]
+#[must_use = "a dropped claim undoes the isolation"]
+pub struct ContigClaim<'a, S: Sink> {
+    alloc: &'a mut PageAllocator<S>,
+    zone: usize,
+    range: PfnRange,
+    mode: IsolateMode,
+}
+
+impl<'a, S: Sink> ContigClaim<'a, S> {
+    /// Isolates the pageblocks of `range` and drains the zone's per-CPU lists.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::BadRange`] or [`ClaimError::Isolate`]; nothing has changed then.
+    pub fn claim(
+        alloc: &'a mut PageAllocator<S>,
+        range: PfnRange,
+        mode: IsolateMode,
+    ) -> Result<Self, ClaimError> {
+        let blocks = range.align_out(alloc.geometry().pageblock_order());
+        let zone = alloc.zones().iter().position(|zone| zone.span().covers(blocks));
+        let Some(zone) = zone.filter(|_| !range.is_empty()) else {
+            return Err(ClaimError::BadRange(range));
+        };
+        let (inner, sink) = alloc.zone_mut(zone);
+        inner.start_isolate(range, mode)?;
+        inner.drain_all(sink);
+        Ok(Self { alloc, zone, range, mode })
+    }
+
+    /// The frames being claimed.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        self.range
+    }
+
+    /// The allocator, for whoever moves the busy blocks: targets are allocated and sources freed
+    /// through it.
+    pub const fn page_alloc(&mut self) -> &mut PageAllocator<S> {
+        self.alloc
+    }
+
+    /// The first block at or after `from`, inside the range, that somebody holds.
+    #[must_use]
+    pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
+        let mut pfn = from.max(self.range.start());
+        while pfn < self.range.end() {
+            match self.alloc.frame(pfn) {
+                Frame::Allocated { head, order, movability } => {
+                    return Some(Busy { pfn: head, order, movability });
+                }
+                Frame::Free { head, order } | Frame::PerCpu { head, order } => {
+                    pfn = head + order.pages();
+                }
+                Frame::Reserved => pfn = pfn + PageCount::new(1),
+            }
+        }
+        None
+    }
+
+    /// Takes the range if it is free by now, and ends the isolation either way.
+    /// Linux: `test_pages_isolated()`, `isolate_freepages_range()`, `undo_isolate_page_range()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Busy`] with the first frame that is not free.
+    pub fn commit(self, cpu: CpuId) -> Result<ContigRange, ClaimError> {
+        let (zone, sink) = self.alloc.zone_mut(self.zone);
+        let outer = match zone.buddy.frame(self.range.start()) {
+            Frame::Free { head, .. } => head,
+            _ => self.range.start(),
+        };
+        let tested = PfnRange::new(outer, self.range.end());
+        zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
+        let mut end = outer;
+        while end < self.range.end() {
+            let order = zone.isolate_free_page(end).ok_or(ClaimError::Busy(end))?;
+            for pfn in PfnRange::block(end, order).iter() {
+                zone.set_movability(pfn, Order::ZERO, Movability::Unmovable);
+            }
+            end = end + order.pages();
+        }
+        for spare in
+            [PfnRange::new(outer, self.range.start()), PfnRange::new(self.range.end(), end)]
+        {
+            self.alloc.free_contig_range(cpu, ContigRange(spare));
+        }
+        Ok(ContigRange(self.range))
+    }
+}
+
+impl<S: Sink> Drop for ContigClaim<'_, S> {
+    fn drop(&mut self) {
+        let (range, mode) = (self.range, self.mode);
+        self.alloc.zone_mut(self.zone).0.undo_isolate(range, mode);
+    }
+}
+
+impl<S: Sink> PageAllocator<S> {
+    /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a frame of the range is not an allocated single page.
+    pub fn free_contig_range(&mut self, cpu: CpuId, contig: ContigRange) {
+        for pfn in contig.0.iter() {
+            self.free_pages(cpu, Pages::new(pfn, Order::ZERO));
+        }
+    }
+}

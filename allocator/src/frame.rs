@@ -1,0 +1,331 @@
+//! The memory map of one zone: a state byte and two links for each frame.
+//!
+//! A frame that starts a block carries the block's kind and order; every other frame carries zero.
+//! Zero is also what untouched memory holds, so metadata of memory that nothing ever used is never
+//! written. Links are 32-bit node numbers; the list heads are the first nodes of the same table, so
+//! a block leaves its list without anybody knowing which list that is.
+//!
+//! Nine bytes a frame: one of state, eight of links.
+
+use crate::units::{Order, PageCount, Pfn, PfnRange};
+
+/// What starts at a frame, or which block the frame belongs to. Linux: flags of `struct page`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Frame {
+    /// Part of a block on a buddy list. Linux: `PageBuddy`.
+    Free {
+        /// First frame of the block.
+        head: Pfn,
+        /// Order of the block.
+        order: Order,
+    },
+    /// Part of a block that somebody holds.
+    Allocated {
+        /// First frame of the block.
+        head: Pfn,
+        /// Order of the block as it was last allocated or split.
+        order: Order,
+        /// Whether the holder can be migrated.
+        movability: Movability,
+    },
+    /// Part of a block on a per-CPU list.
+    PerCpu {
+        /// First frame of the block.
+        head: Pfn,
+        /// Order of the block.
+        order: Order,
+    },
+    /// A hole, memory that was never handed over, or a frame outside the zone.
+    /// Linux: `PageReserved`, or no page at all.
+    Reserved,
+}
+
+/// Whether an allocated block can be migrated. Linux: `PageLRU || __PageMovable`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Movability {
+    /// Can be migrated.
+    Movable,
+    /// Stays where it is until it is freed.
+    Unmovable,
+}
+
+/// What starts at a frame, as stored.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Head {
+    /// A block on a buddy list.
+    Free(Order),
+    /// An allocated block.
+    Allocated(Order, Movability),
+    /// A block on a per-CPU list.
+    PerCpu(Order),
+}
+
+impl Head {
+    /// Order of the block.
+    pub(crate) const fn order(self) -> Order {
+        match self {
+            Self::Free(order) | Self::Allocated(order, _) | Self::PerCpu(order) => order,
+        }
+    }
+
+    const fn encode(self) -> u8 {
+        match self {
+            Self::Free(order) => FREE | order.get(),
+            Self::Allocated(order, Movability::Unmovable) => ALLOCATED | order.get(),
+            Self::Allocated(order, Movability::Movable) => ALLOCATED | MOVABLE | order.get(),
+            Self::PerCpu(order) => PER_CPU | order.get(),
+        }
+    }
+}
+
+/// Bits 0..4 hold the order, bits 4..6 the kind, bit 6 the movability.
+const ORDER: u8 = 0x0f;
+const KIND: u8 = 0x30;
+const FREE: u8 = 0x10;
+const ALLOCATED: u8 = 0x20;
+const PER_CPU: u8 = 0x30;
+const MOVABLE: u8 = 0x40;
+
+/// Position of a frame in its zone's map: frame number minus the map's base.
+pub(crate) type FrameIndex = u32;
+
+/// A list head or a frame, as a position in the link table.
+pub(crate) type Node = u32;
+
+/// Nodes below this are list heads.
+pub(crate) const HEADS: Node = 128;
+
+#[derive(Clone, Copy, Default)]
+struct Link {
+    next: Node,
+    prev: Node,
+}
+
+/// State and links of every frame of a zone. Linux: the part of `mem_map` the buddy lists use.
+#[derive(Clone)]
+pub(crate) struct MemMap {
+    base: Pfn,
+    state: Vec<u8>,
+    links: Vec<Link>,
+}
+
+impl MemMap {
+    /// A map for `span`, padded to whole blocks of `max` so that every buddy has an entry.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the span has more than 2^32 - 2^8 frames.
+    pub(crate) fn new(span: PfnRange, max: Order) -> Self {
+        let padded = span.align_out(max);
+        let frames = u32::try_from(padded.len().get()).expect("a zone has fewer than 2^32 frames");
+        let nodes = frames.checked_add(HEADS).expect("a zone has fewer than 2^32 - 2^8 frames");
+        let mut map = Self {
+            base: padded.start(),
+            state: vec![0; frames as usize],
+            links: vec![Link::default(); nodes as usize],
+        };
+        for head in 0..HEADS {
+            map.links[head as usize] = Link { next: head, prev: head };
+        }
+        map
+    }
+
+    /// Number of frames in the map, padding included.
+    pub(crate) fn len(&self) -> FrameIndex {
+        FrameIndex::try_from(self.state.len()).expect("checked when the map was made")
+    }
+
+    /// The frame number at `index`.
+    pub(crate) fn pfn(&self, index: FrameIndex) -> Pfn {
+        self.base + PageCount::new(u64::from(index))
+    }
+
+    /// Where `pfn` is in the map, if it is.
+    #[inline]
+    pub(crate) fn index(&self, pfn: Pfn) -> Option<FrameIndex> {
+        let offset = pfn.get().checked_sub(self.base.get())?;
+        let index = FrameIndex::try_from(offset).ok()?;
+        ((index as usize) < self.state.len()).then_some(index)
+    }
+
+    /// What starts at `index`.
+    #[inline]
+    pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
+        let state = self.state[index as usize];
+        let order = Order::of(state & ORDER);
+        match state & KIND {
+            FREE => Some(Head::Free(order)),
+            ALLOCATED if state & MOVABLE != 0 => Some(Head::Allocated(order, Movability::Movable)),
+            ALLOCATED => Some(Head::Allocated(order, Movability::Unmovable)),
+            PER_CPU => Some(Head::PerCpu(order)),
+            _ => None,
+        }
+    }
+
+    /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
+    #[inline]
+    pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
+        self.state[index as usize] == FREE | order.get()
+    }
+
+    /// Notes what starts at `index`.
+    #[inline]
+    pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {
+        self.state[index as usize] = head.encode();
+    }
+
+    /// Notes that nothing starts at `index`.
+    #[inline]
+    pub(crate) fn clear_head(&mut self, index: FrameIndex) {
+        self.state[index as usize] = 0;
+    }
+
+    /// The block that holds `index`: where it starts and what it is.
+    pub(crate) fn covering(&self, index: FrameIndex, max: Order) -> Option<(FrameIndex, Head)> {
+        Order::ZERO.to(max).find_map(|order| {
+            let start = index & !((1 << order.get()) - 1);
+            let head = self.head(start)?;
+            (head.order() >= order).then_some((start, head))
+        })
+    }
+
+    /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
+    #[inline]
+    pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
+        let node = index + HEADS;
+        let next = self.links[at as usize].next;
+        self.links[node as usize] = Link { next, prev: at };
+        self.links[at as usize].next = node;
+        self.links[next as usize].prev = node;
+    }
+
+    /// Links `index` directly before `at`. Linux: `list_add_tail()`.
+    #[inline]
+    pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
+        let node = index + HEADS;
+        let prev = self.links[at as usize].prev;
+        self.links[node as usize] = Link { next: at, prev };
+        self.links[at as usize].prev = node;
+        self.links[prev as usize].next = node;
+    }
+
+    /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
+    #[inline]
+    pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
+        let Link { next, prev } = self.links[(index + HEADS) as usize];
+        self.links[prev as usize].next = next;
+        self.links[next as usize].prev = prev;
+        (next == prev && next < HEADS).then_some(next)
+    }
+
+    /// The first frame of the list at `head`, if any.
+    #[inline]
+    pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
+        self.links[head as usize].next.checked_sub(HEADS)
+    }
+
+    /// The frame behind `index` on its list, if any.
+    pub(crate) fn next(&self, index: FrameIndex) -> Option<FrameIndex> {
+        self.links[(index + HEADS) as usize].next.checked_sub(HEADS)
+    }
+
+    /// Frames of the list at `head`, first to last.
+    pub(crate) fn list(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
+        core::iter::successors(self.first(head), |&index| self.next(index))
+    }
+
+    /// Moves the part of the list from `index` to its end to the front.
+    /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
+    pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
+        let (last, first) = (self.links[head as usize].prev, self.links[head as usize].next);
+        let node = index + HEADS;
+        if first == node {
+            return;
+        }
+        let before = self.links[node as usize].prev;
+        self.links[last as usize].next = first;
+        self.links[first as usize].prev = last;
+        self.links[head as usize] = Link { next: node, prev: before };
+        self.links[node as usize].prev = head;
+        self.links[before as usize].next = head;
+    }
+
+    /// Whether `index`'s neighbours on its list point back at it.
+    pub(crate) fn is_linked(&self, index: FrameIndex) -> bool {
+        let node = index + HEADS;
+        let Link { next, prev } = self.links[node as usize];
+        self.links[prev as usize].next == node && self.links[next as usize].prev == node
+    }
+}
+
+impl core::fmt::Debug for MemMap {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("MemMap")
+            .field("base", &self.base)
+            .field("frames", &self.state.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map() -> MemMap {
+        MemMap::new(PfnRange::new(Pfn::new(0x105), Pfn::new(0x11a)), Order::of(3))
+    }
+
+    fn list(map: &MemMap, head: Node) -> Vec<FrameIndex> {
+        map.list(head).collect()
+    }
+
+    #[test]
+    fn nine_bytes_a_frame() {
+        assert_eq!(size_of::<Link>() + size_of::<u8>(), 9);
+    }
+
+    #[test]
+    fn the_span_is_padded_to_whole_blocks() {
+        let map = map();
+        assert_eq!((map.pfn(0), map.len()), (Pfn::new(0x100), 0x20));
+        assert_eq!(map.index(Pfn::new(0x11f)), Some(0x1f));
+        assert_eq!(map.index(Pfn::new(0x120)), None);
+        assert_eq!(map.index(Pfn::new(0xff)), None);
+    }
+
+    #[test]
+    fn lists_keep_order_and_unlink_anywhere() {
+        let mut map = map();
+        map.link_after(7, 1);
+        map.link_after(7, 2);
+        map.link_before(7, 3);
+        assert_eq!(list(&map, 7), [2, 1, 3]);
+        assert_eq!(map.unlink(1), None);
+        assert_eq!(list(&map, 7), [2, 3]);
+        assert_eq!(map.unlink(2), None);
+        assert_eq!(map.unlink(3), Some(7));
+        assert!(list(&map, 7).is_empty());
+    }
+
+    #[test]
+    fn rotation_keeps_the_cycle() {
+        for at in 1..=4 {
+            let mut map = map();
+            (1..=4).for_each(|index| map.link_before(9, index));
+            map.rotate_to_front(9, at);
+            let expected: Vec<_> = (at..=4).chain(1..at).collect();
+            assert_eq!(list(&map, 9), expected);
+            assert!((1..=4).all(|index| map.is_linked(index)));
+        }
+    }
+
+    #[test]
+    fn covering_finds_the_block_of_a_tail() {
+        let mut map = map();
+        map.set_head(8, Head::Free(Order::of(2)));
+        assert_eq!(map.covering(11, Order::of(3)), Some((8, Head::Free(Order::of(2)))));
+        assert_eq!(map.covering(12, Order::of(3)), None);
+        map.set_head(12, Head::Allocated(Order::ZERO, Movability::Movable));
+        assert_eq!(map.covering(13, Order::of(3)), None);
+    }
+}

@@ -1,0 +1,407 @@
+//! The page allocator of a machine: zonelists, the fast path, and every door for freeing.
+
+use crate::event::{Event, Sink};
+use crate::fallback::Grouping;
+use crate::geometry::Geometry;
+use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
+use crate::highatomic::Unreserve;
+use crate::migratetype::{MigrateType, TypeSet};
+use crate::profile::{BelowHigh, KernelProfile};
+use crate::rmqueue::ZoneRequest;
+use crate::stats::VmStat;
+use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::watermark::Mark;
+use crate::zone::{Boosted, Zone};
+
+/// An allocated block. Freeing consumes it, so that a double free does not compile; dropping it
+/// leaks the block, which stays allocated. Linux: `struct page *` with its order.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "a dropped handle leaks its pages"]
+pub struct Pages {
+    pfn: Pfn,
+    order: Order,
+}
+
+impl Pages {
+    pub(crate) const fn new(pfn: Pfn, order: Order) -> Self {
+        Self { pfn, order }
+    }
+
+    /// First frame.
+    #[must_use]
+    pub const fn pfn(&self) -> Pfn {
+        self.pfn
+    }
+
+    /// Order of the block.
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        self.order
+    }
+
+    /// The frames of the block.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        PfnRange::block(self.pfn, self.order)
+    }
+
+    /// Gives the handle up for the raw numbers; the block stays allocated. It comes back through
+    /// [`PageAllocator::reclaim`].
+    #[must_use]
+    pub const fn into_raw(self) -> (Pfn, Order) {
+        (self.pfn, self.order)
+    }
+}
+
+/// What a caller asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AllocRequest {
+    /// Block size wanted.
+    pub order: Order,
+    /// Wishes.
+    pub gfp: GfpFlags,
+    /// Node to prefer, or to insist on with [`GfpFlags::THISNODE`].
+    pub node: NodeId,
+    /// Flags that this request never gets, whatever its gfp says. Stripping
+    /// [`AllocFlags::CMA`] from tagged requests is the hook `arch_alloc_cma()` of RFC v2.
+    pub barred: AllocFlags,
+    /// Flags that this request gets besides those of its gfp.
+    pub granted: AllocFlags,
+}
+
+impl AllocRequest {
+    /// A request of node 0 with the flags that its gfp implies.
+    #[must_use]
+    pub const fn new(order: Order, gfp: GfpFlags) -> Self {
+        Self {
+            order,
+            gfp,
+            node: NodeId::new(0),
+            barred: AllocFlags::empty(),
+            granted: AllocFlags::empty(),
+        }
+    }
+
+    /// The same request without `flags`.
+    #[must_use]
+    pub const fn barring(self, flags: AllocFlags) -> Self {
+        Self { barred: self.barred.union(flags), ..self }
+    }
+
+    /// The same request with `flags`.
+    #[must_use]
+    pub const fn granting(self, flags: AllocFlags) -> Self {
+        Self { granted: self.granted.union(flags), ..self }
+    }
+
+    /// The flags with which a walk of the zones that starts from `flags` is made.
+    fn effective(&self, flags: AllocFlags) -> AllocFlags {
+        (flags | self.granted).difference(self.barred)
+    }
+
+    /// Flags of the fast path before the preferred zone is known.
+    fn fast_flags(&self) -> AllocFlags {
+        let mut flags = AllocFlags::WMARK_LOW | AllocFlags::CPUSET | self.gfp.cma_flag();
+        flags.set(AllocFlags::KSWAPD, self.gfp.contains(GfpFlags::KSWAPD_RECLAIM));
+        self.effective(flags)
+    }
+
+    /// Flags of the slow path. Linux: `gfp_to_alloc_flags()` and the reserve flags.
+    #[must_use]
+    pub fn slow_flags(&self) -> AllocFlags {
+        let mut flags = self.gfp.slow_path_flags(self.order);
+        let memalloc = GfpFlags::MEMALLOC;
+        if self.gfp.contains(memalloc) && !self.gfp.contains(GfpFlags::NOMEMALLOC) {
+            flags |= AllocFlags::NO_WATERMARKS;
+        }
+        self.effective(flags)
+    }
+}
+
+/// Why a request failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AllocError {
+    /// No list can ever hold such a block.
+    #[error("order {0} is larger than the largest order {1}")]
+    OrderTooLarge(Order, Order),
+    /// No zone that the request may use had a block to spare.
+    #[error("out of memory for order {0}")]
+    OutOfMemory(Order),
+}
+
+/// A raw number that names no allocated block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAllocated {
+    /// No zone has the frame.
+    #[error("frame {0} is in no zone")]
+    NoSuchFrame(Pfn),
+    /// Blocks are naturally aligned.
+    #[error("frame {0} is not aligned to order {1}")]
+    Misaligned(Pfn, Order),
+    /// No list can ever hold such a block.
+    #[error("order {0} is larger than the largest order {1}")]
+    OrderTooLarge(Order, Order),
+    /// The frame is free already.
+    #[error("frame {0} is free")]
+    Free(Pfn),
+    /// The frame was never handed to the allocator.
+    #[error("frame {0} is reserved")]
+    Reserved(Pfn),
+}
+
+/// The page allocator of one machine. Linux: mm/page_alloc.c with its zones.
+///
+/// Deterministic and single-threaded: the CPU is an argument, events go to `S`.
+#[derive(Clone, Debug)]
+pub struct PageAllocator<S: Sink = crate::event::Silent> {
+    pub(crate) geometry: Geometry,
+    pub(crate) profile: KernelProfile,
+    pub(crate) types: TypeSet,
+    pub(crate) grouping: Grouping,
+    pub(crate) cpus: u16,
+    /// Sorted by node, then kind.
+    pub(crate) zones: Vec<Zone>,
+    /// For each node the zones to try: own node first, highest kind first.
+    pub(crate) zonelists: Vec<Vec<usize>>,
+    pub(crate) stats: VmStat,
+    pub(crate) sink: S,
+}
+
+impl<S: Sink> PageAllocator<S> {
+    /// Allocates a block: the fast path, then the slow path as far as it goes without reclaim and
+    /// compaction, which belong to the layers above. Linux: `__alloc_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] when the order is too large or no zone has a block to spare.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the machine has no such CPU.
+    pub fn alloc_pages(&mut self, cpu: CpuId, req: &AllocRequest) -> Result<Pages, AllocError> {
+        let max = self.geometry.max_order();
+        if req.order > max {
+            return Err(AllocError::OrderTooLarge(req.order, max));
+        }
+        if let Some(pages) = self.alloc_pages_fast(cpu, req) {
+            return Ok(pages);
+        }
+        if let Some(pages) = self.alloc_pages_slow(cpu, req) {
+            return Ok(pages);
+        }
+        if req.gfp.contains(GfpFlags::DIRECT_RECLAIM) {
+            self.unreserve_highatomic(req, Unreserve::All);
+            self.drain_all();
+            if let Some(pages) = self.alloc_pages_slow(cpu, req) {
+                return Ok(pages);
+            }
+        }
+        self.note_failure(req);
+        Err(AllocError::OutOfMemory(req.order))
+    }
+
+    /// Emits the event of a request that failed for good.
+    pub fn note_failure(&mut self, req: &AllocRequest) {
+        let migratetype = self.migratetype_of(req.gfp);
+        let (order, gfp) = (req.order, req.gfp);
+        self.sink.emit(Event::PageAlloc { pfn: None, order, migratetype, gfp });
+    }
+
+    /// The first attempt, at the low watermark; mixing types is put off to a second walk.
+    /// Linux: `get_page_from_freelist()` as `__alloc_pages()` calls it first.
+    #[inline]
+    pub fn alloc_pages_fast(&mut self, cpu: CpuId, req: &AllocRequest) -> Option<Pages> {
+        let preferred = self.zonelist(req).next()?;
+        let mut flags = req.fast_flags();
+        if self.avoids_fragmentation(preferred) {
+            flags |= AllocFlags::NOFRAGMENT;
+        }
+        self.get_page_from_freelist(cpu, req, flags)
+    }
+
+    /// An attempt of the slow path, at the min watermark and with the reserves that the request may
+    /// use. Linux: `get_page_from_freelist()` as `__alloc_pages_slowpath()` calls it.
+    pub fn alloc_pages_slow(&mut self, cpu: CpuId, req: &AllocRequest) -> Option<Pages> {
+        if req.gfp.contains(GfpFlags::KSWAPD_RECLAIM) {
+            self.sink.emit(Event::WakeKswapd { order: req.order });
+        }
+        self.get_page_from_freelist(cpu, req, req.slow_flags())
+    }
+
+    /// Whether the fast path puts mixing off. Linux: `alloc_flags_nofragment()`.
+    fn avoids_fragmentation(&self, preferred: usize) -> bool {
+        let zone = &self.zones[preferred];
+        let nodes = self.zones.last().map_or(0, |z| z.node.get());
+        let has_dma32 = self.zones.iter().any(|z| {
+            z.node == zone.node && z.kind == ZoneType::Dma32 && z.managed > PageCount::ZERO
+        });
+        zone.kind == ZoneType::Normal && (nodes == 0 || has_dma32)
+    }
+
+    /// The zones of `req`'s zonelist, best first. Linux: `for_each_zone_zonelist()`.
+    fn zonelist(&self, req: &AllocRequest) -> impl Iterator<Item = usize> {
+        let (highest, node) = (req.gfp.highest_zone(), req.node);
+        let only = req.gfp.contains(GfpFlags::THISNODE);
+        let list = self.zonelists.get(usize::from(node.get())).map_or(&[][..], Vec::as_slice);
+        list.iter().copied().filter(move |&at| {
+            let zone = &self.zones[at];
+            zone.kind <= highest && zone.managed > PageCount::ZERO && (!only || zone.node == node)
+        })
+    }
+
+    /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
+    #[inline]
+    fn get_page_from_freelist(
+        &mut self,
+        cpu: CpuId,
+        req: &AllocRequest,
+        mut flags: AllocFlags,
+    ) -> Option<Pages> {
+        loop {
+            match self.walk(cpu, req, flags) {
+                Walk::Got(pages) => return Some(pages),
+                Walk::Nothing if flags.contains(AllocFlags::NOFRAGMENT) => {
+                    flags.remove(AllocFlags::NOFRAGMENT);
+                }
+                Walk::Nothing => return None,
+            }
+        }
+    }
+
+    #[inline]
+    fn walk(&mut self, cpu: CpuId, req: &AllocRequest, flags: AllocFlags) -> Walk {
+        let mut rank = 0;
+        let mut preferred = None;
+        loop {
+            let next = self.zonelist(req).nth(rank);
+            let Some(at) = next else { return Walk::Nothing };
+            rank += 1;
+            let node = self.zones[at].node;
+            let home = *preferred.get_or_insert(node);
+            if flags.contains(AllocFlags::NOFRAGMENT) && node != home {
+                return Walk::Nothing;
+            }
+            if self.may_take(at, req, flags)
+                && let Some(pages) = self.take(cpu, at, req, flags)
+            {
+                return Walk::Got(pages);
+            }
+        }
+    }
+
+    /// Whether the zone's watermarks allow the request.
+    #[inline]
+    fn may_take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> bool {
+        let highest = req.gfp.highest_zone();
+        let zone = &mut self.zones[at];
+        if zone.buddy.rules.below_high == BelowHigh::Tracked && !zone.pressure.below_high {
+            if zone.watermark_fast(req.order, Mark::High, highest, flags) {
+                return true;
+            }
+            zone.pressure.below_high = true;
+        }
+        flags.contains(AllocFlags::NO_WATERMARKS)
+            || zone.watermark_fast(req.order, flags.mark(), highest, flags)
+    }
+
+    #[inline]
+    fn take(
+        &mut self,
+        cpu: CpuId,
+        at: usize,
+        req: &AllocRequest,
+        flags: AllocFlags,
+    ) -> Option<Pages> {
+        let migratetype = self.migratetype_of(req.gfp);
+        let zone = &mut self.zones[at];
+        let order = req.order;
+        let request = ZoneRequest { order, migratetype, flags };
+        let pfn = zone.alloc(cpu, request, &mut self.sink);
+        if zone.boosted == Boosted::Yes {
+            zone.boosted = Boosted::No;
+            self.sink.emit(Event::WakeKswapd { order: Order::ZERO });
+        }
+        let pfn = pfn?;
+        if flags.contains(AllocFlags::HIGHATOMIC) {
+            zone.reserve_highatomic(pfn);
+        }
+        self.stats.pgalloc[zone.kind.index()] += order.pages().get();
+        self.sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });
+        Some(Pages::new(pfn, order))
+    }
+
+    /// Up to `wanted` single pages off the per-CPU lists, without an event for each. Falls back to
+    /// one ordinary request when that is not possible. Linux: `__alloc_pages_bulk()`.
+    pub fn alloc_pages_bulk(&mut self, cpu: CpuId, gfp: GfpFlags, wanted: usize) -> Vec<Pages> {
+        let req = AllocRequest::new(Order::ZERO, gfp);
+        let flags = req.fast_flags();
+        let mut got = Vec::new();
+        if wanted > 1
+            && let Some(at) = self.zone_for_bulk(&req, flags, wanted)
+        {
+            let migratetype = self.migratetype_of(gfp);
+            let request = ZoneRequest { order: Order::ZERO, migratetype, flags };
+            while got.len() < wanted {
+                let taken = self.zones[at].alloc_bulk_one(cpu, request, &mut self.sink);
+                let Some(pfn) = taken else { break };
+                self.stats.pgalloc[self.zones[at].kind.index()] += 1;
+                got.push(Pages::new(pfn, Order::ZERO));
+            }
+        }
+        if got.is_empty() && wanted > 0 {
+            got.extend(self.alloc_pages(cpu, &req));
+        }
+        got
+    }
+
+    fn zone_for_bulk(&self, req: &AllocRequest, flags: AllocFlags, wanted: usize) -> Option<usize> {
+        let wanted = PageCount::new(u64::try_from(wanted).ok()?);
+        let highest = req.gfp.highest_zone();
+        self.zonelist(req).find(|&at| {
+            let zone = &self.zones[at];
+            let mark = zone.watermarks.get(Mark::Low) + wanted;
+            zone.watermark_ok_with(zone.buddy.free.all, Order::ZERO, mark, highest, flags)
+        })
+    }
+
+    /// The type a request is served from. Linux: `gfp_migratetype()`.
+    #[inline]
+    #[must_use]
+    pub fn migratetype_of(&self, gfp: GfpFlags) -> MigrateType {
+        match self.grouping {
+            Grouping::ByMobility => gfp.migratetype(),
+            Grouping::Disabled => MigrateType::Unmovable,
+        }
+    }
+
+    /// Gives one highatomic pageblock back for the type of `req`; says whether pages moved.
+    /// Linux: `unreserve_highatomic_pageblock()`.
+    pub fn unreserve_highatomic(&mut self, req: &AllocRequest, effort: Unreserve) -> bool {
+        let mt = self.migratetype_of(req.gfp);
+        let zones: Vec<_> = self.zonelist(req).collect();
+        zones.into_iter().any(|at| self.zones[at].unreserve_highatomic(mt, effort))
+    }
+
+    /// Empties every per-CPU list. Linux: `drain_all_pages(NULL)`.
+    pub fn drain_all(&mut self) {
+        for zone in &mut self.zones {
+            zone.drain_all(&mut self.sink);
+        }
+    }
+
+    /// One tick of the statistics timer (`stat_interval`, one second by default): per-CPU high
+    /// marks decay. Linux: `vmstat_update()`.
+    pub fn tick(&mut self) {
+        for zone in &mut self.zones {
+            zone.tick(&mut self.sink);
+        }
+    }
+}
+
+/// The outcome of one walk over the zones.
+enum Walk {
+    Got(Pages),
+    Nothing,
+}

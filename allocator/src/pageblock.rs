@@ -1,0 +1,90 @@
+//! Pageblock flags: type, isolation and the scanners' skip hint, one byte a block.
+
+use crate::frame::FrameIndex;
+use crate::migratetype::MigrateType;
+use crate::units::Order;
+
+const TYPE: u8 = 0x07;
+const ISOLATED: u8 = 0x08;
+const SKIP: u8 = 0x10;
+
+/// Types and flags of a zone's pageblocks. Linux: `pageblock_flags`.
+///
+/// Isolation is a bit beside the type; [`Pageblocks::migratetype`] presents it as a type, as the
+/// kernels of both profiles do.
+#[derive(Clone, Debug)]
+pub(crate) struct Pageblocks {
+    order: Order,
+    flags: Vec<u8>,
+    isolated: u64,
+}
+
+impl Pageblocks {
+    /// Blocks of `order` for `frames` frames, all UNMOVABLE (type 0), as memory starts out.
+    pub(crate) fn new(order: Order, frames: FrameIndex) -> Self {
+        Self { order, flags: vec![0; (frames >> order.get()) as usize], isolated: 0 }
+    }
+
+    const fn slot(&self, index: FrameIndex) -> usize {
+        (index >> self.order.get()) as usize
+    }
+
+    /// The type of the block that holds `index`; ISOLATE while it is isolated.
+    /// Linux: `get_pageblock_migratetype()`.
+    #[inline]
+    pub(crate) fn migratetype(&self, index: FrameIndex) -> MigrateType {
+        let flags = self.flags[self.slot(index)];
+        if flags & ISOLATED != 0 {
+            return MigrateType::Isolate;
+        }
+        MigrateType::from_index((flags & TYPE) as usize)
+    }
+
+    /// Gives the block a type and ends its isolation. Linux: `set_pageblock_migratetype()`.
+    pub(crate) fn set_migratetype(&mut self, index: FrameIndex, mt: MigrateType) {
+        assert!(mt != MigrateType::Isolate, "isolation is a mark, not a type");
+        let slot = self.slot(index);
+        if self.flags[slot] & ISOLATED != 0 {
+            self.isolated -= 1;
+        }
+        self.flags[slot] = self.flags[slot] & SKIP | mt as u8;
+    }
+
+    /// Marks the block as isolated; its type stays beside the mark.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is isolated already.
+    pub(crate) fn isolate(&mut self, index: FrameIndex) {
+        let slot = self.slot(index);
+        assert!(self.flags[slot] & ISOLATED == 0, "pageblock is isolated already");
+        self.flags[slot] |= ISOLATED;
+        self.isolated += 1;
+    }
+
+    /// Whether a scanner found nothing here lately. Linux: `get_pageblock_skip()`.
+    pub(crate) fn is_skipped(&self, index: FrameIndex) -> bool {
+        self.flags[self.slot(index)] & SKIP != 0
+    }
+
+    /// Tells the scanners to pass this block by. Linux: `set_pageblock_skip()`.
+    pub(crate) fn set_skip(&mut self, index: FrameIndex) {
+        let slot = self.slot(index);
+        self.flags[slot] |= SKIP;
+    }
+
+    /// Forgets all skip hints. Linux: `__reset_isolation_suitable()`.
+    pub(crate) fn clear_skips(&mut self) {
+        self.flags.iter_mut().for_each(|flags| *flags &= !SKIP);
+    }
+
+    /// Number of isolated blocks. Linux: `nr_isolate_pageblock`.
+    pub(crate) const fn isolated(&self) -> u64 {
+        self.isolated
+    }
+
+    /// Recounts the isolated blocks, for `check()`.
+    pub(crate) fn count_isolated(&self) -> u64 {
+        self.flags.iter().filter(|&&flags| flags & ISOLATED != 0).map(|_| 1).sum()
+    }
+}

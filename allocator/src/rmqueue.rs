@@ -1,0 +1,256 @@
+//! The order in which a zone looks for a page.
+
+use crate::event::{Event, Sink};
+use crate::fallback::{Fragmenting, Loot, Raider, ViaOwnList};
+use crate::frame::{FrameIndex, Head, Movability};
+use crate::gfp::AllocFlags;
+use crate::migratetype::MigrateType;
+use crate::pcp::Cached;
+use crate::profile::{FallbackRule, MovablePcp};
+use crate::units::{CpuId, Order, Pfn};
+use crate::zone::{Boosted, Zone};
+
+/// A request as a zone sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneRequest {
+    /// Order asked for.
+    pub order: Order,
+    /// Type asked for. Linux: `ac->migratetype`.
+    pub migratetype: MigrateType,
+    /// How hard to try.
+    pub flags: AllocFlags,
+}
+
+/// The stage that served the last page of a bulk request (6.12). Linux: `enum rmqueue_mode`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Mode {
+    Normal,
+    Cma,
+    Claim,
+    Steal,
+}
+
+/// A page taken, and the list it came from.
+#[derive(Clone, Copy, Debug)]
+struct Got {
+    index: FrameIndex,
+    mt: MigrateType,
+}
+
+impl Zone {
+    /// Takes a block for a request, from the per-CPU lists or the buddy lists. The watermarks are
+    /// the caller's. Linux: `rmqueue()`.
+    #[inline]
+    pub fn alloc(&mut self, cpu: CpuId, request: ZoneRequest, sink: &mut impl Sink) -> Option<Pfn> {
+        let movability = match request.migratetype {
+            MigrateType::Movable => Movability::Movable,
+            _ => Movability::Unmovable,
+        };
+        let index =
+            self.alloc_cached(cpu, request, sink).or_else(|| self.alloc_uncached(request, sink))?;
+        self.buddy.map.set_head(index, Head::Allocated(request.order, movability));
+        Some(self.buddy.map.pfn(index))
+    }
+
+    /// Linux: `rmqueue_pcplist()`.
+    #[inline]
+    fn alloc_cached(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<FrameIndex> {
+        let barred = self.movable_pcp == MovablePcp::OnlyWithCma
+            && request.migratetype == MigrateType::Movable
+            && !request.flags.contains(AllocFlags::CMA);
+        let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
+        if barred {
+            return None;
+        }
+        self.pcp[cpu.index()].note_alloc();
+        if let Some(cached) = self.pcp[cpu.index()].pop(list, request.order) {
+            return Some(cached.index);
+        }
+        self.refill(cpu, list, request, sink);
+        self.pcp[cpu.index()].pop(list, request.order).map(|cached| cached.index)
+    }
+
+    /// Takes order-0 pages off one list of a CPU, refilling as needed, without the bookkeeping of
+    /// single requests. Linux: the loop of `__alloc_pages_bulk()`.
+    pub(crate) fn alloc_bulk_one(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<Pfn> {
+        let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
+        let hit = self.pcp[cpu.index()].pop(list, request.order);
+        let cached = hit.or_else(|| {
+            self.refill(cpu, list, request, sink);
+            self.pcp[cpu.index()].pop(list, request.order)
+        })?;
+        let movability = match request.migratetype {
+            MigrateType::Movable => Movability::Movable,
+            _ => Movability::Unmovable,
+        };
+        self.buddy.map.set_head(cached.index, Head::Allocated(request.order, movability));
+        Some(self.buddy.map.pfn(cached.index))
+    }
+
+    /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
+    #[inline(never)]
+    fn refill(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, sink: &mut impl Sink) {
+        let blocks = self.pcp[cpu.index()].refill_blocks(request.order, self.pressure);
+        let mut mode = Mode::Normal;
+        for _ in 0..blocks {
+            let Some(got) = self.take_one(request, &mut mode, sink) else { return };
+            self.buddy.map.set_head(got.index, Head::PerCpu(request.order));
+            let cached = Cached { index: got.index, mt: got.mt };
+            self.pcp[cpu.index()].push_refilled(list, request.order, cached);
+        }
+    }
+
+    /// Linux: `rmqueue_buddy()`.
+    fn alloc_uncached(&mut self, request: ZoneRequest, sink: &mut impl Sink) -> Option<FrameIndex> {
+        let flags = request.flags;
+        if flags.contains(AllocFlags::HIGHATOMIC)
+            && let Some(got) = self.take_from(request.order, MigrateType::HighAtomic, sink)
+        {
+            return Some(got.index);
+        }
+        if let Some(got) = self.take_one(request, &mut Mode::Normal, sink) {
+            return Some(got.index);
+        }
+        if flags.intersects(AllocFlags::OOM | AllocFlags::NON_BLOCK) {
+            return self
+                .take_from(request.order, MigrateType::HighAtomic, sink)
+                .map(|got| got.index);
+        }
+        None
+    }
+
+    /// Takes from one type's lists only. Linux: `__rmqueue_smallest()` with its tracepoint.
+    fn take_from(&mut self, order: Order, mt: MigrateType, sink: &mut impl Sink) -> Option<Got> {
+        let from = self.buddy.areas.smallest(order, mt)?;
+        let index = self.buddy.areas.first(&self.buddy.map, from, mt)?;
+        self.buddy.take(index, from, order, mt);
+        sink.emit(Event::ZoneLocked { pfn: self.buddy.map.pfn(index), order, migratetype: mt });
+        Some(Got { index, mt })
+    }
+
+    /// One page by the complete order of attempts. Linux: `__rmqueue()`.
+    fn take_one(
+        &mut self,
+        request: ZoneRequest,
+        mode: &mut Mode,
+        sink: &mut impl Sink,
+    ) -> Option<Got> {
+        let ZoneRequest { order, flags, .. } = request;
+        let free = self.buddy.free;
+        if flags.contains(AllocFlags::CMA)
+            && free.cma.get() > free.all.get() / 2
+            && let Some(got) = self.take_from(order, MigrateType::Cma, sink)
+        {
+            return Some(got);
+        }
+        match self.buddy.rules.fallback {
+            FallbackRule::MoveThenTake => self.take_moving(request, sink),
+            FallbackRule::ClaimThenSteal => self.take_claiming(request, mode, sink),
+        }
+    }
+
+    /// Lent memory that the request may borrow: CMA, then METADATA. Linux:
+    /// `__rmqueue_cma_fallback()`; RFC v1 `__rmqueue_metadata_fallback()`.
+    fn take_lent(&mut self, request: ZoneRequest, sink: &mut impl Sink) -> Option<Got> {
+        let lent =
+            [(AllocFlags::CMA, MigrateType::Cma), (AllocFlags::METADATA, MigrateType::Metadata)];
+        lent.into_iter()
+            .filter(|(flag, _)| request.flags.contains(*flag))
+            .find_map(|(_, mt)| self.take_from(request.order, mt, sink))
+    }
+
+    /// Own lists, lent memory, then raids that bring blocks to the own lists. 6.1.
+    fn take_moving(&mut self, request: ZoneRequest, sink: &mut impl Sink) -> Option<Got> {
+        loop {
+            if let Some(got) = self.take_from(request.order, request.migratetype, sink) {
+                return Some(got);
+            }
+            if let Some(got) = self.take_lent(request, sink) {
+                return Some(got);
+            }
+            let raider = self.raider(request);
+            let raid = self.buddy.raid(&raider);
+            self.boost(raid.boosts, request.flags);
+            sink.emit(Event::Extfrag(raid.extfrag?));
+        }
+    }
+
+    /// Own lists, lent memory, a claim, a steal; a bulk request goes on where the last page was
+    /// found. 6.12.
+    fn take_claiming(
+        &mut self,
+        request: ZoneRequest,
+        mode: &mut Mode,
+        sink: &mut impl Sink,
+    ) -> Option<Got> {
+        if *mode == Mode::Normal
+            && let Some(got) = self.take_from(request.order, request.migratetype, sink)
+        {
+            return Some(got);
+        }
+        if *mode <= Mode::Cma
+            && let Some(got) = self.take_lent(request, sink)
+        {
+            *mode = Mode::Cma;
+            return Some(got);
+        }
+        let raider = self.raider(request);
+        if *mode <= Mode::Claim {
+            let (loot, boosts) = self.buddy.claim(&raider);
+            self.boost(boosts, request.flags);
+            if let Some(loot) = loot {
+                *mode = Mode::Normal;
+                return Some(self.report(loot, request.migratetype, sink));
+            }
+        }
+        if request.flags.contains(AllocFlags::NOFRAGMENT) {
+            return None;
+        }
+        let loot = self.buddy.steal(&raider)?;
+        *mode = Mode::Steal;
+        let mt = loot.extfrag.fallback_migratetype;
+        Some(self.report(loot, mt, sink))
+    }
+
+    fn report(&self, loot: Loot, mt: MigrateType, sink: &mut impl Sink) -> Got {
+        if loot.via_own_list == ViaOwnList::Yes {
+            let pfn = self.buddy.map.pfn(loot.index);
+            let order = loot.extfrag.alloc_order;
+            sink.emit(Event::ZoneLocked { pfn, order, migratetype: mt });
+        }
+        sink.emit(Event::Extfrag(loot.extfrag));
+        Got { index: loot.index, mt }
+    }
+
+    fn raider(&self, request: ZoneRequest) -> Raider {
+        let fragmenting = if request.flags.contains(AllocFlags::NOFRAGMENT) {
+            Fragmenting::Avoided
+        } else {
+            Fragmenting::Allowed
+        };
+        Raider {
+            order: request.order,
+            mt: request.migratetype,
+            fragmenting,
+            grouping: self.grouping,
+        }
+    }
+
+    fn boost(&mut self, times: u32, flags: AllocFlags) {
+        for _ in 0..times {
+            if self.boost_watermark(self.boost_factor) && flags.contains(AllocFlags::KSWAPD) {
+                self.boosted = Boosted::Yes;
+            }
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! Watermarks: how much of a zone a request must leave alone.
+
+use crate::buddy::FreePages;
+use crate::geometry::Geometry;
+use crate::gfp::{AllocFlags, ZoneType};
+use crate::migratetype::MigrateType;
+use crate::pcp::Thp;
+use crate::profile::{HighAtomicUnusable, MovableMin};
+use crate::units::{Order, PageCount};
+use crate::zone::Zone;
+
+/// Which watermark. Linux: `enum zone_watermarks`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Mark {
+    /// Below this only the reserves are left.
+    Min,
+    /// Below this the fast path fails.
+    Low,
+    /// kswapd reclaims up to this.
+    High,
+}
+
+impl AllocFlags {
+    /// The watermark that these flags check. Linux: `ALLOC_WMARK_MASK`.
+    #[must_use]
+    pub const fn mark(self) -> Mark {
+        if self.contains(Self::WMARK_HIGH) {
+            Mark::High
+        } else if self.contains(Self::WMARK_LOW) {
+            Mark::Low
+        } else {
+            Mark::Min
+        }
+    }
+}
+
+/// The watermarks of a zone, in pages. Linux: `_watermark[]`, `watermark_boost`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Watermarks {
+    /// Without boost.
+    pub min: PageCount,
+    /// Without boost.
+    pub low: PageCount,
+    /// Without boost.
+    pub high: PageCount,
+    /// Raised for a while after a pageblock was claimed by another type.
+    pub boost: PageCount,
+}
+
+impl Watermarks {
+    /// A watermark with the boost. Linux: `wmark_pages()`.
+    #[must_use]
+    pub fn get(&self, mark: Mark) -> PageCount {
+        let plain = match mark {
+            Mark::Min => self.min,
+            Mark::Low => self.low,
+            Mark::High => self.high,
+        };
+        plain + self.boost
+    }
+}
+
+/// What a request has to leave out of the free pages. Linux: `__zone_watermark_unusable_free()`.
+#[must_use]
+pub fn unusable_free(
+    free: FreePages,
+    highatomic: PageCount,
+    order: Order,
+    flags: AllocFlags,
+) -> PageCount {
+    let mut unusable = PageCount::new(order.pages().get() - 1);
+    if !flags.intersects(AllocFlags::RESERVES) {
+        unusable += highatomic;
+    }
+    if !flags.contains(AllocFlags::CMA) {
+        unusable += free.cma;
+    }
+    if !flags.contains(AllocFlags::METADATA) {
+        unusable += free.metadata;
+    }
+    unusable
+}
+
+/// How much of the min mark a request with reserves must respect.
+fn reduced(mark: PageCount, flags: AllocFlags) -> u64 {
+    let mut min = mark.get();
+    if flags.contains(AllocFlags::MIN_RESERVE) {
+        min -= min / 2;
+        if flags.contains(AllocFlags::NON_BLOCK) {
+            min -= min / 4;
+        }
+    }
+    if flags.contains(AllocFlags::OOM) {
+        min -= min / 2;
+    }
+    min
+}
+
+impl Zone {
+    /// Highatomic pages that an ordinary request cannot have, by the profile's rule.
+    fn highatomic_unusable(&self) -> PageCount {
+        match self.buddy.rules.highatomic_unusable {
+            HighAtomicUnusable::Reserved => self.reserved_highatomic,
+            HighAtomicUnusable::Free => self.buddy.free.highatomic,
+        }
+    }
+
+    /// Whether the zone keeps enough when a request of `order` takes its pages, with `free` in
+    /// place of the zone's free pages. Linux: `__zone_watermark_ok()`.
+    #[must_use]
+    pub fn watermark_ok_with(
+        &self,
+        free: PageCount,
+        order: Order,
+        mark: PageCount,
+        highest: ZoneType,
+        flags: AllocFlags,
+    ) -> bool {
+        let unusable =
+            unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags).get();
+        let floor = reduced(mark, flags) + self.lowmem_reserve[highest.index()].get();
+        if i128::from(free.get()) - i128::from(unusable) <= i128::from(floor) {
+            return false;
+        }
+        order == Order::ZERO || self.has_block(order, flags)
+    }
+
+    /// Whether a list that the request may use has a block of at least `order`.
+    fn has_block(&self, order: Order, flags: AllocFlags) -> bool {
+        let has = |mt| self.buddy.areas.smallest(order, mt).is_some();
+        MigrateType::PCP.into_iter().any(has)
+            || flags.contains(AllocFlags::CMA) && has(MigrateType::Cma)
+            || flags.contains(AllocFlags::METADATA) && has(MigrateType::Metadata)
+            || flags.intersects(AllocFlags::HIGHATOMIC | AllocFlags::OOM)
+                && has(MigrateType::HighAtomic)
+    }
+
+    /// Whether the zone is above `mark` (boost included) for a request. Linux: `zone_watermark_ok()`.
+    #[must_use]
+    pub fn watermark_ok(
+        &self,
+        order: Order,
+        mark: Mark,
+        highest: ZoneType,
+        flags: AllocFlags,
+    ) -> bool {
+        let mark = self.watermarks.get(mark);
+        self.watermark_ok_with(self.buddy.free.all, order, mark, highest, flags)
+    }
+
+    /// The check of the fast path: an order-0 request with reserves may disregard the boost.
+    /// Linux: `zone_watermark_fast()`.
+    #[must_use]
+    pub fn watermark_fast(
+        &self,
+        order: Order,
+        mark: Mark,
+        highest: ZoneType,
+        flags: AllocFlags,
+    ) -> bool {
+        let free = self.buddy.free.all;
+        let pages = self.watermarks.get(mark);
+        if order == Order::ZERO {
+            let unusable = unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags);
+            let usable = free.saturating_sub(unusable);
+            if usable > pages + self.lowmem_reserve[highest.index()] {
+                return true;
+            }
+        }
+        if self.watermark_ok_with(free, order, pages, highest, flags) {
+            return true;
+        }
+        let unboosted = order == Order::ZERO
+            && self.watermarks.boost > PageCount::ZERO
+            && mark == Mark::Min
+            && flags.contains(AllocFlags::MIN_RESERVE);
+        unboosted && self.watermark_ok_with(free, order, self.watermarks.min, highest, flags)
+    }
+
+    /// Raises the watermarks by one pageblock, up to a bound; `false` when the zone is too small.
+    /// Linux: `boost_watermark()` with `watermark_boost_factor`.
+    pub(crate) fn boost_watermark(&mut self, factor: u64) -> bool {
+        let block = self.buddy.geometry.pageblock_pages();
+        if factor == 0 || self.managed.get() < 4 * block.get() {
+            return false;
+        }
+        let bound = self.watermarks.high.get() * factor / 10_000;
+        if bound == 0 {
+            return false;
+        }
+        let bound = PageCount::new(bound).max(block);
+        self.watermarks.boost = (self.watermarks.boost + block).min(bound);
+        true
+    }
+}
+
+/// Tunables that decide the watermarks. Linux: /proc/sys/vm.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tunables {
+    /// Reserve in KiB; `None` computes Linux's default. Linux: `min_free_kbytes`.
+    pub min_free_kbytes: Option<u64>,
+    /// Distance between marks in ten-thousandths of the zone. Linux: `watermark_scale_factor`.
+    pub watermark_scale_factor: u64,
+    /// Bound of the boost in ten-thousandths of the high mark; 0 turns boosting off.
+    /// Linux: `watermark_boost_factor`.
+    pub watermark_boost_factor: u64,
+    /// One part in so many of the higher zones is kept back in each zone.
+    /// Linux: `lowmem_reserve_ratio`.
+    pub lowmem_reserve_ratio: [u64; ZoneType::COUNT],
+}
+
+impl Default for Tunables {
+    fn default() -> Self {
+        Self {
+            min_free_kbytes: None,
+            watermark_scale_factor: 10,
+            watermark_boost_factor: 15_000,
+            lowmem_reserve_ratio: [256, 256, 32, 0],
+        }
+    }
+}
+
+/// Linux's default for `min_free_kbytes`, KiB. Linux: `calculate_min_free_kbytes()`,
+/// `set_recommended_min_free_kbytes()`.
+fn default_min_free_kbytes(zones: &[Zone], geometry: Geometry, thp: Thp) -> u64 {
+    let kib = geometry.page_size() / 1024;
+    let user: Vec<_> = zones.iter().filter(|z| z.kind <= ZoneType::Normal).collect();
+    let buffers: u64 = user.iter().map(|z| z.managed.saturating_sub(z.watermarks.high).get()).sum();
+    let root = (16 * buffers * kib).isqrt().clamp(128, 262_144);
+    let half_gib = (512 << 20) / geometry.page_size();
+    if thp == Thp::Absent || zones.iter().map(|z| z.managed.get()).sum::<u64>() < half_gib {
+        return root;
+    }
+    let populated =
+        u64::try_from(user.iter().filter(|z| z.managed > PageCount::ZERO).count()).unwrap_or(0);
+    let recommended = geometry.pageblock_pages().get() * populated * (2 + 9);
+    root.max(recommended.min(buffers / 20) * kib)
+}
+
+/// Sets the marks and the lowmem reserves of all zones. Linux: `__setup_per_zone_wmarks()`,
+/// `setup_per_zone_lowmem_reserve()`.
+pub(crate) fn setup(zones: &mut [Zone], geometry: Geometry, thp: Thp, tunables: &Tunables) {
+    let kbytes =
+        tunables.min_free_kbytes.unwrap_or_else(|| default_min_free_kbytes(zones, geometry, thp));
+    let pages_min = kbytes * 1024 / geometry.page_size();
+    let small =
+        |z: &Zone| z.kind == ZoneType::Movable && z.buddy.rules.movable_min == MovableMin::Small;
+    let lowmem: u64 = zones.iter().filter(|z| !small(z)).map(|z| z.managed.get()).sum();
+    for zone in zones.iter_mut() {
+        let managed = zone.managed.get();
+        let share = if lowmem == 0 { 0 } else { pages_min * managed / lowmem };
+        let min = if small(zone) { (managed / 1024).clamp(32, 128) } else { share };
+        let gap = (share / 4).max(managed * tunables.watermark_scale_factor / 10_000);
+        zone.watermarks = Watermarks {
+            min: PageCount::new(min),
+            low: PageCount::new(min + gap),
+            high: PageCount::new(min + 2 * gap),
+            boost: PageCount::ZERO,
+        };
+    }
+    set_lowmem_reserves(zones, tunables);
+}
+
+fn set_lowmem_reserves(zones: &mut [Zone], tunables: &Tunables) {
+    let sizes: Vec<_> = zones.iter().map(|z| (z.node, z.kind, z.managed.get())).collect();
+    for zone in zones {
+        let ratio = tunables.lowmem_reserve_ratio[zone.kind.index()];
+        for highest in ZoneType::ALL {
+            let above: u64 = sizes
+                .iter()
+                .filter(|(node, kind, _)| {
+                    *node == zone.node && *kind > zone.kind && *kind <= highest
+                })
+                .map(|(_, _, managed)| managed)
+                .sum();
+            let kept =
+                if ratio == 0 || zone.managed == PageCount::ZERO { 0 } else { above / ratio };
+            zone.lowmem_reserve[highest.index()] = PageCount::new(kept);
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! A zone: its buddy lists, watermarks and per-CPU lists.
+//!
+//! The zone is where facts from the layers below become events, and where the order of attempts
+//! lives (`rmqueue.rs`). It is driven from one thread; the concurrent shell will put the buddy part
+//! and each CPU's lists behind locks of their own, in the order of notes/locking.md.
+
+use crate::buddy::{Buddy, FreePages, Placement};
+use crate::event::{Event, Sink};
+use crate::fallback::Grouping;
+use crate::frame::{FrameIndex, Head, Movability};
+use crate::geometry::Geometry;
+use crate::gfp::{AllocFlags, ZoneType};
+use crate::migratetype::MigrateType;
+use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp, ZonePressure};
+use crate::profile::{BelowHigh, DrainType, KernelProfile, MovablePcp};
+use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::watermark::{Mark, Watermarks};
+
+/// Whether kswapd should look at the zone after a request. Linux: `ZONE_BOOSTED_WATERMARK`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Boosted {
+    /// A fallback raised the watermarks.
+    Yes,
+    /// Nothing happened.
+    No,
+}
+
+/// A zone of one node. Linux: `struct zone`.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    pub(crate) kind: ZoneType,
+    pub(crate) node: NodeId,
+    pub(crate) buddy: Buddy,
+    pub(crate) managed: PageCount,
+    pub(crate) present: PageCount,
+    pub(crate) cma: PageCount,
+    pub(crate) watermarks: Watermarks,
+    pub(crate) lowmem_reserve: [PageCount; ZoneType::COUNT],
+    pub(crate) reserved_highatomic: PageCount,
+    pub(crate) pressure: ZonePressure,
+    pub(crate) boosted: Boosted,
+    pub(crate) boost_factor: u64,
+    pub(crate) grouping: Grouping,
+    pub(crate) movable_pcp: MovablePcp,
+    pub(crate) pcp: Vec<PerCpuPages>,
+}
+
+/// What a zone is made of. Linux: the arguments of `free_area_init_core()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ZoneSpec {
+    /// Kind of zone.
+    pub kind: ZoneType,
+    /// Node it belongs to.
+    pub node: NodeId,
+    /// Its frames, holes included.
+    pub span: PfnRange,
+}
+
+impl Zone {
+    pub(crate) fn new(
+        spec: ZoneSpec,
+        geometry: Geometry,
+        profile: KernelProfile,
+        thp: Thp,
+        cpus: u16,
+    ) -> Self {
+        let buddy = Buddy::new(geometry, profile, spec.span);
+        let rules = buddy.rules;
+        let pcp = PerCpuPages::new(rules, geometry, thp);
+        Self {
+            kind: spec.kind,
+            node: spec.node,
+            buddy,
+            managed: PageCount::ZERO,
+            present: PageCount::ZERO,
+            cma: PageCount::ZERO,
+            watermarks: Watermarks::default(),
+            lowmem_reserve: [PageCount::ZERO; ZoneType::COUNT],
+            reserved_highatomic: PageCount::ZERO,
+            pressure: ZonePressure::default(),
+            boosted: Boosted::No,
+            boost_factor: 0,
+            grouping: Grouping::ByMobility,
+            movable_pcp: rules.movable_pcp,
+            pcp: vec![pcp; usize::from(cpus)],
+        }
+    }
+
+    /// Kind of zone.
+    #[must_use]
+    pub const fn kind(&self) -> ZoneType {
+        self.kind
+    }
+
+    /// Node of the zone.
+    #[must_use]
+    pub const fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The frames from the first to the last, holes included. Linux: `spanned_pages`.
+    #[must_use]
+    pub const fn span(&self) -> PfnRange {
+        self.buddy.span()
+    }
+
+    /// Pages that exist. Linux: `present_pages`.
+    #[must_use]
+    pub const fn present(&self) -> PageCount {
+        self.present
+    }
+
+    /// Pages handed to the buddy lists since boot. Linux: `managed_pages`.
+    #[must_use]
+    pub const fn managed(&self) -> PageCount {
+        self.managed
+    }
+
+    /// Pages of CMA areas. Linux: `cma_pages`.
+    #[must_use]
+    pub const fn cma_pages(&self) -> PageCount {
+        self.cma
+    }
+
+    /// Free pages on the buddy lists. Linux: `zone_page_state(NR_FREE_PAGES)` and its like.
+    #[must_use]
+    pub const fn free_pages(&self) -> FreePages {
+        self.buddy.free_pages()
+    }
+
+    /// Pages on per-CPU lists, all CPUs.
+    #[must_use]
+    pub fn pcp_pages(&self) -> PageCount {
+        self.pcp.iter().map(PerCpuPages::count).sum()
+    }
+
+    /// The buddy lists.
+    #[must_use]
+    pub const fn buddy(&self) -> &Buddy {
+        &self.buddy
+    }
+
+    /// The watermarks.
+    #[must_use]
+    pub const fn watermarks(&self) -> &Watermarks {
+        &self.watermarks
+    }
+
+    /// Pages kept back from requests that could use a higher zone, by that zone's kind.
+    #[must_use]
+    pub const fn lowmem_reserve(&self) -> &[PageCount; ZoneType::COUNT] {
+        &self.lowmem_reserve
+    }
+
+    /// Pages of highatomic pageblocks. Linux: `nr_reserved_highatomic`.
+    #[must_use]
+    pub const fn reserved_highatomic(&self) -> PageCount {
+        self.reserved_highatomic
+    }
+
+    /// One CPU's page lists.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the machine has no such CPU.
+    #[must_use]
+    pub fn pcp(&self, cpu: CpuId) -> &PerCpuPages {
+        &self.pcp[cpu.index()]
+    }
+
+    /// Sets the per-CPU lists' sizes. Linux: `zone_set_pageset_high_and_batch()`.
+    pub(crate) fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
+        self.pcp.iter_mut().for_each(|pcp| pcp.set_sizes(sizes));
+    }
+
+    /// Hands memory to the buddy lists for the first time. Linux: `__free_pages_core()`.
+    pub(crate) fn hand_over(&mut self, pfn: Pfn, order: Order) {
+        self.managed += order.pages();
+        let index = self.buddy.index(pfn);
+        self.buddy.put_by_block(index, order, Placement::Tail);
+    }
+
+    /// Hands a reserved pageblock over as lent memory. At that point of the boot every free goes
+    /// straight to the buddy lists. Linux: `init_cma_reserved_pageblock()`.
+    pub(crate) fn lend_block(&mut self, block: Pfn, mt: MigrateType) {
+        let order = self.buddy.geometry.pageblock_order();
+        let index = self.buddy.index(block);
+        self.buddy.blocks.set_migratetype(index, mt);
+        self.managed += order.pages();
+        self.cma += order.pages();
+        self.buddy.put_index(index, order, mt, Placement::Likely);
+    }
+
+    /// Frees a block of any order and type. Linux: `__free_pages()`, `free_unref_page()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is not allocated with this order.
+    #[inline]
+    pub fn free(&mut self, cpu: CpuId, pfn: Pfn, order: Order, sink: &mut impl Sink) {
+        let index = self.buddy.index(pfn);
+        assert!(
+            matches!(self.buddy.map.head(index), Some(Head::Allocated(o, _)) if o == order),
+            "freed block is not allocated with this order"
+        );
+        sink.emit(Event::PageFree { pfn, order });
+        let mt = self.buddy.blocks.migratetype(index);
+        let list = self.pcp[cpu.index()].list_of(order, mt);
+        match list {
+            Some(list) if mt != MigrateType::Isolate => {
+                self.free_to_pcp(cpu, list, (index, order), mt, sink);
+            }
+            _ => self.buddy.put_by_block(index, order, Placement::Likely),
+        }
+    }
+
+    /// Frees a block to the tail of its buddy list, past the per-CPU lists.
+    /// Linux: `__free_pages_ok(.., FPI_TO_TAIL)`.
+    pub(crate) fn free_to_tail(&mut self, pfn: Pfn, order: Order, sink: &mut impl Sink) {
+        sink.emit(Event::PageFree { pfn, order });
+        let index = self.buddy.index(pfn);
+        self.buddy.put_by_block(index, order, Placement::Tail);
+    }
+
+    #[inline]
+    fn free_to_pcp(
+        &mut self,
+        cpu: CpuId,
+        list: usize,
+        block: (FrameIndex, Order),
+        mt: MigrateType,
+        sink: &mut impl Sink,
+    ) {
+        let (index, order) = block;
+        self.buddy.map.set_head(index, Head::PerCpu(order));
+        let pcp = &mut self.pcp[cpu.index()];
+        pcp.push_freed(list, order, Cached { index, mt });
+        if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
+            self.drain_pcp(cpu, pages, list, sink);
+            self.notice_recovery();
+        }
+    }
+
+    /// Ends the below-high state when the drain brought the zone above the high mark.
+    fn notice_recovery(&mut self) {
+        if self.pressure.below_high
+            && self.buddy.rules.below_high == BelowHigh::Tracked
+            && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
+        {
+            self.pressure.below_high = false;
+        }
+    }
+
+    /// Gives `pages` pages of a CPU's lists back to the buddy lists, starting with `list`.
+    /// Linux: `free_pcppages_bulk()`.
+    pub(crate) fn drain_pcp(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
+        let mut drain = self.pcp[cpu.index()].start_drain(pages, list);
+        while let Some((cached, order)) = self.pcp[cpu.index()].drain_next(&mut drain) {
+            let mt = self.drain_type(cached);
+            self.buddy.put_index(cached.index, order, mt, Placement::Likely);
+            let pfn = self.buddy.map.pfn(cached.index);
+            sink.emit(Event::PcpuDrain { pfn, order, migratetype: mt });
+        }
+    }
+
+    /// The list a drained block goes to.
+    fn drain_type(&self, cached: Cached) -> MigrateType {
+        match self.buddy.rules.drain_type {
+            DrainType::Remembered if self.buddy.blocks.isolated() == 0 => cached.mt,
+            _ => self.buddy.blocks.migratetype(cached.index),
+        }
+    }
+
+    /// Empties one CPU's lists. Linux: `drain_pages_zone()`.
+    pub(crate) fn drain_cpu(&mut self, cpu: CpuId, sink: &mut impl Sink) {
+        loop {
+            let step = self.pcp[cpu.index()].drain_step();
+            if step == 0 {
+                return;
+            }
+            self.drain_pcp(cpu, step, 0, sink);
+        }
+    }
+
+    /// Empties all CPUs' lists. Linux: `drain_all_pages(zone)`.
+    pub(crate) fn drain_all(&mut self, sink: &mut impl Sink) {
+        for cpu in (0..).map(CpuId::new).take(self.pcp.len()) {
+            self.drain_cpu(cpu, sink);
+        }
+    }
+
+    /// One tick of the statistics timer on every CPU. Linux: `refresh_cpu_vm_stats()`.
+    pub(crate) fn tick(&mut self, sink: &mut impl Sink) {
+        for cpu in (0..).map(CpuId::new).take(self.pcp.len()) {
+            let batch = self.pcp[cpu.index()].sizes().batch;
+            let mut left = self.pcp[cpu.index()].decay();
+            while left > 0 {
+                let step = left.min(batch.max(1));
+                self.drain_pcp(cpu, step, 0, sink);
+                left -= step;
+            }
+        }
+    }
+
+    /// Marks an allocated block with what its holder can do.
+    pub(crate) fn set_movability(&mut self, pfn: Pfn, order: Order, movability: Movability) {
+        let index = self.buddy.index(pfn);
+        self.buddy.map.set_head(index, Head::Allocated(order, movability));
+    }
+}
