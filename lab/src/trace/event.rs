@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pagelab_allocator::units::PageCount;
+use pagelab_allocator::units::{PageCount, Pfn};
 
 use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, pointer, words};
@@ -57,6 +57,19 @@ impl EventParser {
             },
             b"alloc_contig_range_ret" => TraceEvent::ContigExit { ret: fields.signed("ret")? },
             b"free_contig_range" => TraceEvent::ContigFree { range: fields.run("pfn", "nr")? },
+            b"mm_compaction_begin" => TraceEvent::CompactionBegin,
+            b"mm_compaction_end" => TraceEvent::CompactionEnd,
+            b"isolate_free_page" => TraceEvent::IsolateFreePage {
+                pfn: self.page(fields)?,
+                order: fields.order("order")?,
+            },
+            b"offline_isolated" => TraceEvent::Offline { range: fields.range("start", "end")? },
+            b"free_pages_core" => {
+                TraceEvent::Online { pfn: self.page(fields)?, order: fields.order("order")? }
+            }
+            b"isolate_free_page_ret" => {
+                TraceEvent::IsolateFreePageExit { pages: fields.number("ret")? }
+            }
             b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
             b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),
             b"print" => self.print(text)?,
@@ -76,6 +89,13 @@ impl EventParser {
             self.pages.learn(page, pfn);
         }
         Ok(TraceEvent::PageAlloc { pfn, order, migratetype, gfp })
+    }
+
+    /// The frame of the pointer in `page=`, if pointers can be converted.
+    fn page(&self, fields: Fields<'_>) -> Result<Option<Pfn>, Fault> {
+        let text = fields.get("page")?;
+        let page = pointer(text).ok_or_else(|| ("page", Why::NotANumber(Why::excerpt(text))))?;
+        Ok(self.pages.pfn(page))
     }
 
     fn vmap_pages(&self, fields: Fields<'_>) -> Result<VmapPages, Fault> {

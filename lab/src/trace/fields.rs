@@ -70,7 +70,7 @@ impl<'a> Fields<'a> {
     /// The frames from the frame of one field to the frame of another.
     pub(super) fn range(self, start: &'static str, end: &'static str) -> Result<PfnRange, Fault> {
         let (first, last) = (self.pfn(start)?, self.pfn(end)?);
-        if last < first {
+        if last <= first || (last - first).get() > RANGE_LIMIT {
             return Err((end, Why::OutOfRange(last.to_string())));
         }
         Ok(PfnRange::new(first, last))
@@ -79,8 +79,9 @@ impl<'a> Fields<'a> {
     /// The frames from the frame of one field, as many as another says.
     pub(super) fn run(self, start: &'static str, len: &'static str) -> Result<PfnRange, Fault> {
         let (first, count) = (self.pfn(start)?, self.number(len)?);
-        let end = first.get().saturating_add(count);
-        check_frame(len, end)?;
+        if count > RANGE_LIMIT {
+            return Err((len, Why::OutOfRange(count.to_string())));
+        }
         Ok(PfnRange::from_len(first, PageCount::new(count)))
     }
 
@@ -97,6 +98,8 @@ impl<'a> Fields<'a> {
 /// Frames lie below this: 52 bits of physical address, the most that Linux can be built with,
 /// leave 40. It keeps sums of frames and counts far from overflow.
 const FRAME_LIMIT: u64 = 1 << 40;
+/// Most pages of one range: page counts within an allocation are 32 bits wide.
+const RANGE_LIMIT: u64 = 1 << 31;
 
 /// `raw` as a frame number.
 pub(super) fn check_frame(key: &'static str, raw: u64) -> Result<Pfn, Fault> {

@@ -179,6 +179,34 @@ pub enum TraceEvent {
         /// The frames given back.
         range: PfnRange,
     },
+    /// Linux: `compaction:mm_compaction_begin`: this task compacts a zone now.
+    CompactionBegin,
+    /// Linux: `compaction:mm_compaction_end`.
+    CompactionEnd,
+    /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
+    Offline {
+        /// The frames.
+        range: PfnRange,
+    },
+    /// Entry of `__free_pages_core()` (kprobe): a block joins; an `mm_page_free` of it follows.
+    Online {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the block.
+        order: Order,
+    },
+    /// Entry of `__isolate_free_page()` (kprobe): a free block leaves the lists to be a target.
+    IsolateFreePage {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the block.
+        order: Order,
+    },
+    /// Return of `__isolate_free_page()` (kprobe).
+    IsolateFreePageExit {
+        /// Pages taken; 0 when the watermark forbids it.
+        pages: u64,
+    },
     /// Linux: `migrate:mm_migrate_pages`.
     MigratePages(Box<Migration>),
     /// Text that a program wrote into the trace. Linux: `tracing_mark_write()`.
