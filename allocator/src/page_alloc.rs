@@ -240,8 +240,9 @@ impl<S: Sink> PageAllocator<S> {
         zone.kind == ZoneType::Normal && (nodes == 0 || has_dma32)
     }
 
-    /// The zones of `req`'s zonelist, best first. Linux: `for_each_zone_zonelist()`.
-    fn zonelist(&self, req: &AllocRequest) -> impl Iterator<Item = usize> {
+    /// The zones of `req`'s zonelist, best first, as positions in [`zones`](Self::zones).
+    /// Linux: `for_each_zone_zonelist()`.
+    pub fn zonelist(&self, req: &AllocRequest) -> impl Iterator<Item = usize> {
         let (highest, node) = (req.gfp.highest_zone(), req.node);
         let only = req.gfp.contains(GfpFlags::THISNODE);
         let list = self.zonelists.get(usize::from(node.get())).map_or(&[][..], Vec::as_slice);

@@ -122,6 +122,16 @@ pub enum MigrationBatch {
     TargetsFirst,
 }
 
+/// What compaction does after folios of a pageblock failed to move, and whether its fast search
+/// marks the pageblock it found. Linux: `compact_zone()`, `fast_find_migrateblock()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AfterFailure {
+    /// An asynchronous run skips the rest of the block it was after; a found pageblock is marked.
+    SkipBlock,
+    /// The pageblock is scanned again to its end; a found pageblock is not marked.
+    FinishPageblock,
+}
+
 /// The answers of one profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -149,6 +159,8 @@ pub struct Rules {
     pub movable_min: MovableMin,
     /// See [`MigrationBatch`].
     pub migration_batch: MigrationBatch,
+    /// See [`AfterFailure`].
+    pub after_failure: AfterFailure,
 }
 
 impl KernelProfile {
@@ -169,6 +181,7 @@ impl KernelProfile {
                 compaction_targets: CompactionTargets::SinglePages,
                 movable_min: MovableMin::Share,
                 migration_batch: MigrationBatch::Interleaved,
+                after_failure: AfterFailure::SkipBlock,
             },
             Self::V6_12 => Rules {
                 fallback: FallbackRule::ClaimThenSteal,
@@ -183,6 +196,7 @@ impl KernelProfile {
                 compaction_targets: CompactionTargets::ByOrder,
                 movable_min: MovableMin::Small,
                 migration_batch: MigrationBatch::TargetsFirst,
+                after_failure: AfterFailure::FinishPageblock,
             },
         }
     }
