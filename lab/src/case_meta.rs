@@ -1,0 +1,236 @@
+//! `meta.json` beside a recorded trace: what machine it was recorded on.
+
+use core::fmt;
+use std::io;
+use std::path::Path;
+
+use pagelab_allocator::gfp::ZoneType;
+use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::units::{PageCount, Pfn};
+use serde::Deserialize;
+
+/// The machine of a recorded case.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CaseMeta {
+    /// Name of the case.
+    pub name: String,
+    /// Memory of the machine in MiB.
+    pub mem_mib: u64,
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// Whose rules that kernel follows; `None` for a version that is not modelled.
+    pub profile: Option<KernelProfile>,
+    /// The zones that hold memory, lowest first.
+    pub zones: Vec<CaseZone>,
+}
+
+/// One zone of a recorded machine.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CaseZone {
+    /// Which.
+    pub kind: ZoneType,
+    /// First frame. Linux: `zone_start_pfn`.
+    pub start: Pfn,
+    /// Frames from first to last. Linux: `spanned_pages`.
+    pub spanned: PageCount,
+    /// Frames that exist. Linux: `present_pages`.
+    pub present: PageCount,
+    /// Pages that the allocator manages. Linux: `zone_managed_pages()`.
+    pub managed: PageCount,
+    /// Those of them that belong to CMA areas. Linux: `cma_pages`.
+    pub cma: PageCount,
+}
+
+/// Why a `meta.json` could not be used.
+#[derive(Debug)]
+pub struct MetaError {
+    /// The file as the user would name it.
+    pub file: String,
+    /// Line, from 1; 0 when the file could not be read.
+    pub line: usize,
+    /// The field that is wrong; empty when it is the file as a whole.
+    pub field: String,
+    /// What is wrong with it.
+    pub why: String,
+}
+
+impl fmt::Display for MetaError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}: ", self.file, self.line)?;
+        if !self.field.is_empty() {
+            write!(f, "field `{}`: ", self.field)?;
+        }
+        f.write_str(&self.why)
+    }
+}
+
+impl std::error::Error for MetaError {}
+
+#[derive(Deserialize)]
+struct RawMeta {
+    name: String,
+    mem_mib: u64,
+    kernel: String,
+    zones: Vec<RawZone>,
+}
+
+#[derive(Deserialize)]
+struct RawZone {
+    name: String,
+    start_pfn: u64,
+    spanned: u64,
+    present: u64,
+    managed: u64,
+    #[serde(default)]
+    cma: Option<u64>,
+}
+
+impl CaseMeta {
+    /// Reads the `meta.json` in the directory of `trace`; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`MetaError`] when there is one that cannot be read or does not say what it should.
+    pub fn beside(trace: &Path) -> Result<Option<Self>, MetaError> {
+        let path = trace.with_file_name("meta.json");
+        let file = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&file, &text).map(Some),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(cause) => {
+                Err(MetaError { file, line: 0, field: String::new(), why: cause.to_string() })
+            }
+        }
+    }
+
+    /// Reads the text of a `meta.json` that errors call `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`MetaError`] with the line and, where there is one, the field.
+    pub fn parse(file: &str, text: &str) -> Result<Self, MetaError> {
+        let raw: RawMeta = serde_json::from_str(text).map_err(|cause| {
+            let field = wrong_field(text, &cause);
+            let why = cause.to_string();
+            MetaError { file: file.to_owned(), line: cause.line(), field, why }
+        })?;
+        let zones = raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
+        let zones = zones.map_err(|(field, value)| MetaError {
+            file: file.to_owned(),
+            line: 1 + text.lines().take_while(|line| !line.contains(&value)).count(),
+            field: format!("zones.{field}"),
+            why: format!("{value} is not possible"),
+        })?;
+        Ok(Self {
+            profile: profile_of(&raw.kernel),
+            name: raw.name,
+            mem_mib: raw.mem_mib,
+            kernel: raw.kernel,
+            zones,
+        })
+    }
+
+    /// Managed pages of all zones.
+    #[must_use]
+    pub fn managed(&self) -> PageCount {
+        self.zones.iter().map(|zone| zone.managed).sum()
+    }
+}
+
+impl CaseZone {
+    fn new(raw: &RawZone) -> Result<Self, (&'static str, String)> {
+        let kind = ZoneType::ALL.into_iter().find(|kind| kind.name() == raw.name);
+        let kind = kind.ok_or_else(|| ("name", format!("{:?}", raw.name)))?;
+        let cma = raw.cma.unwrap_or(0);
+        for (field, value, limit) in [
+            ("start_pfn", raw.start_pfn, 1 << 40),
+            ("spanned", raw.spanned, 1 << 40),
+            ("present", raw.present, raw.spanned),
+            ("managed", raw.managed, raw.present),
+            ("cma", cma, raw.managed),
+        ] {
+            if value > limit {
+                return Err((field, value.to_string()));
+            }
+        }
+        Ok(Self {
+            kind,
+            start: Pfn::new(raw.start_pfn),
+            spanned: PageCount::new(raw.spanned),
+            present: PageCount::new(raw.present),
+            managed: PageCount::new(raw.managed),
+            cma: PageCount::new(cma),
+        })
+    }
+}
+
+/// The profile whose version begins as `release` does.
+fn profile_of(release: &str) -> Option<KernelProfile> {
+    let mut numbers = release.split(['.', '-']);
+    match (numbers.next()?, numbers.next()?) {
+        ("6", "1") => Some(KernelProfile::V6_1),
+        ("6", "12") => Some(KernelProfile::V6_12),
+        _ => None,
+    }
+}
+
+/// The field that `cause` is about: named by a "missing field", else the last key before it.
+fn wrong_field(text: &str, cause: &serde_json::Error) -> String {
+    let message = cause.to_string();
+    if let Some((_, rest)) = message.split_once("missing field `") {
+        return rest.split('`').next().unwrap_or_default().to_owned();
+    }
+    if !cause.is_data() {
+        return String::new();
+    }
+    let lines: Vec<&str> = text.lines().take(cause.line()).collect();
+    let keys = lines.iter().rev().filter_map(|line| {
+        let (before, _) = line.split_once("\":")?;
+        Some(before.rsplit('"').next()?.to_owned())
+    });
+    keys.into_iter().next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"{
+ "name": "c", "mem_mib": 512,
+ "kernel": "6.12.117+deb12-arm64",
+ "zones": [{
+   "name": "DMA", "start_pfn": 262144,
+   "spanned": 131072,
+   "present": 131072,
+   "managed": 121665,
+   "cma": null
+ }]
+}"#;
+
+    #[test]
+    fn a_case_is_read() {
+        let meta = CaseMeta::parse("m", GOOD).unwrap();
+        assert_eq!((meta.mem_mib, meta.profile), (512, Some(KernelProfile::V6_12)));
+        assert_eq!(meta.managed(), PageCount::new(121_665));
+        assert_eq!(meta.zones[0].cma, PageCount::ZERO);
+    }
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        let error = CaseMeta::parse("m", &GOOD.replace(from, to)).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn a_broken_one_names_line_and_field() {
+        check("\"mem_mib\": 512,", "", "m:11: field `mem_mib`: missing field");
+        check(
+            "131072,\n   \"present",
+            "\"x\",\n   \"present",
+            "m:6: field `spanned`: invalid type",
+        );
+        check("121665", "200000", "m:8: field `zones.managed`: 200000 is not possible");
+        check("\"DMA\"", "\"HighMem\"", "m:5: field `zones.name`: \"HighMem\" is not possible");
+        check("}]", "}", "m:11: expected");
+    }
+}

@@ -1,0 +1,69 @@
+//! What was typed. Nothing here means anything yet; see [`crate::plan`].
+
+use clap::{Args, Parser, Subcommand};
+
+/// Emulates the Linux page allocator on recorded traces, under one MTE tag-storage design or
+/// several. Without a command: a recorded arm64 machine, as a demonstration.
+#[derive(Clone, PartialEq, Eq, Debug, Parser)]
+#[command(name = "pagelab", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// A command and its words.
+#[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
+pub enum Command {
+    /// Run a trace under one design.
+    Run {
+        /// Tag-storage design: carveout, metadata or cma.
+        #[arg(long, value_name = "NAME")]
+        design: String,
+        /// Words that both commands know.
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Run a trace under several designs and set the results side by side.
+    Compare {
+        /// Tag-storage designs, separated by commas.
+        #[arg(long, value_name = "NAME,NAME,..")]
+        designs: String,
+        /// Words that both commands know.
+        #[command(flatten)]
+        common: Common,
+    },
+}
+
+/// Words that every command knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
+pub struct Common {
+    /// Recorded trace: ftrace or perf script text, plain or zstd. Default: the demonstration's.
+    #[arg(long, value_name = "FILE")]
+    pub trace: Option<String>,
+    /// Memory of the emulated machine. Default: that of the recorded one.
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<String>,
+    /// Share of movable user pages that become PROT_MTE right after allocation, besides the
+    /// recorded ones: 0% to 100%.
+    #[arg(long, value_name = "SHARE")]
+    pub tagged: Option<String>,
+    /// Seed of the generator that chooses those pages.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<String>,
+    /// Print the report as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Skip and count lines of the trace that cannot be read.
+    #[arg(long)]
+    pub lenient: bool,
+    /// Kernel whose rules to follow, 6.1 or 6.12. Default: the recorded one's.
+    #[arg(long, value_name = "VERSION")]
+    pub profile: Option<String>,
+    /// Tag block size of the hardware, as in the device tree. Default: 4KiB.
+    #[arg(long, value_name = "BYTES")]
+    pub block_size: Option<String>,
+    /// Size of an ordinary CMA area. Default: that of the recorded machine.
+    #[arg(long, value_name = "SIZE")]
+    pub cma: Option<String>,
+}

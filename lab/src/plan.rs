@@ -1,0 +1,300 @@
+//! What was meant: typed words, validated and with units. Prints nothing, touches no file.
+
+use std::path::PathBuf;
+
+use pagelab_allocator::profile::KernelProfile;
+
+use crate::cli::{Cli, Command, Common};
+use crate::size::{Share, parse_size};
+use crate::trace::Strictness;
+
+/// The seed when none was given; it is printed like any other.
+pub const DEFAULT_SEED: u64 = 42;
+
+/// The tag block when none was given, in bytes: one page of 4 KiB.
+const DEFAULT_BLOCK: u64 = 4096;
+
+/// A run, ready to be carried out.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// What was asked for.
+    pub action: Action,
+    /// Which trace.
+    pub trace: TraceChoice,
+    /// Under which designs: at least one, each once.
+    pub designs: Vec<Design>,
+    /// Memory of the emulated machine in bytes; `None`: that of the recorded one.
+    pub memory: Option<u64>,
+    /// Movable user pages to tag besides the recorded ones; `None`: none.
+    pub tagged: Option<Share>,
+    /// Seed of the generator that chooses them.
+    pub seed: u64,
+    /// How to print.
+    pub output: Output,
+    /// What to do with lines of the trace that cannot be read.
+    pub strictness: Strictness,
+    /// Whose rules to follow; `None`: the recorded kernel's.
+    pub profile: Option<KernelProfile>,
+    /// Tag block of the hardware in bytes, a multiple of 4 KiB.
+    pub block_size: u64,
+    /// Size of an ordinary CMA area in bytes; `None`: that of the recorded machine.
+    pub cma: Option<u64>,
+}
+
+/// What was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Action {
+    /// No command was given.
+    Demo,
+    /// One design.
+    Run,
+    /// Several, side by side.
+    Compare,
+}
+
+/// Where the trace comes from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TraceChoice {
+    /// The one inside this program; see [`crate::demo`].
+    Demo,
+    /// A file.
+    File(PathBuf),
+}
+
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A tag-storage design, by name.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Design {
+    /// Tag storage is never used for data: how hardware with MTE works without any of the series.
+    Carveout,
+    /// Tag storage is lent out under its own migratetype (RFC v1).
+    Metadata,
+    /// Tag storage is lent out as CMA (RFC v2 and v3).
+    Cma,
+}
+
+impl Design {
+    /// Every design, the baseline first.
+    pub const ALL: [Self; 3] = [Self::Carveout, Self::Metadata, Self::Cma];
+
+    /// The name to type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Carveout => "carveout",
+            Self::Metadata => "metadata",
+            Self::Cma => "cma",
+        }
+    }
+}
+
+/// A word that does not make a plan.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{flag} {value:?}: {why}")]
+pub struct PlanError {
+    /// The flag.
+    pub flag: &'static str,
+    /// What was typed after it.
+    pub value: String,
+    /// What is wrong with that.
+    pub why: &'static str,
+}
+
+impl PlanError {
+    fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
+        Self { flag, value: value.to_owned(), why }
+    }
+}
+
+impl Plan {
+    /// The plan that `cli` asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] names the first flag whose value is impossible.
+    pub fn new(cli: &Cli) -> Result<Self, PlanError> {
+        match &cli.command {
+            None => Self::build(Action::Demo, Design::ALL.to_vec(), &Common::default()),
+            Some(Command::Run { design, common }) => {
+                Self::build(Action::Run, vec![parse_design("--design", design)?], common)
+            }
+            Some(Command::Compare { designs, common }) => {
+                Self::build(Action::Compare, parse_designs(designs)?, common)
+            }
+        }
+    }
+
+    fn build(action: Action, designs: Vec<Design>, words: &Common) -> Result<Self, PlanError> {
+        let memory = words.memory.as_deref().map(parse_memory).transpose()?;
+        let cma = words.cma.as_deref().map(parse_cma).transpose()?;
+        if let (Some(text), Some(cma), Some(memory)) = (&words.cma, cma, memory)
+            && cma >= memory
+        {
+            return Err(PlanError::new("--cma", text, "not smaller than --memory"));
+        }
+        Ok(Self {
+            action,
+            trace: parse_trace(words)?,
+            designs,
+            memory,
+            tagged: words.tagged.as_deref().map(parse_share).transpose()?,
+            seed: words.seed.as_deref().map_or(Ok(DEFAULT_SEED), parse_seed)?,
+            output: if words.json { Output::Json } else { Output::Text },
+            strictness: if words.lenient { Strictness::Lenient } else { Strictness::Strict },
+            profile: words.profile.as_deref().map(parse_profile).transpose()?,
+            block_size: words.block_size.as_deref().map_or(Ok(DEFAULT_BLOCK), parse_block)?,
+            cma,
+        })
+    }
+}
+
+fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
+    match words.trace.as_deref() {
+        None => Ok(TraceChoice::Demo),
+        Some("") => Err(PlanError::new("--trace", "", "a file name is needed")),
+        Some(path) => Ok(TraceChoice::File(PathBuf::from(path))),
+    }
+}
+
+fn parse_design(flag: &'static str, name: &str) -> Result<Design, PlanError> {
+    let found = Design::ALL.into_iter().find(|design| design.name() == name);
+    found.ok_or_else(|| PlanError::new(flag, name, "not one of carveout, metadata, cma"))
+}
+
+fn parse_designs(list: &str) -> Result<Vec<Design>, PlanError> {
+    let mut designs = Vec::new();
+    for name in list.split(',') {
+        let design = parse_design("--designs", name.trim())?;
+        if designs.contains(&design) {
+            return Err(PlanError::new("--designs", list, "names a design twice"));
+        }
+        designs.push(design);
+    }
+    Ok(designs)
+}
+
+const SIZE: &str = "not a size such as 512MiB or 16GiB";
+const MIB: u64 = 1 << 20;
+const LARGEST_MEMORY: u64 = 16 << 40;
+
+fn parse_memory(text: &str) -> Result<u64, PlanError> {
+    let error = |why| PlanError::new("--memory", text, why);
+    let bytes = parse_size(text).ok_or_else(|| error(SIZE))?;
+    match bytes {
+        _ if !bytes.is_multiple_of(2 * MIB) => Err(error("not a multiple of 2MiB")),
+        _ if bytes < 16 * MIB => Err(error("less than 16MiB")),
+        _ if bytes > LARGEST_MEMORY => Err(error("more than 16TiB")),
+        _ => Ok(bytes),
+    }
+}
+
+fn parse_cma(text: &str) -> Result<u64, PlanError> {
+    let error = |why| PlanError::new("--cma", text, why);
+    let bytes = parse_size(text).ok_or_else(|| error(SIZE))?;
+    match bytes {
+        _ if !bytes.is_multiple_of(2 * MIB) => Err(error("not a multiple of 2MiB")),
+        _ if bytes > LARGEST_MEMORY => Err(error("more than 16TiB")),
+        _ => Ok(bytes),
+    }
+}
+
+fn parse_block(text: &str) -> Result<u64, PlanError> {
+    let error = |why| PlanError::new("--block-size", text, why);
+    let bytes = parse_size(text).ok_or_else(|| error("not a size such as 4096 or 8KiB"))?;
+    match bytes {
+        0 => Err(error("zero")),
+        _ if !bytes.is_multiple_of(4096) => Err(error("not a multiple of 4096")),
+        _ if bytes > 2 * MIB => Err(error("more than 2MiB")),
+        _ => Ok(bytes),
+    }
+}
+
+fn parse_share(text: &str) -> Result<Share, PlanError> {
+    let why = "not a share between 0% and 100%, with at most two decimal places";
+    Share::parse(text).ok_or_else(|| PlanError::new("--tagged", text, why))
+}
+
+fn parse_seed(text: &str) -> Result<u64, PlanError> {
+    text.parse().map_err(|_| PlanError::new("--seed", text, "not a number of 64 bits"))
+}
+
+fn parse_profile(text: &str) -> Result<KernelProfile, PlanError> {
+    match text {
+        "6.1" => Ok(KernelProfile::V6_1),
+        "6.12" => Ok(KernelProfile::V6_12),
+        _ => Err(PlanError::new("--profile", text, "not one of 6.1, 6.12")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn plan(words: &str) -> Result<Plan, PlanError> {
+        let words = core::iter::once("pagelab").chain(words.split_whitespace());
+        Plan::new(&Cli::try_parse_from(words).expect("words that clap accepts"))
+    }
+
+    #[test]
+    fn no_words_are_the_demonstration() {
+        let plan = plan("").unwrap();
+        assert_eq!((plan.action, plan.trace), (Action::Demo, TraceChoice::Demo));
+        assert_eq!((plan.seed, plan.tagged, plan.block_size), (DEFAULT_SEED, None, 4096));
+    }
+
+    #[test]
+    fn words_have_meanings() {
+        let words = "compare --trace t.zst --designs cma,carveout --memory 512MiB --tagged 12.5% \
+                     --seed 7 --json --lenient --profile 6.12 --block-size 8KiB --cma 32M";
+        let plan = plan(words).unwrap();
+        assert_eq!(plan.designs, [Design::Cma, Design::Carveout]);
+        assert_eq!(
+            (plan.memory, plan.cma, plan.block_size),
+            (Some(512 * MIB), Some(32 * MIB), 8192)
+        );
+        assert_eq!(plan.tagged.map(Share::per_10_000), Some(1250));
+        assert_eq!((plan.seed, plan.output), (7, Output::Json));
+        assert_eq!(
+            (plan.strictness, plan.profile),
+            (Strictness::Lenient, Some(KernelProfile::V6_12))
+        );
+        assert_eq!(plan.trace, TraceChoice::File("t.zst".into()));
+    }
+
+    #[test]
+    fn errors_name_flag_and_value() {
+        for (words, expected) in [
+            ("run --design zfs", "--design \"zfs\": not one of carveout, metadata, cma"),
+            ("compare --designs cma,cma", "--designs \"cma,cma\": names a design twice"),
+            ("compare --designs cma,", "--designs \"\": not one of carveout, metadata, cma"),
+            (
+                "run --design cma --memory 1MB",
+                "--memory \"1MB\": not a size such as 512MiB or 16GiB",
+            ),
+            ("run --design cma --memory 17MiB", "--memory \"17MiB\": not a multiple of 2MiB"),
+            ("run --design cma --memory 2M", "--memory \"2M\": less than 16MiB"),
+            ("run --design cma --memory 17TiB", "--memory \"17TiB\": more than 16TiB"),
+            ("run --design cma --seed x", "--seed \"x\": not a number of 64 bits"),
+            ("run --design cma --profile 5", "--profile \"5\": not one of 6.1, 6.12"),
+            ("run --design cma --block-size 5", "--block-size \"5\": not a multiple of 4096"),
+            ("run --design cma --block-size 0", "--block-size \"0\": zero"),
+            ("run --design cma --memory 32M --cma 32M", "--cma \"32M\": not smaller than --memory"),
+            (
+                "run --design cma --tagged 101%",
+                "--tagged \"101%\": not a share between 0% and 100%, with at most two decimal places",
+            ),
+        ] {
+            assert_eq!(plan(words).unwrap_err().to_string(), expected);
+        }
+    }
+}
