@@ -283,7 +283,7 @@ impl Zone {
     }
 
     /// Empties all CPUs' lists. Linux: `drain_all_pages(zone)`.
-    pub(crate) fn drain_all(&mut self, sink: &mut impl Sink) {
+    pub fn drain_all(&mut self, sink: &mut impl Sink) {
         for cpu in (0..).map(CpuId::new).take(self.pcp.len()) {
             self.drain_cpu(cpu, sink);
         }

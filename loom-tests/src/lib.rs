@@ -21,7 +21,8 @@ where
     body();
 }
 
-/// Whether some schedule of `body` panics.
+/// Whether some schedule of `body` panics. It must not do so while it holds a lock: loom's guards
+/// cannot be dropped then, and the process aborts.
 #[must_use]
 pub fn refutes<F>(body: F) -> bool
 where
