@@ -5,7 +5,7 @@ use crate::event::Sink;
 use crate::frame::Head;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::units::{Order, Pfn};
+use crate::units::{CpuId, Order, Pfn};
 use crate::zone::Zone;
 
 impl Zone {
@@ -48,6 +48,16 @@ impl<S: Sink> PageAllocator<S> {
     /// Panics when there is no such zone.
     pub fn clear_skips(&mut self, zone: usize) {
         self.zones[zone].buddy.blocks.clear_skips();
+    }
+
+    /// Empties the lists that one CPU keeps of one zone. Linux: `lru_add_drain_cpu_zone()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such zone or CPU.
+    pub fn drain_cpu(&mut self, cpu: CpuId, zone: usize) {
+        let (zone, sink) = self.zone_mut(zone);
+        zone.drain_cpu(cpu, sink);
     }
 
     /// Turns the list of a free block around so that the block is first, keeping the cyclic order.

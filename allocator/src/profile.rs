@@ -132,6 +132,15 @@ pub enum AfterFailure {
     FinishPageblock,
 }
 
+/// Whose flags migration targets of a contiguous claim get. Linux: `alloc_contig_range()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContigGfp {
+    /// Always the same, whatever the caller passed.
+    Fixed,
+    /// The caller's, which are checked first.
+    Callers,
+}
+
 /// The answers of one profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -161,6 +170,8 @@ pub struct Rules {
     pub migration_batch: MigrationBatch,
     /// See [`AfterFailure`].
     pub after_failure: AfterFailure,
+    /// See [`ContigGfp`].
+    pub contig_gfp: ContigGfp,
 }
 
 impl KernelProfile {
@@ -182,6 +193,7 @@ impl KernelProfile {
                 movable_min: MovableMin::Share,
                 migration_batch: MigrationBatch::Interleaved,
                 after_failure: AfterFailure::SkipBlock,
+                contig_gfp: ContigGfp::Fixed,
             },
             Self::V6_12 => Rules {
                 fallback: FallbackRule::ClaimThenSteal,
@@ -197,6 +209,7 @@ impl KernelProfile {
                 movable_min: MovableMin::Small,
                 migration_batch: MigrationBatch::TargetsFirst,
                 after_failure: AfterFailure::FinishPageblock,
+                contig_gfp: ContigGfp::Callers,
             },
         }
     }
