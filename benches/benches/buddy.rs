@@ -11,7 +11,9 @@
 //! * `mixed_75`: orders 0 to 10, each half as likely as the one below, around 75 % occupancy; per
 //!   operation. A request that fails ends the run.
 //!
-//! `floor` is the harness without an allocator. No lock is around the peers; `frame-alloc` is the
+//! `floor` is the harness without an allocator. `pagelab-buddy` is our buddy lists alone,
+//! `pagelab-cpu` our whole page allocator with watermarks and the per-CPU lists of one CPU, so that
+//! its `order0_pair_*` are hits on those lists. No lock is around anything; `frame-alloc` is the
 //! only one that may be shared between threads, and pays for it with atomic operations.
 
 use std::time::Duration;
@@ -20,9 +22,10 @@ use criterion::{
     Bencher, Criterion, Throughput,
     measurement::{Measurement, WallTime},
 };
-use pagelab_allocator::units::{Order, PageCount, Pfn};
+use pagelab_allocator::units::{Order, PageCount};
 use pagelab_benches::{
-    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, Peer,
+    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, PagelabBuddy, PagelabCpu,
+    Peer,
     workload::{Churn, drain, fill, pair, shuffle},
 };
 
@@ -39,6 +42,8 @@ fn main() {
         .measurement_time(Duration::from_millis(800))
         .configure_from_args();
     all_of::<Floor>(&mut criterion);
+    all_of::<PagelabBuddy>(&mut criterion);
+    all_of::<PagelabCpu>(&mut criterion);
     all_of::<BuddySlab>(&mut criterion);
     all_of::<BuddySystem>(&mut criterion);
     all_of::<BitmapAllocator>(&mut criterion);
@@ -64,15 +69,15 @@ fn pairs<P: Peer>(criterion: &mut Criterion, group: &str, order: Order, used: Pa
 }
 
 fn bulk<P: Peer>(criterion: &mut Criterion) {
-    bulk_one::<P>(criterion, "bulk_alloc", drain, |peer, pfns| fill(peer, HALF, pfns));
-    bulk_one::<P>(criterion, "bulk_free", |peer, pfns| fill(peer, HALF, pfns), drain);
+    bulk_one::<P>(criterion, "bulk_alloc", drain, |peer, blocks| fill(peer, HALF, blocks));
+    bulk_one::<P>(criterion, "bulk_free", |peer, blocks| fill(peer, HALF, blocks), drain);
 }
 
 fn bulk_one<P: Peer>(
     criterion: &mut Criterion,
     group: &str,
-    before: fn(&mut P, &mut Vec<Pfn>),
-    timed: fn(&mut P, &mut Vec<Pfn>),
+    before: fn(&mut P, &mut Vec<P::Block>),
+    timed: fn(&mut P, &mut Vec<P::Block>),
 ) {
     let mut group = criterion.benchmark_group(group);
     group.throughput(Throughput::Elements(HALF.get()));
@@ -80,9 +85,9 @@ fn bulk_one<P: Peer>(
 }
 
 fn free_random<P: Peer>(criterion: &mut Criterion) {
-    let before = |peer: &mut P, pfns: &mut Vec<Pfn>| {
-        fill(peer, ALL, pfns);
-        shuffle(pfns);
+    let before = |peer: &mut P, blocks: &mut Vec<P::Block>| {
+        fill(peer, ALL, blocks);
+        shuffle(blocks);
     };
     let mut group = criterion.benchmark_group("free_random");
     group.throughput(Throughput::Elements(ALL.get()));
@@ -100,15 +105,15 @@ fn mixed<P: Peer>(criterion: &mut Criterion) {
 /// Times the second of two phases that undo each other.
 fn phases<P: Peer>(
     bencher: &mut Bencher<'_>,
-    before: impl Fn(&mut P, &mut Vec<Pfn>),
-    timed: impl Fn(&mut P, &mut Vec<Pfn>),
+    before: impl Fn(&mut P, &mut Vec<P::Block>),
+    timed: impl Fn(&mut P, &mut Vec<P::Block>),
 ) {
-    let (mut peer, mut pfns) = (P::new(), Vec::new());
+    let (mut peer, mut blocks) = (P::new(), Vec::new());
     bencher.iter_custom(|iterations| {
         let once = |_| {
-            before(&mut peer, &mut pfns);
+            before(&mut peer, &mut blocks);
             let start = WallTime.start();
-            timed(&mut peer, &mut pfns);
+            timed(&mut peer, &mut blocks);
             WallTime.end(start)
         };
         (0..iterations).map(once).sum()

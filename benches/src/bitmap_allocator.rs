@@ -19,6 +19,8 @@ impl fmt::Debug for BitmapAllocator {
 impl Peer for BitmapAllocator {
     const NAME: &'static str = "bitmap-allocator";
 
+    type Block = Pfn;
+
     fn new() -> Self {
         let mut bits = Box::new(BitAlloc1M::DEFAULT);
         bits.insert(0..index(Pfn::new(FRAMES)));
@@ -38,5 +40,9 @@ impl Peer for BitmapAllocator {
             Order::ZERO => self.0.dealloc(index(pfn)),
             _ => self.0.dealloc_contiguous(index(pfn), pages(order)),
         };
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
     }
 }

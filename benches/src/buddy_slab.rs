@@ -31,6 +31,8 @@ impl fmt::Debug for BuddySlab {
 impl Peer for BuddySlab {
     const NAME: &'static str = "buddy-slab-allocator";
 
+    type Block = Pfn;
+
     fn new() -> Self {
         let mut arena = Arena::new();
         let mut pages = BuddyAllocator::new();
@@ -50,5 +52,9 @@ impl Peer for BuddySlab {
 
     fn free(&mut self, pfn: Pfn, order: Order) {
         self.pages.dealloc_pages(self.arena.address_of(pfn), pages(order));
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
     }
 }

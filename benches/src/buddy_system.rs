@@ -21,6 +21,8 @@ impl fmt::Debug for BuddySystem {
 impl Peer for BuddySystem {
     const NAME: &'static str = "buddy_system_allocator";
 
+    type Block = Pfn;
+
     fn new() -> Self {
         let mut frames = FrameAllocator::new();
         frames.insert(0..index(Pfn::new(FRAMES)));
@@ -33,5 +35,9 @@ impl Peer for BuddySystem {
 
     fn free(&mut self, pfn: Pfn, order: Order) {
         self.0.dealloc(index(pfn), pages(order));
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
     }
 }

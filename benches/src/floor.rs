@@ -11,6 +11,8 @@ pub struct Floor;
 impl Peer for Floor {
     const NAME: &'static str = "floor";
 
+    type Block = Pfn;
+
     fn new() -> Self {
         Self
     }
@@ -21,5 +23,9 @@ impl Peer for Floor {
 
     fn free(&mut self, pfn: Pfn, _order: Order) {
         std::hint::black_box(pfn);
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
     }
 }

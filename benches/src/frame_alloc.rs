@@ -50,6 +50,8 @@ fn count(order: Order) -> NonZeroUsize {
 impl Peer for FrameAlloc {
     const NAME: &'static str = "frame-alloc";
 
+    type Block = Pfn;
+
     fn new() -> Self {
         let mut arena = Arena::new();
         let frames = SummaryBuddyAllocator::new(BASE);
@@ -72,6 +74,10 @@ impl Peer for FrameAlloc {
         // SAFETY: by the contract of `Peer`, the block was allocated with this order and is not
         // used any more.
         unsafe { self.frames.deallocate_physical(BASE, count(order), address) };
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
     }
 }
 const _: () = assert!(BASE.bytes() == FRAME);

@@ -1,7 +1,8 @@
 //! What the criterion targets time: allocators behind one thin trait, and workloads over it.
 //!
-//! Peers are other people's allocators, one file each. They manage [`FRAMES`] frames as numbers
-//! where they can; two of them write metadata into what they manage and get lazily mapped memory.
+//! Two of them are ours. The others are other people's, one file each. All manage at least
+//! [`FRAMES`] frames as numbers where they can; two write metadata into what they manage and get
+//! lazily mapped memory.
 
 mod arena;
 mod bitmap_allocator;
@@ -9,35 +10,49 @@ mod buddy_slab;
 mod buddy_system;
 mod floor;
 mod frame_alloc;
+mod pagelab_buddy;
+mod pagelab_cpu;
 pub mod workload;
 
-use pagelab_allocator::units::{Order, Pfn};
+use core::fmt;
+
+use pagelab_allocator::units::{Order, PageCount, Pfn};
 
 pub use crate::{
     bitmap_allocator::BitmapAllocator, buddy_slab::BuddySlab, buddy_system::BuddySystem,
-    floor::Floor, frame_alloc::FrameAlloc,
+    floor::Floor, frame_alloc::FrameAlloc, pagelab_buddy::PagelabBuddy, pagelab_cpu::PagelabCpu,
 };
 
-/// Frames a peer manages: 4 GiB of 4 KiB pages.
+/// Frames that can be allocated: 4 GiB of 4 KiB pages.
 pub const FRAMES: u64 = 1 << 20;
 
 /// The largest block that is asked for: 4 MiB.
 pub const MAX_ORDER: Order = Order::of(10);
+
+/// The most frames on top of [`FRAMES`], for allocators that keep metadata among their frames or a
+/// reserve: 256 MiB.
+pub const SPARE: PageCount = PageCount::new(1 << 16);
 
 /// An allocator of naturally aligned blocks of `2^order` frames, all free when new.
 pub trait Peer {
     /// The name in reports.
     const NAME: &'static str;
 
-    /// An allocator with at least [`FRAMES`] free frames, numbered from zero. Peers that keep
-    /// metadata among their frames have up to one largest block more.
+    /// An allocated block: a number, or a handle that is used up by freeing it.
+    type Block: fmt::Debug;
+
+    /// An allocator of which [`FRAMES`] frames can be had as blocks of any order, numbered below
+    /// `FRAMES + SPARE`.
     fn new() -> Self;
 
     /// A free block, now allocated.
-    fn alloc(&mut self, order: Order) -> Option<Pfn>;
+    fn alloc(&mut self, order: Order) -> Option<Self::Block>;
 
     /// Frees a block just as it was allocated.
-    fn free(&mut self, pfn: Pfn, order: Order);
+    fn free(&mut self, block: Self::Block, order: Order);
+
+    /// The first frame of a block.
+    fn start(block: &Self::Block) -> Pfn;
 }
 
 /// A frame number of a peer that counts in machine words.

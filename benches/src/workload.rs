@@ -40,28 +40,28 @@ fn geometric(rng: &mut Pcg64Mcg) -> Order {
 
 /// Allocates a block and frees it at once.
 pub fn pair<P: Peer>(peer: &mut P, order: Order) {
-    let pfn = peer.alloc(order).expect("a pair is asked of memory that is mostly free");
-    peer.free(std::hint::black_box(pfn), order);
+    let block = peer.alloc(order).expect("a pair is asked of memory that is mostly free");
+    peer.free(std::hint::black_box(block), order);
 }
 
-/// Allocates `pages` single pages into `pfns`.
-pub fn fill<P: Peer>(peer: &mut P, pages: PageCount, pfns: &mut Vec<Pfn>) {
-    pfns.extend((0..pages.get()).map_while(|_| peer.alloc(Order::ZERO)));
+/// Allocates `pages` single pages into `blocks`.
+pub fn fill<P: Peer>(peer: &mut P, pages: PageCount, blocks: &mut Vec<P::Block>) {
+    blocks.extend((0..pages.get()).map_while(|_| peer.alloc(Order::ZERO)));
 }
 
-/// Frees the single pages `pfns` in their order.
-pub fn drain<P: Peer>(peer: &mut P, pfns: &mut Vec<Pfn>) {
-    for pfn in pfns.drain(..) {
-        peer.free(pfn, Order::ZERO);
+/// Frees the single pages `blocks` in their order.
+pub fn drain<P: Peer>(peer: &mut P, blocks: &mut Vec<P::Block>) {
+    for block in blocks.drain(..) {
+        peer.free(block, Order::ZERO);
     }
 }
 
 /// Blocks of mixed orders coming and going at three quarters of the pool.
 #[derive(Debug)]
-pub struct Churn<P> {
+pub struct Churn<P: Peer> {
     peer: P,
     rng: Pcg64Mcg,
-    live: Vec<(Pfn, Order)>,
+    live: Vec<(P::Block, Order)>,
     used: PageCount,
     failures: u64,
 }
@@ -84,15 +84,15 @@ impl<P: Peer> Churn<P> {
     pub fn step(&mut self) {
         if self.used >= Self::LEVEL {
             let victim = below(&mut self.rng, self.live.len());
-            let (pfn, order) = self.live.swap_remove(victim);
-            self.peer.free(pfn, order);
+            let (block, order) = self.live.swap_remove(victim);
+            self.peer.free(block, order);
             self.used -= order.pages();
             return;
         }
         let order = geometric(&mut self.rng);
         match self.peer.alloc(order) {
-            Some(pfn) => {
-                self.live.push((pfn, order));
+            Some(block) => {
+                self.live.push((block, order));
                 self.used += order.pages();
             }
             None => self.failures += 1,
@@ -107,8 +107,8 @@ impl<P: Peer> Churn<P> {
 
     /// The peer, after every block is freed.
     pub fn finish(mut self) -> P {
-        for (pfn, order) in self.live.drain(..) {
-            self.peer.free(pfn, order);
+        for (block, order) in self.live.drain(..) {
+            self.peer.free(block, order);
         }
         self.peer
     }

@@ -2,7 +2,8 @@
 
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_benches::{
-    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER, Peer,
+    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER, PagelabBuddy,
+    PagelabCpu, Peer, SPARE,
     workload::{Churn, drain, fill, shuffle},
 };
 
@@ -15,7 +16,7 @@ struct Checked<P> {
 impl<P> Checked<P> {
     fn turn(&mut self, pfn: Pfn, order: Order, from: bool) {
         for frame in PfnRange::block(pfn, order).iter() {
-            let taken = &mut self.taken[usize::try_from(frame.get()).expect("fits")];
+            let taken = &mut self.taken[usize::try_from(frame.get()).expect("a machine word")];
             assert_eq!(*taken, from, "frame {frame} of order {order}");
             *taken = !from;
         }
@@ -25,21 +26,28 @@ impl<P> Checked<P> {
 impl<P: Peer> Peer for Checked<P> {
     const NAME: &'static str = P::NAME;
 
+    type Block = P::Block;
+
     fn new() -> Self {
-        let span = FRAMES + MAX_ORDER.pages().get();
-        Self { peer: P::new(), taken: vec![false; usize::try_from(span).expect("fits")] }
+        let span = usize::try_from(FRAMES + SPARE.get()).expect("a machine word");
+        Self { peer: P::new(), taken: vec![false; span] }
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
-        let pfn = self.peer.alloc(order)?;
+    fn alloc(&mut self, order: Order) -> Option<P::Block> {
+        let block = self.peer.alloc(order)?;
+        let pfn = P::start(&block);
         assert!(pfn.is_aligned(order), "{pfn} is not aligned to order {order}");
         self.turn(pfn, order, false);
-        Some(pfn)
+        Some(block)
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        self.turn(pfn, order, true);
-        self.peer.free(pfn, order);
+    fn free(&mut self, block: P::Block, order: Order) {
+        self.turn(P::start(&block), order, true);
+        self.peer.free(block, order);
+    }
+
+    fn start(block: &P::Block) -> Pfn {
+        P::start(block)
     }
 }
 
@@ -53,11 +61,11 @@ fn check<P: Peer>() {
     assert_eq!(churn.failures(), 0);
     let mut peer = churn.finish();
 
-    let mut pfns = Vec::new();
-    fill(&mut peer, PageCount::new(FRAMES), &mut pfns);
-    assert_eq!(pfns.len(), usize::try_from(FRAMES).expect("fits"));
-    shuffle(&mut pfns);
-    drain(&mut peer, &mut pfns);
+    let mut blocks = Vec::new();
+    fill(&mut peer, PageCount::new(FRAMES), &mut blocks);
+    assert_eq!(blocks.len(), usize::try_from(FRAMES).expect("a machine word"));
+    shuffle(&mut blocks);
+    drain(&mut peer, &mut blocks);
 
     for block in 0..FRAMES >> MAX_ORDER.get() {
         assert!(peer.alloc(MAX_ORDER).is_some(), "only {block} of the largest blocks");
@@ -82,6 +90,16 @@ fn buddy_system_is_right() {
 #[test]
 fn frame_alloc_is_right() {
     check::<FrameAlloc>();
+}
+
+#[test]
+fn pagelab_buddy_is_right() {
+    check::<PagelabBuddy>();
+}
+
+#[test]
+fn pagelab_cpu_is_right() {
+    check::<PagelabCpu>();
 }
 
 #[test]
