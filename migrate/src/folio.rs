@@ -5,6 +5,7 @@
 
 use core::fmt;
 
+use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
@@ -122,6 +123,8 @@ bitflags::bitflags! {
         const PINNED = 4;
         /// Has an entry in the table of further mappings.
         const SHARED = 8;
+        /// Off the LRU lists, because somebody is about to move it. Linux: `PG_isolated`.
+        const ISOLATED = 16;
     }
 }
 
@@ -207,6 +210,18 @@ impl Folio {
     #[must_use]
     pub const fn is_movable(&self) -> bool {
         self.flags.contains(FolioFlags::MOVABLE)
+    }
+
+    /// What the allocator has to know of it.
+    #[must_use]
+    pub const fn movability(&self) -> Movability {
+        if self.is_movable() { Movability::Movable } else { Movability::Unmovable }
+    }
+
+    /// Whether somebody took it off the LRU lists to move it.
+    #[must_use]
+    pub const fn is_isolated(&self) -> bool {
+        self.flags.contains(FolioFlags::ISOLATED)
     }
 
     /// Whether it carries MTE tags.

@@ -212,6 +212,16 @@ impl Folios {
         self.get_mut(id).flags |= FolioFlags::TAGGED;
     }
 
+    /// Sets bookkeeping flags.
+    pub(crate) fn set_flag(&mut self, id: FolioId, flag: FolioFlags) {
+        self.get_mut(id).flags |= flag;
+    }
+
+    /// Clears bookkeeping flags.
+    pub(crate) fn clear_flag(&mut self, id: FolioId, flag: FolioFlags) {
+        self.get_mut(id).flags -= flag;
+    }
+
     /// Turns a folio of order `n` into `2^n` folios of one page, in frame order; the first keeps
     /// its identity. Mappings are divided, tags are inherited. Linux: `split_folio()`.
     ///
@@ -229,6 +239,7 @@ impl Folios {
         for (offset, pfn) in (0..).zip(whole.range().iter()).skip(1) {
             let flags = whole.flags & FolioFlags::CHOSEN;
             let single = self.insert(pfn, Order::ZERO, whole.kind(), flags);
+            self.get_mut(single).flags |= whole.flags & FolioFlags::ISOLATED;
             for m in &mappings {
                 self.map(single, Mapping { space: m.space, page: m.page.plus(offset) });
             }

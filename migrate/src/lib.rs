@@ -3,10 +3,22 @@
 //! A [`folio::Folio`] is an allocation that somebody holds; its [`folio::FolioId`] stays the same
 //! wherever migration, compaction or a claim on a contiguous range puts it.
 
+pub mod alloc;
+pub mod cma;
+pub mod compact;
+pub mod contig;
 pub mod folio;
 pub mod folios;
+pub mod memory;
+pub mod migrate;
+pub mod mover;
 pub mod page_table;
+pub mod pin;
 pub mod rmap;
 pub mod space;
+pub mod stats;
 pub mod tag_storage;
 pub mod vma;
+
+#[cfg(test)]
+mod testing;

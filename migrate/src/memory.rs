@@ -1,0 +1,264 @@
+//! Live memory of a machine: the page allocator and the folios in it.
+
+use pagelab_allocator::check::Violation;
+use pagelab_allocator::event::{Silent, Sink};
+use pagelab_allocator::frame::Frame;
+use pagelab_allocator::gfp::AllocFlags;
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
+use pagelab_allocator::units::{CpuId, Pfn, PfnRange};
+
+use crate::alloc::AllocFailure;
+use crate::compact::Compaction;
+use crate::folio::{FolioFlags, FolioId, FolioKind};
+use crate::folios::Folios;
+use crate::mover::{MoveLog, Mover};
+use crate::rmap::Rmap;
+use crate::stats::MmStats;
+
+/// The page allocator and everything that lives in its frames.
+///
+/// The parts are public: migration borrows them one by one (see [`Mover`]), and so may the owner.
+#[derive(Clone, Debug)]
+pub struct Memory<S: Sink = Silent> {
+    /// Frames.
+    pub page_alloc: PageAllocator<S>,
+    /// Who lives in them.
+    pub folios: Folios,
+    /// From frames to folios.
+    pub rmap: Rmap,
+    /// What compaction remembers.
+    pub compaction: Compaction,
+    /// Counters.
+    pub stats: MmStats,
+    /// What moved since the owner last looked.
+    pub log: MoveLog,
+    /// See [`Mover::tagged_bar`].
+    pub tagged_bar: AllocFlags,
+}
+
+impl<S: Sink> Memory<S> {
+    /// An allocator in whose frames no folio lives yet.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the zones span more frames than this process can address.
+    #[must_use]
+    pub fn new(page_alloc: PageAllocator<S>) -> Self {
+        let zones = page_alloc.zones();
+        let start = zones.iter().map(|zone| zone.span().start()).min().unwrap_or_default();
+        let end = zones.iter().map(|zone| zone.span().end()).max().unwrap_or_default();
+        let compaction = Compaction::new(zones.len());
+        Self {
+            page_alloc,
+            folios: Folios::new(),
+            rmap: Rmap::new(PfnRange::new(start, end)),
+            compaction,
+            stats: MmStats::default(),
+            log: MoveLog::default(),
+            tagged_bar: AllocFlags::empty(),
+        }
+    }
+
+    /// The parts, for work on behalf of `cpu`.
+    pub fn mover(&mut self, cpu: CpuId) -> Mover<'_, S> {
+        Mover {
+            page_alloc: &mut self.page_alloc,
+            folios: &mut self.folios,
+            rmap: &mut self.rmap,
+            compaction: &mut self.compaction,
+            stats: &mut self.stats,
+            log: &mut self.log,
+            tagged_bar: self.tagged_bar,
+            cpu,
+        }
+    }
+
+    /// Allocates a folio, compacting if need be. Linux: `__alloc_pages()`, slow path included.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocFailure`] with the cause.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the machine has no such CPU.
+    #[inline]
+    pub fn alloc(
+        &mut self,
+        cpu: CpuId,
+        request: &AllocRequest,
+        kind: FolioKind,
+    ) -> Result<FolioId, AllocFailure> {
+        let pages = match self.page_alloc.alloc_pages_fast(cpu, request) {
+            Some(pages) => pages,
+            None => self.mover(cpu).alloc_pages_slowpath(request)?,
+        };
+        Ok(self.adopt(pages, kind))
+    }
+
+    /// Makes a folio of pages that were allocated elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a folio lives there.
+    pub fn adopt(&mut self, pages: Pages, kind: FolioKind) -> FolioId {
+        let flags = match kind {
+            FolioKind::Kernel => FolioFlags::empty(),
+            FolioKind::Anon | FolioKind::Shmem | FolioKind::File => FolioFlags::MOVABLE,
+        };
+        let range = pages.range();
+        let id = self.folios.insert(pages.pfn(), pages.order(), kind, flags);
+        self.page_alloc.set_movability(&pages, self.folios[id].movability());
+        let _ = pages.into_raw();
+        self.rmap.set(range, id);
+        id
+    }
+
+    /// Frees a folio. Linux: `folio_put()` of the last reference.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the folio is not live, or still mapped or pinned.
+    #[inline]
+    pub fn free(&mut self, cpu: CpuId, id: FolioId) {
+        let pages = self.disown(id);
+        self.page_alloc.free_pages(cpu, pages);
+    }
+
+    /// Ends a folio without freeing its pages.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the folio is not live, or still mapped or pinned.
+    pub fn disown(&mut self, id: FolioId) -> Pages {
+        let folio = self.folios.remove(id);
+        self.rmap.clear(folio.range(), id);
+        let pages = self.page_alloc.reclaim(folio.pfn(), folio.order());
+        pages.expect("a folio's frames are allocated")
+    }
+
+    /// Recomputes every invariant between allocator, folios and frames.
+    ///
+    /// # Errors
+    ///
+    /// The first [`MemoryViolation`].
+    pub fn check(&self) -> Result<(), MemoryViolation> {
+        self.page_alloc.check().map_err(MemoryViolation::Allocator)?;
+        self.folios.check().map_err(MemoryViolation::Folios)?;
+        let mut owned = 0;
+        for (id, folio) in self.folios.iter() {
+            owned += folio.order().pages().get();
+            let frame = self.page_alloc.frame(folio.pfn());
+            let expected = Frame::Allocated {
+                head: folio.pfn(),
+                order: folio.order(),
+                movability: folio.movability(),
+            };
+            if frame != expected {
+                return Err(MemoryViolation::Frame { id, expected, found: frame });
+            }
+            for pfn in folio.range().iter() {
+                let found = self.rmap.folio_at(pfn);
+                if found != Some(id) {
+                    return Err(MemoryViolation::Rmap { pfn, expected: id, found });
+                }
+            }
+        }
+        let entered = self.rmap.occupied().get();
+        if owned != entered {
+            return Err(MemoryViolation::Orphans { owned, entered });
+        }
+        Ok(())
+    }
+}
+
+/// An invariant that does not hold.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MemoryViolation {
+    /// Inside the page allocator.
+    #[error("allocator: {0}")]
+    Allocator(Violation),
+    /// Inside the table of folios.
+    #[error("folios: {0}")]
+    Folios(String),
+    /// A folio's frames are not allocated as the folio says.
+    #[error("{id} should be {expected:?}, the allocator says {found:?}")]
+    Frame {
+        /// The folio.
+        id: FolioId,
+        /// What its first frame should be.
+        expected: Frame,
+        /// What it is.
+        found: Frame,
+    },
+    /// A folio's frame does not lead back to it.
+    #[error("frame {pfn} of {expected} leads to {found:?}")]
+    Rmap {
+        /// The frame.
+        pfn: Pfn,
+        /// The folio that has it.
+        expected: FolioId,
+        /// The folio that the table names.
+        found: Option<FolioId>,
+    },
+    /// Frames lead to folios that do not have them.
+    #[error("folios have {owned} frames, the table knows {entered}")]
+    Orphans {
+        /// Frames of all folios.
+        owned: u64,
+        /// Frames that name a folio.
+        entered: u64,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::folio::PinTerm;
+    use crate::testing::{CPU, PROFILES, anon, check_all_returns, check_sound, kernel, machine};
+
+    #[test]
+    fn folios_own_what_they_allocate() {
+        for profile in PROFILES {
+            let mut memory = machine(profile, 512, None);
+            let data = memory.alloc(CPU, &anon(2), FolioKind::Anon).unwrap();
+            let slab = memory.alloc(CPU, &kernel(0), FolioKind::Kernel).unwrap();
+            assert_eq!(memory.rmap.folio_at(memory.folios[slab].pfn()), Some(slab));
+            assert!(memory.folios[data].is_movable() && !memory.folios[slab].is_movable());
+            check_sound(&memory);
+            check_all_returns(memory);
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "folio 0 freed with 2 pins")]
+    fn freeing_pinned_memory_names_the_pins() {
+        let mut memory = machine(PROFILES[0], 512, None);
+        let id = memory.alloc(CPU, &anon(0), FolioKind::Anon).unwrap();
+        memory.pin(CPU, id, PinTerm::Short).unwrap();
+        memory.pin(CPU, id, PinTerm::Long).unwrap();
+        memory.free(CPU, id);
+    }
+
+    #[test]
+    fn check_catches_a_frame_that_leads_nowhere() {
+        let mut memory = machine(PROFILES[0], 512, None);
+        let id = memory.alloc(CPU, &anon(1), FolioKind::Anon).unwrap();
+        let range = memory.folios[id].range();
+        memory.rmap.clear(range, id);
+        let pfn = range.start();
+        let found = MemoryViolation::Rmap { pfn, expected: id, found: None };
+        assert_eq!(memory.check(), Err(found));
+    }
+
+    #[test]
+    fn check_catches_a_folio_whose_pages_were_freed() {
+        let mut memory = machine(PROFILES[1], 512, None);
+        let id = memory.alloc(CPU, &anon(1), FolioKind::Anon).unwrap();
+        let folio = memory.folios[id].clone();
+        let pages = memory.page_alloc.reclaim(folio.pfn(), folio.order()).unwrap();
+        memory.page_alloc.free_pages(CPU, pages);
+        assert!(matches!(memory.check(), Err(MemoryViolation::Frame { .. })));
+    }
+}

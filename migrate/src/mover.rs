@@ -1,0 +1,156 @@
+//! The parts of the machine that a migration touches, borrowed together.
+//!
+//! A claim on a contiguous range holds the page allocator and lends it, so migration cannot ask for
+//! a whole `Memory`; it asks for the parts.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::frame::Movability;
+use pagelab_allocator::gfp::AllocFlags;
+use pagelab_allocator::page_alloc::{PageAllocator, Pages};
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn};
+
+use crate::compact::Compaction;
+use crate::folio::{FolioFlags, FolioId};
+use crate::folios::Folios;
+use crate::migrate::MigrateReason;
+use crate::rmap::Rmap;
+use crate::stats::MmStats;
+
+/// A folio changed its place.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moved {
+    /// Which folio; its identity did not change.
+    pub folio: FolioId,
+    /// First frame before.
+    pub from: Pfn,
+    /// First frame now.
+    pub to: Pfn,
+    /// Its order.
+    pub order: Order,
+    /// On whose behalf.
+    pub reason: MigrateReason,
+}
+
+/// A large folio became single pages.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Split {
+    /// The folio; it is its own first page now.
+    pub folio: FolioId,
+    /// All pages in frame order, the first included.
+    pub pages: Vec<FolioId>,
+}
+
+/// What moved and what was split since the owner last looked, each in order.
+#[derive(Clone, Debug, Default)]
+pub struct MoveLog {
+    /// Moves.
+    pub moves: Vec<Moved>,
+    /// Splits; page tables that map such a folio have to name its pages now.
+    pub splits: Vec<Split>,
+}
+
+/// Everything that migration and compaction work on.
+#[derive(Debug)]
+pub struct Mover<'a, S: Sink> {
+    /// Frames.
+    pub page_alloc: &'a mut PageAllocator<S>,
+    /// Who lives in them.
+    pub folios: &'a mut Folios,
+    /// From frames to folios.
+    pub rmap: &'a mut Rmap,
+    /// Where the scanners stopped, and how much they back off.
+    pub compaction: &'a mut Compaction,
+    /// Counters.
+    pub stats: &'a mut MmStats,
+    /// What moved.
+    pub log: &'a mut MoveLog,
+    /// Allocation rights that targets of tagged folios do not get. Empty in mainline; the
+    /// tag-storage series' first two versions bar memory that cannot carry tags.
+    pub tagged_bar: AllocFlags,
+    /// The CPU that works.
+    pub cpu: CpuId,
+}
+
+impl<S: Sink> Mover<'_, S> {
+    /// Takes a folio off the LRU lists, so that nobody else tries to move it; `false` when it is
+    /// not on them. Linux: `folio_isolate_lru()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the folio is not live.
+    pub fn isolate(&mut self, id: FolioId) -> bool {
+        let free_to_take = self.folios[id].is_movable() && !self.folios[id].is_isolated();
+        if free_to_take {
+            self.folios.set_flag(id, FolioFlags::ISOLATED);
+        }
+        free_to_take
+    }
+
+    /// Puts folios back on the LRU lists. Linux: `putback_movable_pages()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one is not isolated.
+    pub fn putback(&mut self, ids: &[FolioId]) {
+        for &id in ids {
+            assert!(self.folios[id].is_isolated(), "{id} put back without being isolated");
+            self.folios.clear_flag(id, FolioFlags::ISOLATED);
+        }
+    }
+
+    /// Pages of a list of folios.
+    pub(crate) fn pages_of(&self, ids: &[FolioId]) -> PageCount {
+        ids.iter().map(|&id| self.folios[id].order().pages()).sum()
+    }
+
+    /// Moves an isolated folio into `target` and frees its old frames.
+    /// Linux: `migrate_folio_move()`, `folio_put()` of the source.
+    pub(crate) fn relocate(&mut self, id: FolioId, target: Pages, reason: MigrateReason) {
+        let (from, order) = (self.folios[id].pfn(), self.folios[id].order());
+        self.page_alloc.set_movability(&target, Movability::Movable);
+        let (to, target_order) = target.into_raw();
+        assert_eq!(order, target_order, "{id} moves into a block of another order");
+        self.rmap.clear(self.folios[id].range(), id);
+        self.folios.relocate(id, to);
+        self.rmap.set(self.folios[id].range(), id);
+        let source = self.page_alloc.reclaim(from, order).expect("a folio's frames are allocated");
+        self.page_alloc.free_pages(self.cpu, source);
+        self.log.moves.push(Moved { folio: id, from, to, order, reason });
+        self.putback(&[id]);
+    }
+
+    /// Turns a large folio into single pages; they stay isolated if it was.
+    /// Linux: `split_folio()`.
+    ///
+    /// # Errors
+    ///
+    /// [`Pinned`] when somebody holds a reference: it stays whole.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the folio is not live.
+    pub fn split(&mut self, id: FolioId) -> Result<Vec<FolioId>, Pinned> {
+        let (pfn, order) = (self.folios[id].pfn(), self.folios[id].order());
+        if self.folios[id].is_pinned() {
+            return Err(Pinned(id));
+        }
+        let range = self.folios[id].range();
+        let movability = self.folios[id].movability();
+        self.rmap.clear(range, id);
+        let pages = self.folios.split(id);
+        let whole = self.page_alloc.reclaim(pfn, order).expect("a folio's frames are allocated");
+        for single in self.page_alloc.split(whole, Order::ZERO) {
+            self.page_alloc.set_movability(&single, movability);
+        }
+        for &page in &pages {
+            self.rmap.set(self.folios[page].range(), page);
+        }
+        self.log.splits.push(Split { folio: id, pages: pages.clone() });
+        Ok(pages)
+    }
+}
+
+/// A pin keeps the folio as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0} is pinned")]
+pub struct Pinned(pub FolioId);
