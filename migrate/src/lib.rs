@@ -4,14 +4,22 @@
 //! wherever migration, compaction or a claim on a contiguous range puts it.
 
 pub mod alloc;
+mod audit;
+mod claims;
 pub mod cma;
 pub mod compact;
 pub mod contig;
+pub mod emulator;
+pub mod fault;
 pub mod folio;
 pub mod folios;
+mod fork;
+mod gup;
+pub mod mapping;
 pub mod memory;
 pub mod migrate;
 pub mod mover;
+mod mprotect;
 pub mod page_table;
 pub mod pin;
 pub mod rmap;

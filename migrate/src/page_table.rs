@@ -67,6 +67,17 @@ impl Pte {
         self.0 & Self::FAULT_ON_ACCESS != 0
     }
 
+    /// The same restrictions on another folio.
+    ///
+    /// # Panics
+    ///
+    /// Panics for folio numbers of 30 bits and more.
+    #[must_use]
+    pub const fn naming(self, folio: FolioId) -> Self {
+        let flags = self.0 & ((1 << Self::FLAG_BITS) - 1);
+        Self(Self::new(folio).0 | flags)
+    }
+
     /// The same entry, copying on write.
     #[must_use]
     pub const fn write_protected(self) -> Self {

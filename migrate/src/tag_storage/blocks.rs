@@ -1,5 +1,7 @@
 //! Reference counts of tag blocks: who still needs which tags.
 
+use std::collections::BTreeSet;
+
 use super::map::{Share, TagBlockId};
 
 /// The count that a reserved block has without any data page. Linux (RFC): the page reference that
@@ -16,13 +18,14 @@ const BASE: u32 = 1;
 pub struct TagBlocks {
     counts: Vec<u32>,
     reserved: usize,
+    permanent: BTreeSet<TagBlockId>,
 }
 
 impl TagBlocks {
     /// `len` blocks, all lent out.
     #[must_use]
     pub fn new(len: usize) -> Self {
-        Self { counts: vec![0; len], reserved: 0 }
+        Self { counts: vec![0; len], ..Self::default() }
     }
 
     /// Whether the block holds tags, not data.
@@ -66,6 +69,22 @@ impl TagBlocks {
         self.reserved += 1;
     }
 
+    /// Keeps a reserved block for ever, whether or not any page needs it.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is not reserved.
+    pub fn keep(&mut self, block: TagBlockId) {
+        assert!(self.is_reserved(block), "a block that is lent out cannot be kept");
+        self.permanent.insert(block);
+    }
+
+    /// Whether the block is never given back.
+    #[must_use]
+    pub fn is_permanent(&self, block: TagBlockId) -> bool {
+        self.permanent.contains(&block)
+    }
+
     /// Adds the references of an allocation.
     ///
     /// # Panics
@@ -87,7 +106,7 @@ impl TagBlocks {
         let count = &mut self.counts[share.block.index()];
         assert!(*count > share.pages, "more references dropped than held");
         *count -= share.pages;
-        if *count > BASE {
+        if *count > BASE || self.permanent.contains(&share.block) {
             return Dropped::StillNeeded;
         }
         *count = 0;

@@ -17,9 +17,7 @@ use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::MovablePcp;
 
-use super::design::{
-    Attempt, FaultUnit, FaultVerdict, Reservation, Residence, TagStorageDesign, Terms,
-};
+use super::design::{Attempt, FaultVerdict, Reservation, Residence, TagStorageDesign, Terms};
 
 /// Bars CMA to tagged requests; everyone else is left alone.
 fn without_cma(gfp: GfpFlags) -> Terms {
@@ -57,10 +55,6 @@ impl TagStorageDesign for CmaV2 {
             Attempt::First => FaultVerdict::Retry,
             Attempt::Again => FaultVerdict::Replay,
         }
-    }
-
-    fn fault_unit(&self) -> FaultUnit {
-        FaultUnit::Page
     }
 
     fn migration_target(&self, gfp: GfpFlags) -> GfpFlags {

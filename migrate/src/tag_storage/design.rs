@@ -73,15 +73,6 @@ pub enum Reservation {
     BestEffort,
 }
 
-/// What a fault on a page without tag storage reserves for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FaultUnit {
-    /// The page that was touched. RFC v1 and v2, but for huge entries.
-    Page,
-    /// The whole folio. RFC v3.
-    Folio,
-}
-
 /// What a fault does after it could not reserve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FaultVerdict {
@@ -153,11 +144,6 @@ pub trait TagStorageDesign: fmt::Debug + Send + Sync {
             Attempt::First => FaultVerdict::Retry,
             Attempt::Again => FaultVerdict::Migrate,
         }
-    }
-
-    /// What a fault reserves for.
-    fn fault_unit(&self) -> FaultUnit {
-        FaultUnit::Folio
     }
 
     /// The wishes for the destination of a tagged page that compaction or a claim moves.

@@ -142,10 +142,13 @@ impl Ledger {
         self.drop_shares(&shares)
     }
 
-    /// Notes that a block is reserved although no page needs it: for ever, as nothing drops the
-    /// base count.
-    pub fn hold(&mut self, block: TagBlockId) {
-        self.blocks.reserve(block);
+    /// Keeps a block reserved for ever, although no page may need it; its frames were claimed
+    /// unless it was reserved already.
+    pub fn keep(&mut self, block: TagBlockId) {
+        if !self.blocks.is_reserved(block) {
+            self.blocks.reserve(block);
+        }
+        self.blocks.keep(block);
     }
 
     fn drop_shares(&mut self, shares: &[Share]) -> Vec<TagBlockId> {
@@ -171,22 +174,21 @@ impl Ledger {
         if self.map.formula() != Formula::Intent {
             return Ok(());
         }
-        let mut pages = 0;
+        let mut all = 0;
         for block in self.map.ids() {
             let flagged = self.reserved.within(self.map.covered(block)).count();
-            pages += flagged;
+            all += flagged;
             let count = self.blocks.count(block);
-            let expected = match (count, flagged) {
-                (0, 0) => 0,
-                (_, n) => 1 + u32::try_from(n).expect("a block's pages"),
-            };
+            let pages = u32::try_from(flagged).expect("a block's pages");
+            let needed = pages > 0 || self.blocks.is_permanent(block);
+            let expected = if needed { 1 + pages } else { 0 };
             if count != expected {
                 return Err(format!("tag block {} counts {count}, not {expected}", block.get()));
             }
         }
         let flagged = self.reserved.len().get();
-        if u64::try_from(pages) != Ok(flagged) {
-            return Err(format!("{flagged} pages reserved, {pages} of them with tag storage"));
+        if u64::try_from(all) != Ok(flagged) {
+            return Err(format!("{flagged} pages reserved, {all} of them with tag storage"));
         }
         Ok(())
     }
@@ -265,6 +267,16 @@ mod tests {
         assert_eq!(pending.next_block(), Some(TagBlockId::from_index(2)));
         assert_eq!(ledger.rollback(pending), [TagBlockId::from_index(0)]);
         assert_eq!((count(&ledger, 1), count(&ledger, 2)), (2, 0));
+        ledger.check().unwrap();
+    }
+
+    #[test]
+    fn a_kept_block_is_never_given_back() {
+        let mut ledger = ledger(1, Formula::Intent);
+        ledger.keep(TagBlockId::from_index(0));
+        assert_eq!(reserve(&mut ledger, 3, 0), 0);
+        assert!(ledger.free(Pfn::new(3), Order::ZERO).is_empty());
+        assert_eq!(count(&ledger, 0), 1);
         ledger.check().unwrap();
     }
 

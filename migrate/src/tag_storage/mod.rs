@@ -1,4 +1,7 @@
 //! Tag storage: memory that holds MTE tags when tags are needed, and data otherwise.
+//!
+//! [`TagStorage`] owns regions, counts and page flags once, for all designs; what differs between
+//! the proposals is a [`design::TagStorageDesign`].
 
 pub mod blocks;
 pub mod caches;
@@ -11,7 +14,198 @@ pub mod map;
 pub mod page_set;
 pub mod placement;
 pub mod region;
+pub mod reserve;
+pub mod stats;
 
-use pagelab_allocator::units::PageCount;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::isolate::IsolateMode;
+use pagelab_allocator::page_alloc::AllocRequest;
+use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+
+use self::caches::Caches;
+use self::design::{CarveOutTags, FirstUse, Reservation, Residence, TagStorageDesign};
+use self::ledger::Ledger;
+use self::map::TagMap;
+use self::stats::TagStats;
 
 const ONE_PAGE: PageCount = PageCount::new(1);
+
+/// The tag storage of a machine under one design.
+///
+/// Invariants, checked by [`TagStorage::check`]:
+///
+/// - Every block counts one plus the reserved data pages whose tags it holds.
+/// - Tags are kept aside only for pages without tag storage.
+#[derive(Clone, Debug)]
+pub struct TagStorage {
+    design: Arc<dyn TagStorageDesign>,
+    ledger: Ledger,
+    caches: Caches,
+    /// Pages whose tags were copied while their storage was missing. Linux (RFC): `tags_by_pfn`.
+    stash: BTreeSet<Pfn>,
+    stats: TagStats,
+    first_use: FirstUse,
+}
+
+impl TagStorage {
+    /// Tag storage of a machine whose frames are `span`.
+    #[must_use]
+    pub fn new(design: Arc<dyn TagStorageDesign>, map: TagMap, span: PfnRange) -> Self {
+        let mut ledger = Ledger::new(map, span);
+        if design.residence() == Residence::CarvedOut {
+            for block in ledger.map().ids() {
+                ledger.keep(block);
+            }
+        }
+        Self {
+            first_use: design.first_use(),
+            design,
+            ledger,
+            caches: Caches::new(span),
+            stash: BTreeSet::new(),
+            stats: TagStats::default(),
+        }
+    }
+
+    /// The design in force.
+    #[must_use]
+    pub fn design(&self) -> &dyn TagStorageDesign {
+        &*self.design
+    }
+
+    /// Counts and page flags.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The cache model.
+    #[must_use]
+    pub const fn caches(&self) -> &Caches {
+        &self.caches
+    }
+
+    /// The cache model, to leave maintenance out or to note a write.
+    pub const fn caches_mut(&mut self) -> &mut Caches {
+        &mut self.caches
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn stats(&self) -> &TagStats {
+        &self.stats
+    }
+
+    pub(crate) const fn stats_mut(&mut self) -> &mut TagStats {
+        &mut self.stats
+    }
+
+    /// Pages whose tags are kept aside.
+    #[must_use]
+    pub fn stashed(&self) -> usize {
+        self.stash.len()
+    }
+
+    /// Whether the machine has tag storage at all.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.ledger.map().is_empty()
+    }
+
+    /// Whether `pfn` is tag storage that can never be tagged.
+    #[must_use]
+    pub fn is_untaggable(&self, pfn: Pfn) -> bool {
+        self.design.carve_out_tags() == CarveOutTags::Impossible
+            && self.ledger.map().is_tag_storage(pfn)
+    }
+
+    /// Whether the page may carry tags now.
+    #[must_use]
+    pub fn is_reserved(&self, pfn: Pfn) -> bool {
+        self.ledger.is_reserved(pfn)
+    }
+
+    /// Whether reserving may have to move memory, and so may sleep.
+    pub(crate) fn must_sleep(&self) -> bool {
+        self.design.reservation() != Reservation::NotNeeded
+    }
+
+    /// A request for data pages as the design wants it; [`GfpFlags::TAGGED`] marks those that will
+    /// carry tags. Linux (RFC): `arch_calc_gfp()` and `arch_alloc_cma()`.
+    #[must_use]
+    pub fn request(&self, order: Order, gfp: GfpFlags) -> AllocRequest {
+        let terms = self.design.terms(gfp);
+        let mut request =
+            AllocRequest::new(order, terms.gfp).barring(terms.barred).granting(terms.granted);
+        if let Some(node) = terms.node {
+            request.node = node;
+            request.gfp |= GfpFlags::THISNODE;
+        }
+        request
+    }
+
+    /// Rights that the destination of a migrated tagged page must not get.
+    pub(crate) fn migration_bar(&self) -> AllocFlags {
+        let gfp = self.design.migration_target(GfpFlags::HIGHUSER_MOVABLE);
+        self.design.terms(gfp).barred
+    }
+
+    /// How a block is isolated while it is claimed.
+    fn isolate_mode(&self) -> IsolateMode {
+        match self.design.residence() {
+            Residence::Pageblocks(mt) => IsolateMode::CmaAlloc(mt),
+            Residence::CarvedOut | Residence::Zone(_) | Residence::Node(_) => IsolateMode::Other,
+        }
+    }
+
+    /// Data was stored into frames; matters only in tag storage.
+    pub(crate) fn wrote_data(&mut self, frames: PfnRange) {
+        let map = self.ledger.map();
+        let parts = map.regions().filter_map(|region| region.tags().intersect(frames));
+        for part in parts.collect::<Vec<_>>() {
+            self.caches.wrote_data(part);
+        }
+    }
+
+    /// Tags of pages were copied: into their storage, or aside when it is missing.
+    /// Linux (RFC): `copy_highpage()`.
+    pub(crate) fn copied_tags(&mut self, pages: PfnRange) {
+        for pfn in pages.iter() {
+            if self.is_reserved(pfn) {
+                self.caches.wrote_tags(pfn);
+            } else if self.stash.insert(pfn) {
+                self.stats.stashed_pages += 1;
+            }
+        }
+    }
+
+    /// Pages with tag storage get their tags: those kept aside, or zeroes.
+    /// Linux (RFC): `tags_by_pfn` restore, `mte_sync_tags()`.
+    pub(crate) fn set_tags(&mut self, pages: PfnRange) {
+        for pfn in pages.iter() {
+            if self.stash.remove(&pfn) {
+                self.stats.restored_pages += 1;
+            }
+            self.caches.wrote_tags(pfn);
+        }
+    }
+
+    /// Recomputes the invariants.
+    ///
+    /// # Errors
+    ///
+    /// The first violation, in words with both numbers.
+    pub fn check(&self) -> Result<(), String> {
+        self.ledger.check()?;
+        if self.caches.corruptions() > 0 {
+            return Err(format!("{} pages destroyed by write-back", self.caches.corruptions()));
+        }
+        match self.stash.iter().find(|pfn| self.is_reserved(**pfn)) {
+            Some(pfn) => Err(format!("tags of {pfn} kept aside although it has storage")),
+            None => Ok(()),
+        }
+    }
+}

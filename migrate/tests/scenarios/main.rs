@@ -1,6 +1,13 @@
 //! Scenarios whose results follow from the published series: each test carries the number of the
 //! scenario and the values that were worked out by hand.
+
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails; helpers are not #[test]")]
 
 mod arithmetic;
+mod crowd;
+mod displaced;
+mod lazy;
+mod machine;
+mod pinned;
 mod sharing;
+mod watermark;

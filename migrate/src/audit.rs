@@ -1,0 +1,95 @@
+//! Checking a machine from first principles.
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::frame::Frame;
+
+use crate::emulator::Emulator;
+use crate::folio::{FolioId, Mapping, VirtPage};
+
+impl<S: Sink> Emulator<S> {
+    /// Recomputes every counter and relation of the machine.
+    ///
+    /// - Allocator, folios, spaces and counts are consistent in themselves.
+    /// - Page tables and folios agree on every mapping.
+    /// - No tagged page lies in tag storage, unless the hardware can do that.
+    /// - No page is mapped tagged and accessible without tag storage.
+    /// - A reserved block's frames are allocated, and to nobody.
+    ///
+    /// # Errors
+    ///
+    /// The first violation, in words with both numbers.
+    pub fn check(&self) -> Result<(), String> {
+        self.memory.check().map_err(|e| e.to_string())?;
+        self.tags.check()?;
+        for (id, space) in &self.spaces {
+            space.check().map_err(|e| format!("space {}: {e}", id.get()))?;
+        }
+        self.check_mappings()?;
+        self.check_tagged_folios()?;
+        self.check_blocks()
+    }
+
+    /// Every entry belongs to a mapping of its folio, and every mapping has all its entries.
+    fn check_mappings(&self) -> Result<(), String> {
+        let mut entries: BTreeMap<FolioId, u64> = BTreeMap::new();
+        for (id, space) in &self.spaces {
+            for (page, pte) in space.table().iter() {
+                let folio = pte.folio().expect("listed entries are not empty");
+                let pages = self.memory.folios[folio].order().pages().get();
+                let first = VirtPage::new(page.get() - page.get() % pages);
+                let at = Mapping { space: *id, page: first };
+                if !self.memory.folios.mappings(folio).any(|mapping| mapping == at) {
+                    return Err(format!("{folio} behind {page:?} does not know of {at:?}"));
+                }
+                *entries.entry(folio).or_default() += 1;
+                self.check_tagged_entry(folio, space.vma_at(page), pte)?;
+            }
+        }
+        for (id, folio) in self.memory.folios.iter() {
+            let mapped = u64::try_from(self.memory.folios.map_count(id)).expect("a count");
+            let expected = mapped * folio.order().pages().get();
+            let found = entries.get(&id).copied().unwrap_or_default();
+            if found != expected {
+                return Err(format!("{id} has {found} entries, {mapped} mappings"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_tagged_entry(
+        &self,
+        id: FolioId,
+        vma: Option<&crate::vma::Vma>,
+        pte: crate::page_table::Pte,
+    ) -> Result<(), String> {
+        let tagged = vma.is_some_and(crate::vma::Vma::is_tagged);
+        if tagged && !pte.faults_on_access() && !self.is_taggable_now(id) {
+            return Err(format!("{id} is accessible with tags, but has no tag storage"));
+        }
+        Ok(())
+    }
+
+    fn check_tagged_folios(&self) -> Result<(), String> {
+        for (id, folio) in self.memory.folios.iter().filter(|(_, folio)| folio.is_tagged()) {
+            if self.tags.is_untaggable(folio.pfn()) {
+                return Err(format!("{id} is tagged and lies in tag storage at {}", folio.pfn()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_blocks(&self) -> Result<(), String> {
+        let (map, blocks) = (self.tags.ledger().map(), self.tags.ledger().blocks());
+        for block in map.ids().filter(|block| blocks.is_reserved(*block)) {
+            for pfn in map.range(block).iter() {
+                let held = matches!(self.frame(pfn), Frame::Allocated { .. } | Frame::Reserved);
+                if !held || self.memory.rmap.folio_at(pfn).is_some() {
+                    return Err(format!("tag block {} does not own {pfn}", block.get()));
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! Counters of tag storage.
+
+/// What happened to tag storage so far. Pages are base pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TagStats {
+    /// Reservations asked for, those of already reserved pages left out.
+    pub reserve_calls: u64,
+    /// Reservations that failed.
+    pub reserve_failures: u64,
+    /// Pages of tag storage that were claimed. Linux (RFC): `CMA_ALLOC_SUCCESS`, in pages.
+    pub claimed_pages: u64,
+    /// Claims on a block that found it free, so that nothing had to move. RFC v2 and v3 took a
+    /// short cut then; here it is a count.
+    pub claims_free: u64,
+    /// Claims on a block that had to move data first.
+    pub claims_moved: u64,
+    /// Claims tried again because the block was busy.
+    pub claim_retries: u64,
+    /// Claims given up. Linux (RFC): `CMA_ALLOC_FAIL`, in blocks.
+    pub claim_failures: u64,
+    /// Pages of data that left tag storage for tags.
+    pub displaced_pages: u64,
+    /// Pages of tag storage that were given back. Linux (RFC v3): `CMA_RELEASE_SUCCESS`.
+    pub released_pages: u64,
+    /// Allocated pages that were refused for want of tag storage. RFC v1 and v2.
+    pub refused_pages: u64,
+    /// Tagged requests that could not sleep.
+    pub atomic_requests: u64,
+    /// Pages whose tags had to be kept aside because their tag storage was missing.
+    pub stashed_pages: u64,
+    /// Pages whose tags came back from there.
+    pub restored_pages: u64,
+    /// Faults on pages without tag storage.
+    pub faults: u64,
+    /// Faults that asked to be retried.
+    pub fault_retries: u64,
+    /// Faults that returned to the program without progress.
+    pub fault_replays: u64,
+    /// Faults that moved the page.
+    pub fault_migrations: u64,
+    /// Faults that tried to move the page and could not.
+    pub fault_migration_failures: u64,
+    /// Accesses that were given up after as many faults as an access may take.
+    pub no_progress: u64,
+}
+
+impl TagStats {
+    /// Names and values, in the order of the fields.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        [
+            ("tag_reserve_calls", self.reserve_calls),
+            ("tag_reserve_failures", self.reserve_failures),
+            ("tag_claimed_pages", self.claimed_pages),
+            ("tag_claims_free", self.claims_free),
+            ("tag_claims_moved", self.claims_moved),
+            ("tag_claim_retries", self.claim_retries),
+            ("tag_claim_failures", self.claim_failures),
+            ("tag_displaced_pages", self.displaced_pages),
+            ("tag_released_pages", self.released_pages),
+            ("tag_refused_pages", self.refused_pages),
+            ("tag_atomic_requests", self.atomic_requests),
+            ("tag_stashed_pages", self.stashed_pages),
+            ("tag_restored_pages", self.restored_pages),
+            ("tag_faults", self.faults),
+            ("tag_fault_retries", self.fault_retries),
+            ("tag_fault_replays", self.fault_replays),
+            ("tag_fault_migrations", self.fault_migrations),
+            ("tag_fault_migration_failures", self.fault_migration_failures),
+            ("tag_no_progress", self.no_progress),
+        ]
+        .into_iter()
+    }
+}

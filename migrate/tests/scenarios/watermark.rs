@@ -1,0 +1,101 @@
+//! S7, S8 and S15: what it means to lose ALLOC_CMA, and what it means to lose __GFP_MOVABLE.
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::boot::MachineSpec;
+use pagelab_allocator::event::Silent;
+use pagelab_allocator::geometry::Geometry;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use pagelab_migrate::tag_storage::cma::CmaV3;
+use pagelab_migrate::tag_storage::design::{Residence, TagStorageDesign, Terms};
+
+use crate::machine::{CPU, DATA, TAGS, boot};
+
+/// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of one page.
+fn zone(free: u64, cma: u64) -> PageAllocator<Silent> {
+    let memory = PfnRange::from_len(Pfn::new(0), PageCount::new(free));
+    let geometry = Geometry::new(12, Order::ZERO, Order::ZERO).unwrap();
+    let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, memory);
+    if cma > 0 {
+        spec.cma = vec![PfnRange::new(Pfn::new(free - cma), memory.end())];
+    }
+    PageAllocator::boot(&spec, Silent).unwrap()
+}
+
+#[test]
+fn s07_without_alloc_cma_free_cma_does_not_count() {
+    let alloc = zone(1000, 800);
+    let ok = |flags| {
+        let (free, mark) = (PageCount::new(1000), PageCount::new(250));
+        alloc.zones()[0].watermark_ok_with(free, Order::ZERO, mark, ZoneType::Normal, flags)
+    };
+    assert!(ok(AllocFlags::CMA));
+    assert!(!ok(AllocFlags::empty()));
+    assert_eq!(4_978_632 - 4_893_276, 85_356);
+}
+
+#[test]
+fn s08_cma_goes_first_only_above_half() {
+    let expected = [(100, 50, false), (100, 51, true), (101, 50, false), (101, 51, true)];
+    for (free, cma, first) in expected {
+        let mut alloc = zone(free, cma);
+        let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::MEMALLOC;
+        let pages = alloc.alloc_pages(CpuId::BOOT, &AllocRequest::new(Order::ZERO, gfp)).unwrap();
+        let is_cma = alloc.pageblock_type(pages.pfn()) == Some(MigrateType::Cma);
+        assert_eq!(is_cma, first, "{cma} of {free} pages");
+    }
+}
+
+/// What Catalin Marinas first suggested: tagged requests are no longer movable.
+#[derive(Debug)]
+struct DropMovable;
+
+impl TagStorageDesign for DropMovable {
+    fn name(&self) -> &'static str {
+        "drop-movable"
+    }
+
+    fn residence(&self) -> Residence {
+        Residence::Pageblocks(MigrateType::Cma)
+    }
+
+    fn terms(&self, gfp: GfpFlags) -> Terms {
+        let terms = Terms::unchanged(gfp);
+        if gfp.contains(GfpFlags::TAGGED) { terms.dropping(GfpFlags::MOVABLE) } else { terms }
+    }
+}
+
+/// Pageblocks by type, and tag pages that tagged requests took, after the same trace.
+fn census(design: impl TagStorageDesign + 'static) -> (BTreeMap<MigrateType, usize>, usize) {
+    let mut emulator = boot(design, 1);
+    let tagged = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::TAGGED;
+    let mut in_storage = 0;
+    for n in 0..6000 {
+        let gfp = if n % 3 == 0 { GfpFlags::HIGHUSER_MOVABLE } else { tagged };
+        let id = emulator.allocate(CPU, Order::ZERO, gfp).unwrap();
+        let in_tags = TAGS.contains(emulator.folios()[id].pfn());
+        in_storage += usize::from(in_tags && gfp == tagged);
+    }
+    emulator.check().unwrap();
+    let mut types = BTreeMap::new();
+    for block in DATA.blocks(Order::of(9)) {
+        *types.entry(emulator.page_alloc().pageblock_type(block).unwrap()).or_default() += 1;
+    }
+    (types, in_storage)
+}
+
+#[test]
+fn s15_unmovable_tagged_pages_change_pageblocks_and_movable_ones_do_not() {
+    let (dropped, dropped_cma) = census(DropMovable);
+    let (stripped, stripped_cma) = census(CmaV3);
+    assert_eq!((dropped_cma, stripped_cma), (0, 0));
+    let unmovable = |types: &BTreeMap<_, usize>| types.get(&MigrateType::Unmovable).copied();
+    // 4000 tagged pages fill seven pageblocks and begin an eighth.
+    assert!(unmovable(&dropped) >= Some(8), "{dropped:?}");
+    // The zero page is kernel memory; the block that it came from is two pageblocks long.
+    assert!(unmovable(&stripped) <= Some(2), "{stripped:?}");
+}
