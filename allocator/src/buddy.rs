@@ -187,10 +187,21 @@ impl Buddy {
     /// `order`. Linux: `__rmqueue_smallest()`.
     #[inline]
     pub fn take_smallest(&mut self, order: Order, mt: MigrateType) -> Option<Taken> {
-        let from = self.areas.smallest(order, mt)?;
-        let index = self.areas.first(&self.map, from, mt)?;
-        self.take(index, from, order, mt);
+        let (index, from) = self.take_first(order, mt)?;
         Some(Taken { pfn: self.map.pfn(index), from })
+    }
+
+    /// [`take_smallest`](Self::take_smallest) by position.
+    #[inline]
+    pub(crate) fn take_first(
+        &mut self,
+        order: Order,
+        mt: MigrateType,
+    ) -> Option<(FrameIndex, Order)> {
+        let from = self.areas.smallest(order, mt)?;
+        let index = self.areas.pop(&mut self.map, from, mt)?;
+        self.hand_out(index, from, order, mt);
+        Some((index, from))
     }
 
     /// Takes the block at `index` off its list and splits it down to `order`; the rest goes to the
@@ -198,6 +209,12 @@ impl Buddy {
     #[inline]
     pub(crate) fn take(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
         self.areas.remove(&mut self.map, index, from);
+        self.hand_out(index, from, order, mt);
+    }
+
+    /// Splits a block that is off its list and accounts for it.
+    #[inline]
+    fn hand_out(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
         self.expand(index, order, from, mt);
         self.free.sub(order.pages(), mt);
         self.map.set_head(index, Head::Allocated(order, Movability::Unmovable));

@@ -226,10 +226,7 @@ impl Buddy {
         }
         self.move_free(index, raider.mt);
         self.blocks.set_migratetype(index, raider.mt);
-        let from = self.areas.smallest(raider.order, raider.mt)?;
-        let page = self.areas.first(&self.map, from, raider.mt)?;
-        self.take(page, from, raider.order, raider.mt);
-        Some(page)
+        self.take_first(raider.order, raider.mt).map(|(page, _)| page)
     }
 
     /// Takes one block from another type and leaves the rest with its owner.

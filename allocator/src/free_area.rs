@@ -65,6 +65,23 @@ impl FreeAreas {
         self.nr_free[order.index()] -= 1;
     }
 
+    /// Takes the first block off a list; its state is the caller's to set.
+    #[inline]
+    pub(crate) fn pop(
+        &mut self,
+        map: &mut MemMap,
+        order: Order,
+        mt: MigrateType,
+    ) -> Option<FrameIndex> {
+        let list = head(order, mt);
+        let index = map.first(list)?;
+        if map.unlink_first(list, index) {
+            self.non_empty[mt.index()] &= !(1 << order.get());
+        }
+        self.nr_free[order.index()] -= 1;
+        Some(index)
+    }
+
     /// The smallest order from `order` up whose list of `mt` has a block.
     #[inline]
     pub(crate) fn smallest(&self, order: Order, mt: MigrateType) -> Option<Order> {

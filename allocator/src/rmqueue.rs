@@ -131,9 +131,7 @@ impl Zone {
 
     /// Takes from one type's lists only. Linux: `__rmqueue_smallest()` with its tracepoint.
     fn take_from(&mut self, order: Order, mt: MigrateType, sink: &mut impl Sink) -> Option<Got> {
-        let from = self.buddy.areas.smallest(order, mt)?;
-        let index = self.buddy.areas.first(&self.buddy.map, from, mt)?;
-        self.buddy.take(index, from, order, mt);
+        let (index, _) = self.buddy.take_first(order, mt)?;
         sink.emit(Event::ZoneLocked { pfn: self.buddy.map.pfn(index), order, migratetype: mt });
         Some(Got { index, mt })
     }
