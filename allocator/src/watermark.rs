@@ -248,7 +248,7 @@ pub(crate) fn setup(zones: &mut [Zone], geometry: Geometry, thp: Thp, tunables: 
     let lowmem: u64 = zones.iter().filter(|z| !small(z)).map(|z| z.managed.get()).sum();
     for zone in zones.iter_mut() {
         let managed = zone.managed.get();
-        let share = if lowmem == 0 { 0 } else { pages_min * managed / lowmem };
+        let share = (pages_min * managed).checked_div(lowmem).unwrap_or(0);
         let min = if small(zone) { (managed / 1024).clamp(32, 128) } else { share };
         let gap = (share / 4).max(managed * tunables.watermark_scale_factor / 10_000);
         zone.watermarks = Watermarks {

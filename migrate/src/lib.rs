@@ -9,6 +9,7 @@ mod claims;
 pub mod cma;
 pub mod compact;
 pub mod contig;
+mod contig_pages;
 pub mod emulator;
 pub mod fault;
 pub mod folio;

@@ -1,5 +1,7 @@
 //! Counters of tag storage.
 
+use crate::contig::{BusyCause, ContigError};
+
 /// What happened to tag storage so far. Pages are base pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TagStats {
@@ -18,6 +20,16 @@ pub struct TagStats {
     pub claim_retries: u64,
     /// Claims given up. Linux (RFC): `CMA_ALLOC_FAIL`, in blocks.
     pub claim_failures: u64,
+    /// Claims given up because a pin kept data in the block.
+    pub claims_pinned: u64,
+    /// Claims given up because something in the block can never move.
+    pub claims_unmovable: u64,
+    /// Claims given up because somebody else had the pageblock isolated.
+    pub claims_isolated: u64,
+    /// Claims given up because data did not move for another reason.
+    pub claims_not_moved: u64,
+    /// Claims given up because there was nowhere to move the data to.
+    pub claims_no_target: u64,
     /// Pages of data that left tag storage for tags.
     pub displaced_pages: u64,
     /// Pages of tag storage that were given back. Linux (RFC v3): `CMA_RELEASE_SUCCESS`.
@@ -45,6 +57,19 @@ pub struct TagStats {
 }
 
 impl TagStats {
+    /// A claim was given up.
+    pub(crate) fn claim_failed(&mut self, error: &ContigError) {
+        self.claim_failures += 1;
+        let cause = match error {
+            ContigError::NoMemory => &mut self.claims_no_target,
+            ContigError::Busy { cause: BusyCause::Pinned, .. } => &mut self.claims_pinned,
+            ContigError::Busy { cause: BusyCause::Unmovable, .. } => &mut self.claims_unmovable,
+            ContigError::Busy { cause: BusyCause::Isolated, .. } => &mut self.claims_isolated,
+            _ => &mut self.claims_not_moved,
+        };
+        *cause += 1;
+    }
+
     /// Names and values, in the order of the fields.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         [
@@ -55,6 +80,11 @@ impl TagStats {
             ("tag_claims_moved", self.claims_moved),
             ("tag_claim_retries", self.claim_retries),
             ("tag_claim_failures", self.claim_failures),
+            ("tag_claims_pinned", self.claims_pinned),
+            ("tag_claims_unmovable", self.claims_unmovable),
+            ("tag_claims_isolated", self.claims_isolated),
+            ("tag_claims_not_moved", self.claims_not_moved),
+            ("tag_claims_no_target", self.claims_no_target),
             ("tag_displaced_pages", self.displaced_pages),
             ("tag_released_pages", self.released_pages),
             ("tag_refused_pages", self.refused_pages),

@@ -1,0 +1,66 @@
+//! Contiguous pages anywhere: the first range of the zones that can be emptied.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::frame::Frame;
+use pagelab_allocator::gfp::{GfpFlags, ZoneType};
+use pagelab_allocator::isolate::IsolateMode;
+use pagelab_allocator::units::{CpuId, PageCount, Pfn, PfnRange};
+
+use crate::contig::{ContigError, ContigTaken};
+use crate::emulator::Emulator;
+
+/// Pages asked for when nothing larger than a buddy block will do; what hugetlb uses.
+const GFP: GfpFlags = GfpFlags::KERNEL.union(GfpFlags::NOWARN);
+
+impl<S: Sink> Emulator<S> {
+    /// Takes `count` contiguous frames, aligned to their number, from the highest zone that has
+    /// them. Linux: `alloc_contig_pages()`, as hugetlb calls it for gigantic pages.
+    ///
+    /// # Errors
+    ///
+    /// The [`ContigError`] of the last range tried; [`ContigError::NoMemory`] when no range was
+    /// worth a try.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `count` is not a power of two.
+    pub fn alloc_contig_pages(
+        &mut self,
+        cpu: CpuId,
+        count: PageCount,
+    ) -> Result<ContigTaken, ContigError> {
+        assert!(count.get().is_power_of_two(), "contiguous pages come in powers of two");
+        let mut last = ContigError::NoMemory;
+        for range in self.candidates(count) {
+            if !self.is_worth_a_try(range) {
+                continue;
+            }
+            match self.claim_range(cpu, range, IsolateMode::Other, GFP) {
+                Ok(taken) => return Ok(taken),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+
+    /// Aligned ranges of `count` frames inside one zone, in the order in which zones are tried.
+    fn candidates(&self, count: PageCount) -> Vec<PfnRange> {
+        let zones = self.page_alloc().zones().iter().rev();
+        let usable = zones.filter(|zone| zone.kind() <= ZoneType::Movable);
+        let ranges = usable.flat_map(|zone| {
+            let span = zone.span();
+            let first = span.start().get().next_multiple_of(count.get());
+            let step = usize::try_from(count.get()).expect("fits an address space");
+            (first..span.end().get())
+                .step_by(step)
+                .map(move |start| PfnRange::from_len(Pfn::new(start), count))
+                .filter(move |range| span.covers(*range))
+        });
+        ranges.collect()
+    }
+
+    /// Linux: `pfn_range_valid_contig()`.
+    fn is_worth_a_try(&self, range: PfnRange) -> bool {
+        range.iter().all(|pfn| !matches!(self.frame(pfn), Frame::Reserved))
+    }
+}
