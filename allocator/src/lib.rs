@@ -53,3 +53,8 @@ pub mod sync;
 pub mod units;
 pub mod watermark;
 pub mod zone;
+
+#[cfg(test)]
+mod twin;
+#[cfg(test)]
+mod twin_tests;

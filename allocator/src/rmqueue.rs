@@ -111,7 +111,11 @@ impl Zone {
     }
 
     /// Linux: `rmqueue_buddy()`.
-    fn alloc_uncached(&mut self, request: ZoneRequest, sink: &mut impl Sink) -> Option<FrameIndex> {
+    pub(crate) fn alloc_uncached(
+        &mut self,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<FrameIndex> {
         let flags = request.flags;
         if flags.contains(AllocFlags::HIGHATOMIC)
             && let Some(got) = self.take_from(request.order, MigrateType::HighAtomic, sink)

@@ -1,0 +1,228 @@
+//! Random histories, small machines: the lists and their slow twin must look alike after each step.
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
+
+use crate::buddy::Placement;
+use crate::event::Event;
+use crate::frame::{Head, Movability};
+use crate::geometry::Geometry;
+use crate::gfp::{AllocFlags, ZoneType};
+use crate::migratetype::MigrateType;
+use crate::pcp::Thp;
+use crate::profile::KernelProfile;
+use crate::rmqueue::ZoneRequest;
+use crate::twin::{Fault, Slow, View, Wish};
+use crate::units::{NodeId, Order, Pfn, PfnRange};
+use crate::zone::{Zone, ZoneSpec};
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Alloc { order: u8, mt: usize, flags: u32, movable: bool },
+    Free { which: usize, wish: Wish },
+}
+
+/// A machine: pageblock order, largest order, first frame, frames, type of each pageblock.
+#[derive(Clone, Debug)]
+struct Shape {
+    profile: KernelProfile,
+    pageblock: u8,
+    max: u8,
+    start: u64,
+    len: u64,
+    types: Vec<usize>,
+}
+
+impl Shape {
+    fn span(&self) -> PfnRange {
+        PfnRange::new(Pfn::new(self.start), Pfn::new(self.start + self.len))
+    }
+
+    fn type_of(&self, block: usize) -> MigrateType {
+        MigrateType::from_index(self.types[block % self.types.len()])
+    }
+
+    fn zone(&self) -> Zone {
+        let (pageblock, max) = (Order::of(self.pageblock), Order::of(self.max));
+        let geometry = Geometry::new(12, pageblock, max).unwrap();
+        let spec = ZoneSpec { kind: ZoneType::Normal, node: NodeId::new(0), span: self.span() };
+        let mut zone = Zone::new(spec, geometry, self.profile, Thp::Absent, 1);
+        for (n, block) in self.span().blocks(pageblock).enumerate() {
+            let index = zone.buddy.index(block.max(self.span().start()));
+            zone.buddy.blocks.set_migratetype(index, self.type_of(n));
+        }
+        for (pfn, order) in self.span().chunks(pageblock) {
+            zone.hand_over(pfn, order);
+        }
+        zone
+    }
+
+    fn slow(&self, fault: Fault) -> Slow {
+        let mut slow = Slow {
+            profile: self.profile,
+            pageblock: self.pageblock,
+            max: self.max,
+            span: (self.start, self.start + self.len),
+            lists: Default::default(),
+            types: Default::default(),
+            held: Default::default(),
+            log: Vec::new(),
+            fault,
+        };
+        for (n, block) in self.span().blocks(Order::of(self.pageblock)).enumerate() {
+            slow.types.insert(block.get(), self.type_of(n));
+        }
+        for (pfn, order) in self.span().chunks(Order::of(self.pageblock)) {
+            slow.free(pfn.get(), order.get(), Wish::Tail);
+        }
+        slow
+    }
+}
+
+fn view(zone: &Zone) -> View {
+    let mut view = View {
+        free: zone.buddy.free.all.get(),
+        free_cma: zone.buddy.free.cma.get(),
+        ..View::default()
+    };
+    for order in Order::ZERO.to(zone.buddy.geometry.max_order()) {
+        for mt in MigrateType::ALL {
+            let list: Vec<_> = zone.buddy.free_list(order, mt).map(Pfn::get).collect();
+            if !list.is_empty() {
+                view.lists.insert((order.get(), mt), list);
+            }
+        }
+    }
+    let pageblock = zone.buddy.geometry.pageblock_order();
+    for block in zone.span().blocks(pageblock) {
+        let mt = zone.buddy.migratetype(block.max(zone.span().start()));
+        view.types.insert(block.get(), mt);
+    }
+    view
+}
+
+fn same<T: PartialEq + core::fmt::Debug>(what: &str, fast: T, slow: T) -> Result<(), String> {
+    if fast == slow { Ok(()) } else { Err(format!("{what}\nfast {fast:?}\nslow {slow:?}")) }
+}
+
+/// Runs one history on both; the error says where they part.
+fn compare(shape: &Shape, ops: &[Op], fault: Fault) -> Result<(), String> {
+    let (mut zone, mut slow) = (shape.zone(), shape.slow(fault));
+    same("after boot", view(&zone), slow.view())?;
+    for op in ops {
+        let mut events: Vec<Event> = Vec::new();
+        slow.log.clear();
+        match *op {
+            Op::Alloc { order, mt, flags, movable } => {
+                let request = ZoneRequest {
+                    order: Order::of(order % (shape.max + 1)),
+                    migratetype: MigrateType::PCP[mt],
+                    flags: AllocFlags::from_bits_truncate(flags),
+                };
+                let got = zone.alloc_uncached(request, &mut events);
+                if let Some(index) = got {
+                    let kind = if movable { Movability::Movable } else { Movability::Unmovable };
+                    zone.buddy.map.set_head(index, Head::Allocated(request.order, kind));
+                }
+                let got = got.map(|index| zone.buddy.map.pfn(index).get());
+                same("frame", got, slow.alloc(request, movable))?;
+            }
+            Op::Free { which, wish } => {
+                let held = slow.held.len();
+                let Some((&pfn, &(order, _))) = slow.held.iter().nth(which % held.max(1)) else {
+                    continue;
+                };
+                let placement =
+                    if wish == Wish::Tail { Placement::Tail } else { Placement::Likely };
+                let index = zone.buddy.index(Pfn::new(pfn));
+                zone.buddy.put_by_block(index, Order::of(order), placement);
+                slow.free(pfn, order, wish);
+            }
+        }
+        same("events", &events, &slow.log)?;
+        same("lists", view(&zone), slow.view())?;
+        zone.check().map_err(|violation| violation.to_string())?;
+    }
+    Ok(())
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let flags = [
+        0,
+        AllocFlags::CMA.bits(),
+        AllocFlags::NOFRAGMENT.bits(),
+        (AllocFlags::CMA | AllocFlags::NOFRAGMENT).bits(),
+        AllocFlags::HIGHATOMIC.bits(),
+        AllocFlags::NON_BLOCK.bits(),
+    ];
+    let alloc = (0u8..6, 0usize..3, prop::sample::select(flags.to_vec()), any::<bool>())
+        .prop_map(|(order, mt, flags, movable)| Op::Alloc { order, mt, flags, movable });
+    let small = (0u8..2, 0usize..3, any::<bool>()).prop_map(|(order, mt, movable)| Op::Alloc {
+        order,
+        mt,
+        flags: 0,
+        movable,
+    });
+    let wish = prop_oneof![4 => Just(Wish::Any), 1 => Just(Wish::Tail)];
+    let free = (any::<usize>(), wish).prop_map(|(which, wish)| Op::Free { which, wish });
+    prop::collection::vec(prop_oneof![3 => alloc, 3 => small, 5 => free], 1..60)
+}
+
+fn shapes(profile: KernelProfile) -> impl Strategy<Value = Shape> {
+    let orders = prop::sample::select(vec![(1, 2), (2, 3), (2, 4), (3, 3), (4, 5)]);
+    let types = prop::collection::vec(prop::sample::select(vec![0, 1, 1, 1, 2, 3, 4]), 1..6);
+    (orders, 0u64..40, 1u64..7, 0u64..3, types).prop_map(
+        move |((pageblock, max), start, blocks, odd, types)| Shape {
+            profile,
+            pageblock,
+            max,
+            start,
+            len: (blocks << pageblock) + odd,
+            types,
+        },
+    )
+}
+
+/// The smallest disagreement that `cases` histories from `seed` bring up.
+fn search(seed: u8, cases: u32, profile: KernelProfile, fault: Fault) -> Option<String> {
+    let config = Config { cases, failure_persistence: None, ..Config::default() };
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &[seed; 32]);
+    let found = TestRunner::new_with_rng(config, rng).run(&(shapes(profile), ops()), |(s, o)| {
+        compare(&s, &o, fault).map_err(TestCaseError::fail)
+    });
+    match found {
+        Ok(()) => None,
+        Err(TestError::Fail(why, (shape, ops))) => {
+            Some(format!("seed {seed}: {why}\n{shape:?}\n{ops:#?}"))
+        }
+        Err(abort) => Some(format!("seed {seed}: {abort}")),
+    }
+}
+
+#[test]
+fn the_lists_agree_with_their_slow_twin() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        for seed in 1..=4 {
+            if let Some(difference) = search(seed, 1500, profile, Fault::None) {
+                panic!("{profile:?}: {difference}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_comparison_notices_mistakes() {
+    let faults = [
+        Fault::UpperHalf,
+        Fault::NeverLikely,
+        Fault::LostMerge,
+        Fault::HalfRule,
+        Fault::ClaimTooEarly,
+    ];
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        for fault in faults {
+            let found = search(1, 1500, profile, fault);
+            assert!(found.is_some(), "{profile:?}: {fault:?} went unnoticed");
+        }
+    }
+}
