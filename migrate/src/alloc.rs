@@ -100,6 +100,9 @@ impl<S: Sink> Mover<'_, S> {
     }
 
     fn try_everything(&mut self, request: &AllocRequest) -> Option<Pages> {
+        if request.gfp.contains(GfpFlags::KSWAPD_RECLAIM) {
+            self.put_kswapd_to_sleep(request);
+        }
         let waits = request.gfp.contains(GfpFlags::DIRECT_RECLAIM)
             && !request.slow_flags().contains(AllocFlags::NO_WATERMARKS);
         self.page_alloc.alloc_pages_slow(self.cpu, request).or_else(|| {

@@ -33,6 +33,13 @@ pub(crate) fn machine(profile: KernelProfile, pages: u64, cma: Option<PfnRange>)
     boot(&spec(profile, pages, cma), pagelab_allocator::event::Silent)
 }
 
+/// A machine with the usual pageblocks of 512 pages. Frames start at 0x40000.
+pub(crate) fn usual(profile: KernelProfile, pages: u64) -> Memory {
+    let memory = range(0x4_0000, 0x4_0000 + pages);
+    let spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    boot(&spec, pagelab_allocator::event::Silent)
+}
+
 pub(crate) fn boot<S: Sink>(spec: &MachineSpec, sink: S) -> Memory<S> {
     Memory::new(PageAllocator::boot(spec, sink).unwrap())
 }

@@ -113,3 +113,6 @@ impl<S: Sink> Mover<'_, S> {
         (pages, result)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,12 @@
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
+use pagelab_allocator::gfp::AllocFlags;
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::profile::AfterFailure;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+use pagelab_allocator::watermark::Mark;
 
 use crate::compact::CompactResult;
 use crate::compact::control::{CompactControl, Extent, Hints};
@@ -37,7 +40,7 @@ impl<S: Sink> Mover<'_, S> {
             Suitability::Suitable => {}
         }
         if self.compaction.zone(cc.zone).deferral.is_restarting(order) {
-            self.reset_skip_hints(cc);
+            self.reset_skip_hints(cc.zone);
         }
         self.place_scanners(cc);
         let state = self.compaction.zone(cc.zone);
@@ -198,40 +201,55 @@ impl<S: Sink> Mover<'_, S> {
         }
     }
 
-    /// Forgets the skip hints once the longest back-off is over, if a complete run asked for it.
+    /// kswapd goes back to sleep if a zone of the zonelist is balanced, and then forgets what
+    /// complete runs learnt. There is no kswapd; every request that would wake it gets this much of
+    /// its work. Linux: `kswapd_try_to_sleep()`, `reset_isolation_suitable()`.
+    pub(crate) fn put_kswapd_to_sleep(&mut self, request: &AllocRequest) {
+        let highest = request.gfp.highest_zone();
+        let zones: Vec<_> = self.page_alloc.zonelist(request).collect();
+        let none = AllocFlags::empty();
+        let balanced = zones.iter().any(|&at| {
+            self.page_alloc.zones()[at].watermark_ok(Order::ZERO, Mark::High, highest, none)
+        });
+        if balanced {
+            zones.into_iter().for_each(|at| self.reset_skip_hints(at));
+        }
+    }
+
+    /// Forgets a zone's skip hints, if a complete run asked for it.
     /// Linux: `__reset_isolation_suitable()`.
-    fn reset_skip_hints(&mut self, cc: &CompactControl) {
-        let state = self.compaction.zone(cc.zone);
+    fn reset_skip_hints(&mut self, at: usize) {
+        let span = self.page_alloc.zones()[at].span();
+        let state = self.compaction.zone(at);
         if state.flush == SkipFlush::Keep {
             return;
         }
         state.flush = SkipFlush::Keep;
         let pageblock = self.page_alloc.geometry().pageblock_order();
-        let blocks: Vec<_> = cc
-            .span
+        let blocks: Vec<_> = span
             .blocks(pageblock)
-            .filter_map(|start| PfnRange::block(start, pageblock).intersect(cc.span))
+            .filter_map(|start| PfnRange::block(start, pageblock).intersect(span))
             .filter(|block| !self.is_absent(*block))
             .collect();
-        let source = blocks.iter().find(|block| self.was_source(cc, **block));
-        let target = blocks.iter().rev().find(|block| self.was_target(cc, **block));
+        let source = blocks.iter().find(|block| self.was_source(at, **block));
+        let target = blocks.iter().rev().find(|block| self.was_target(at, **block));
         if let (Some(source), Some(target)) = (source, target)
             && source.start() < target.start()
         {
             let free = target.start().align_down(pageblock);
-            self.compaction.zone(cc.zone).restart(Scanners { migrate: source.start(), free });
+            self.compaction.zone(at).restart(Scanners { migrate: source.start(), free });
         }
-        self.page_alloc.clear_skips(cc.zone);
+        self.page_alloc.clear_skips(at);
     }
 
-    fn was_source(&self, cc: &CompactControl, block: PfnRange) -> bool {
-        !self.is_skipped(cc, block.start())
+    fn was_source(&self, at: usize, block: PfnRange) -> bool {
+        !self.page_alloc.zones()[at].is_skipped(block.start())
             || samples(block)
                 .any(|pfn| self.rmap.folio_at(pfn).is_some_and(|id| self.folios[id].is_movable()))
     }
 
-    fn was_target(&self, cc: &CompactControl, block: PfnRange) -> bool {
-        if !self.is_skipped(cc, block.start()) {
+    fn was_target(&self, at: usize, block: PfnRange) -> bool {
+        if !self.page_alloc.zones()[at].is_skipped(block.start()) {
             return true;
         }
         self.page_alloc.pageblock_type(block.start()) == Some(MigrateType::Movable)
