@@ -89,7 +89,7 @@ impl VirtPage {
 /// One place where a whole folio is mapped. Linux: one step of `rmap_walk()`.
 ///
 /// A folio of `n` pages mapped at `page` occupies `[page, page + n)`. Mapping a part of a folio
-/// needs [`crate::folios::Folios::split`] first.
+/// needs [`crate::mover::Mover::split`] first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Mapping {
     /// The address space.

@@ -1,5 +1,7 @@
 //! Random operations on small machines, every invariant after each; every page back at the end.
 
+#![expect(clippy::unwrap_used, reason = "a history that cannot go on fails its test")]
+
 use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::contig::ContigRange;
 use pagelab_allocator::event::Silent;
