@@ -150,6 +150,11 @@ impl Buddy {
         self.areas.list(&self.map, order, mt).map(|index| self.map.pfn(index))
     }
 
+    /// First frames of the blocks on one free list, last to first.
+    pub fn free_list_back(&self, order: Order, mt: MigrateType) -> impl Iterator<Item = Pfn> {
+        self.areas.list_back(&self.map, order, mt).map(|index| self.map.pfn(index))
+    }
+
     /// Whether the list of `order` and `mt` has no block. Linux: `free_area_empty()`.
     #[must_use]
     pub const fn is_list_empty(&self, order: Order, mt: MigrateType) -> bool {

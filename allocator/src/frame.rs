@@ -244,6 +244,12 @@ impl MemMap {
         core::iter::successors(self.first(head), |&index| self.next(index))
     }
 
+    /// Frames of the list at `head`, last to first. Linux: `list_for_each_entry_reverse()`.
+    pub(crate) fn list_back(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
+        let before = |node: Node| self.links[node as usize].prev.checked_sub(HEADS);
+        core::iter::successors(before(head), move |&index| before(index + HEADS))
+    }
+
     /// Moves the part of the list from `index` to its end to the front.
     /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
     pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
@@ -310,6 +316,7 @@ mod tests {
         map.link_after(7, 2);
         map.link_before(7, 3);
         assert_eq!(list(&map, 7), [2, 1, 3]);
+        assert_eq!(map.list_back(7).collect::<Vec<_>>(), [3, 1, 2]);
         assert_eq!(map.unlink(1), None);
         assert_eq!(list(&map, 7), [2, 3]);
         assert_eq!(map.unlink(2), None);

@@ -119,6 +119,16 @@ impl FreeAreas {
         map.list(head(order, mt))
     }
 
+    /// Blocks of one list, last to first.
+    pub(crate) fn list_back<'a>(
+        &self,
+        map: &'a MemMap,
+        order: Order,
+        mt: MigrateType,
+    ) -> impl Iterator<Item = FrameIndex> + use<'a> {
+        map.list_back(head(order, mt))
+    }
+
     /// Brings the block at `index` to the front of its list, keeping the cyclic order.
     pub(crate) fn rotate_to_front(
         &self,

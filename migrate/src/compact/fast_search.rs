@@ -186,10 +186,9 @@ impl<S: Sink> Mover<'_, S> {
     ) -> Scan {
         let pageblock = self.page_alloc.geometry().pageblock_order();
         let buddy = self.page_alloc.zones()[cc.zone].buddy();
-        let list: Vec<_> = buddy.free_list(order, MigrateType::Movable).collect();
         let mut scan = Scan { looked_at: 0, hit: None, turn_to: None };
         let mut best = None;
-        for &pfn in list.iter().rev() {
+        for pfn in buddy.free_list_back(order, MigrateType::Movable) {
             scan.looked_at += 1;
             search.scanned += 1;
             if search.highest.is_none_or(|highest| pfn >= highest) {
