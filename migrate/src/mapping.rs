@@ -182,7 +182,7 @@ impl<S: Sink> Emulator<S> {
     ) -> Result<(), MmError> {
         let Some(id) = self.space_mut(space)?.table().get(page).folio() else { return Ok(()) };
         let pages = self.memory.folios[id].order().pages().get();
-        if page.get() % pages == 0 {
+        if page.get().is_multiple_of(pages) {
             return Ok(());
         }
         self.split(cpu, id)
@@ -240,7 +240,7 @@ impl<S: Sink> Emulator<S> {
         let place = VirtRange::from_len(page, pages);
         let mm = self.space_mut(space)?;
         let vma = mm.vma_at(page).copied().ok_or(SpaceError::Unmapped(page))?;
-        let suits = page.get() % pages == 0
+        let suits = page.get().is_multiple_of(pages)
             && vma.range().covers(place)
             && vma.backing() == Backing::Anon
             && mm.table().range(place).next().is_none();
