@@ -214,7 +214,10 @@ pub enum MemoryViolation {
 
 #[cfg(test)]
 mod tests {
+    use pagelab_allocator::units::Order;
+
     use super::*;
+    use crate::alloc::FailureCause;
     use crate::folio::PinTerm;
     use crate::testing::{CPU, PROFILES, anon, check_all_returns, check_sound, kernel, machine};
 
@@ -228,6 +231,15 @@ mod tests {
             assert!(memory.folios[data].is_movable() && !memory.folios[slab].is_movable());
             check_sound(&memory);
             check_all_returns(memory);
+        }
+    }
+
+    #[test]
+    fn blocks_have_a_largest_order() {
+        for profile in PROFILES {
+            let mut memory = machine(profile, 512, None);
+            let failure = memory.alloc(CPU, &anon(15), FolioKind::Anon).unwrap_err();
+            assert_eq!(failure.cause, FailureCause::OrderTooLarge(Order::of(5)));
         }
     }
 
