@@ -60,7 +60,7 @@ fn s14_movable_data_regains_a_33rd_and_nobody_else_does() {
     for gfp in [movable, unmovable] {
         let mut cma = boot(CmaV3, 1);
         let mut fixed = boot(Carveout, 1);
-        let mut pages = |emulator: &mut Emulator| {
+        let pages = |emulator: &mut Emulator| {
             let mut pages = 0;
             while last_page(emulator, gfp).is_some() {
                 pages += 1;
