@@ -169,6 +169,29 @@ impl<S: Sink> Drop for ContigClaim<'_, S> {
 }
 
 impl<S: Sink> PageAllocator<S> {
+    /// Isolates the pageblocks of `range` until [`undo_isolate`](Self::undo_isolate): somebody who
+    /// claims or removes memory and takes his time. Linux: `start_isolate_page_range()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::BadRange`] or [`ClaimError::Isolate`]; nothing has changed then.
+    pub fn start_isolate(&mut self, range: PfnRange, mode: IsolateMode) -> Result<(), ClaimError> {
+        // A forgotten claim is an isolation that nobody undoes.
+        core::mem::forget(ContigClaim::claim(self, range, mode)?);
+        Ok(())
+    }
+
+    /// Ends what [`start_isolate`](Self::start_isolate) began. Linux:
+    /// `undo_isolate_page_range()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when no zone has the range.
+    pub fn undo_isolate(&mut self, range: PfnRange, mode: IsolateMode) {
+        let zone = self.zone_index(range.start()).expect("an isolated range lies in a zone");
+        self.zone_mut(zone).0.undo_isolate(range, mode);
+    }
+
     /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
     ///
     /// # Panics

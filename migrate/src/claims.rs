@@ -1,6 +1,6 @@
 //! Claims on exact ranges and allocations from CMA areas, by others than tag storage.
 
-use pagelab_allocator::contig::ContigRange;
+use pagelab_allocator::contig::{ClaimError, ContigRange};
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::isolate::IsolateMode;
@@ -36,6 +36,25 @@ impl<S: Sink> Emulator<S> {
     /// Panics when a frame of the range is not an allocated single page.
     pub fn release_range(&mut self, cpu: CpuId, range: ContigRange) {
         self.memory.page_alloc.free_contig_range(cpu, range);
+    }
+
+    /// Isolates the pageblocks of a range, as somebody does who claims or removes memory and is
+    /// not done yet. Linux: `start_isolate_page_range()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError`] when a pageblock is isolated already or holds what cannot move.
+    pub fn isolate(&mut self, range: PfnRange, mode: IsolateMode) -> Result<(), ClaimError> {
+        self.memory.page_alloc.start_isolate(range, mode)
+    }
+
+    /// Ends what [`Emulator::isolate`] began. Linux: `undo_isolate_page_range()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when no zone has the range.
+    pub fn undo_isolate(&mut self, range: PfnRange, mode: IsolateMode) {
+        self.memory.page_alloc.undo_isolate(range, mode);
     }
 
     /// The machine's CMA areas in the order of its spec; tag storage is none of them.

@@ -30,7 +30,7 @@ impl<S: Sink> Emulator<S> {
                 self.space_mut(space)?.table_mut().set(page, protected);
             }
             let id = pte.folio().expect("listed entries are not empty");
-            if page.get() % self.memory.folios[id].order().pages().get() == 0 {
+            if page.get().is_multiple_of(self.memory.folios[id].order().pages().get()) {
                 self.memory.folios.map(id, Mapping { space: child, page });
             }
         }

@@ -141,7 +141,7 @@ impl TagStorage {
                 Ok(())
             }
             Err(error) => {
-                self.stats.claim_failed(&error);
+                self.stats.claim_failures += 1;
                 Err(match error {
                     ContigError::NoMemory => ReserveError::NoMemory(block),
                     _ => ReserveError::Busy(block),
@@ -159,7 +159,8 @@ impl TagStorage {
         gfp: GfpFlags,
     ) -> Result<ContigRange, ContigError> {
         // The series drops NORETRY: the contiguous allocator refuses it.
-        let gfp = (gfp - GfpFlags::NORETRY - GfpFlags::TAGGED) | GfpFlags::RETRY_MAYFAIL;
+        let dropped = GfpFlags::NORETRY | GfpFlags::TAGGED;
+        let gfp = gfp.difference(dropped) | GfpFlags::RETRY_MAYFAIL;
         let mode = self.isolate_mode();
         let mut tries = 1;
         loop {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails; helpers are not #[test]")]
 
 mod arithmetic;
+mod clash;
 mod crowd;
 mod displaced;
 mod lazy;
