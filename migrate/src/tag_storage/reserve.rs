@@ -141,7 +141,7 @@ impl TagStorage {
                 Ok(())
             }
             Err(error) => {
-                self.stats.claim_failures += 1;
+                self.stats.claim_failed(&error);
                 Err(match error {
                     ContigError::NoMemory => ReserveError::NoMemory(block),
                     _ => ReserveError::Busy(block),
