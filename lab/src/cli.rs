@@ -17,7 +17,7 @@ pub struct Cli {
 pub enum Command {
     /// Run a trace under one design.
     Run {
-        /// Tag-storage design: carveout, metadata or cma.
+        /// Tag-storage design: carveout, cma-v2, cma-v3; cma is the latest.
         #[arg(long, value_name = "NAME")]
         design: String,
         /// Words that both commands know.

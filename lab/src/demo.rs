@@ -7,6 +7,7 @@ use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{PageCount, Pfn};
 
+use crate::background::Background;
 use crate::case_meta::{CaseMeta, CaseZone};
 
 /// Name of the case; errors call the trace so.
@@ -15,13 +16,12 @@ pub const NAME: &str = "arm64-512-mte-s7";
 /// The trace, as recorded: zstd-compressed ftrace text.
 pub const TRACE: &[u8] = include_bytes!("../data/arm64-512-mte-s7.trace.zst");
 
-/// Pages on the buddy lists at `SNAP 0`. Source: `nr_free_pages` of that snapshot's vmstat, which
-/// equals the lists in the dumped memory.
-pub const FREE_AT_START: PageCount = PageCount::new(99_781);
+/// /proc/zoneinfo at `SNAP 0`, as recorded.
+const ZONEINFO: &str = include_str!("../data/arm64-512-mte-s7.snap-0.zoneinfo.txt");
 
-/// Pages on the per-CPU lists at `SNAP 0`, free as well. Source: `count` of the dumped per-CPU
-/// page lists.
-pub const PER_CPU_AT_START: PageCount = PageCount::new(199);
+/// Memory of the demonstration's machine, bytes: half of the recorded one's, so that memory is
+/// tight enough for the designs to differ.
+pub const MEMORY: u64 = 256 << 20;
 
 /// The machine. Source: the case's `meta.json`; the frames of the zone start at 1 GiB, and the CMA
 /// area (`cma=32M` on the kernel's command line) lies at `[0x5d600, 0x5f600)`.
@@ -43,11 +43,14 @@ pub fn meta() -> CaseMeta {
     }
 }
 
-/// Pages in use at `SNAP 0`, whether the trace saw their allocation or not: managed pages that are
-/// on no list.
+/// What was in use at `SNAP 0`.
+///
+/// # Panics
+///
+/// Never: the text is part of this program, and a test reads it.
 #[must_use]
-pub fn in_use_at_start() -> PageCount {
-    meta().managed() - FREE_AT_START - PER_CPU_AT_START
+pub fn background() -> Background {
+    Background::parse(NAME, ZONEINFO).expect("the recorded text is whole")
 }
 
 #[cfg(test)]
@@ -63,6 +66,8 @@ mod tests {
         let tags = stream.by_ref().filter(|s| matches!(s.as_ref().unwrap().op, Op::Tag { .. }));
         assert_eq!(tags.count(), 23_042);
         assert_eq!(stream.peak(), PageCount::new(26_403));
-        assert_eq!(in_use_at_start(), PageCount::new(21_685));
+        let (background, meta) = (background(), meta());
+        assert_eq!(background.allocated(), PageCount::new(121_665 - 99_781 - 199));
+        assert_eq!(meta.zones[0].present - background.reserved, meta.managed());
     }
 }

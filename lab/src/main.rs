@@ -2,20 +2,18 @@
 //!
 //! 0: it ran. 1: it ran and something that was promised did not hold. 2: it could not run.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::case_meta::CaseMeta;
 use pagelab::cli::Cli;
-use pagelab::demo;
-use pagelab::plan::{Output, Plan, TraceChoice};
-use pagelab::survey::Survey;
-use pagelab::trace::TraceReader;
+use pagelab::plan::{Output, Plan};
+use pagelab::report::blocks::Colour;
+use pagelab::report::{json, text};
+use pagelab::run::{Outcome, run};
 
+const EXPECTATION_FAILED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
-
-type Failure = Box<dyn std::error::Error>;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
@@ -25,10 +23,37 @@ fn main() -> ExitCode {
             return exit(printed, if words.use_stderr() { COULD_NOT_RUN } else { 0 });
         }
     };
-    match run(&cli) {
-        Ok(report) => exit(io::stdout().lock().write_all(report.as_bytes()), 0),
+    match plan_and_run(&cli) {
+        Ok((plan, outcome)) => report(&plan, &outcome),
         Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
     }
+}
+
+fn plan_and_run(cli: &Cli) -> Result<(Plan, Outcome), Box<dyn std::error::Error>> {
+    let plan = Plan::new(cli)?;
+    let outcome = run(&plan)?;
+    Ok((plan, outcome))
+}
+
+fn report(plan: &Plan, outcome: &Outcome) -> ExitCode {
+    let text = match plan.output {
+        Output::Json => json::render(&outcome.plan, &outcome.reports),
+        Output::Text => text::render(&outcome.preface, &outcome.reports, colour()),
+    };
+    let printed = io::stdout().lock().write_all(text.as_bytes());
+    for (design, what) in &outcome.violations {
+        let said = writeln!(io::stderr(), "pagelab: {}: inconsistent: {what}", design.name());
+        if said.is_err() {
+            break;
+        }
+    }
+    exit(printed, if outcome.violations.is_empty() { 0 } else { EXPECTATION_FAILED })
+}
+
+/// Colours only where a person looks, and not when they asked for none.
+fn colour() -> Colour {
+    let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    if io::stdout().is_terminal() && !asked_for_none { Colour::Ansi } else { Colour::Plain }
 }
 
 /// The exit code; a reader that went away is no failure.
@@ -36,33 +61,5 @@ fn exit(printed: io::Result<()>, code: u8) -> ExitCode {
     match printed {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(COULD_NOT_RUN),
         _ => ExitCode::from(code),
-    }
-}
-
-fn run(cli: &Cli) -> Result<String, Failure> {
-    let plan = Plan::new(cli)?;
-    let (meta, survey) = match &plan.trace {
-        TraceChoice::Demo => {
-            let reader = TraceReader::new(demo::NAME, demo::TRACE, plan.strictness)?;
-            (Some(demo::meta()), Survey::new(reader)?)
-        }
-        TraceChoice::File(path) => {
-            let meta = CaseMeta::beside(path)?;
-            (meta, Survey::new(TraceReader::open(path, plan.strictness)?)?)
-        }
-    };
-    Ok(render(&plan, meta.as_ref(), &survey))
-}
-
-fn render(plan: &Plan, meta: Option<&CaseMeta>, survey: &Survey) -> String {
-    match plan.output {
-        Output::Json => format!("{:#}\n", survey.json()),
-        Output::Text => {
-            let machine = meta.map_or_else(
-                || "an unknown machine".to_owned(),
-                |meta| format!("{} MiB, kernel {}", meta.mem_mib, meta.kernel),
-            );
-            format!("recorded on {machine}; seed {}\n{}", plan.seed, survey.text())
-        }
     }
 }

@@ -1,8 +1,13 @@
 //! What was meant: typed words, validated and with units. Prints nothing, touches no file.
 
+use core::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use pagelab_allocator::profile::KernelProfile;
+use pagelab_migrate::tag_storage::carveout::Carveout;
+use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
+use pagelab_migrate::tag_storage::design::TagStorageDesign;
 
 use crate::cli::{Cli, Command, Common};
 use crate::size::{Share, parse_size};
@@ -61,6 +66,15 @@ pub enum TraceChoice {
     File(PathBuf),
 }
 
+impl fmt::Display for TraceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Demo => f.write_str(crate::demo::NAME),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
+}
+
 /// How to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
@@ -75,23 +89,35 @@ pub enum Output {
 pub enum Design {
     /// Tag storage is never used for data: how hardware with MTE works without any of the series.
     Carveout,
-    /// Tag storage is lent out under its own migratetype (RFC v1).
-    Metadata,
-    /// Tag storage is lent out as CMA (RFC v2 and v3).
-    Cma,
+    /// Tag storage is lent out as CMA; a page without storage is refused (RFC v2).
+    CmaV2,
+    /// Tag storage is lent out as CMA; a page without storage is repaired when touched (RFC v3).
+    CmaV3,
 }
 
 impl Design {
     /// Every design, the baseline first.
-    pub const ALL: [Self; 3] = [Self::Carveout, Self::Metadata, Self::Cma];
+    pub const ALL: [Self; 3] = [Self::Carveout, Self::CmaV2, Self::CmaV3];
+    /// What the demonstration sets side by side.
+    pub const DEMO: [Self; 2] = [Self::Carveout, Self::CmaV3];
 
-    /// The name to type.
+    /// The name to type; `cma` alone means the latest of the series.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::Carveout => "carveout",
-            Self::Metadata => "metadata",
-            Self::Cma => "cma",
+            Self::CmaV2 => "cma-v2",
+            Self::CmaV3 => "cma-v3",
+        }
+    }
+
+    /// The decisions behind the name.
+    #[must_use]
+    pub fn build(self) -> Arc<dyn TagStorageDesign> {
+        match self {
+            Self::Carveout => Arc::new(Carveout),
+            Self::CmaV2 => Arc::new(CmaV2),
+            Self::CmaV3 => Arc::new(CmaV3),
         }
     }
 }
@@ -122,7 +148,7 @@ impl Plan {
     /// [`PlanError`] names the first flag whose value is impossible.
     pub fn new(cli: &Cli) -> Result<Self, PlanError> {
         match &cli.command {
-            None => Self::build(Action::Demo, Design::ALL.to_vec(), &Common::default()),
+            None => Self::build(Action::Demo, Design::DEMO.to_vec(), &Common::default()),
             Some(Command::Run { design, common }) => {
                 Self::build(Action::Run, vec![parse_design("--design", design)?], common)
             }
@@ -165,8 +191,9 @@ fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
 }
 
 fn parse_design(flag: &'static str, name: &str) -> Result<Design, PlanError> {
-    let found = Design::ALL.into_iter().find(|design| design.name() == name);
-    found.ok_or_else(|| PlanError::new(flag, name, "not one of carveout, metadata, cma"))
+    let latest = (name == "cma").then_some(Design::CmaV3);
+    let found = Design::ALL.into_iter().find(|design| design.name() == name).or(latest);
+    found.ok_or_else(|| PlanError::new(flag, name, "not one of carveout, cma-v2, cma-v3, cma"))
 }
 
 fn parse_designs(list: &str) -> Result<Vec<Design>, PlanError> {
@@ -257,7 +284,7 @@ mod tests {
         let words = "compare --trace t.zst --designs cma,carveout --memory 512MiB --tagged 12.5% \
                      --seed 7 --json --lenient --profile 6.12 --block-size 8KiB --cma 32M";
         let plan = plan(words).unwrap();
-        assert_eq!(plan.designs, [Design::Cma, Design::Carveout]);
+        assert_eq!(plan.designs, [Design::CmaV3, Design::Carveout]);
         assert_eq!(
             (plan.memory, plan.cma, plan.block_size),
             (Some(512 * MIB), Some(32 * MIB), 8192)
@@ -274,9 +301,9 @@ mod tests {
     #[test]
     fn errors_name_flag_and_value() {
         for (words, expected) in [
-            ("run --design zfs", "--design \"zfs\": not one of carveout, metadata, cma"),
+            ("run --design zfs", "--design \"zfs\": not one of carveout, cma-v2, cma-v3, cma"),
             ("compare --designs cma,cma", "--designs \"cma,cma\": names a design twice"),
-            ("compare --designs cma,", "--designs \"\": not one of carveout, metadata, cma"),
+            ("compare --designs cma,", "--designs \"\": not one of carveout, cma-v2, cma-v3, cma"),
             (
                 "run --design cma --memory 1MB",
                 "--memory \"1MB\": not a size such as 512MiB or 16GiB",

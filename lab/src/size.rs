@@ -1,5 +1,7 @@
 //! Sizes and shares in the words that people type.
 
+use core::fmt;
+
 /// `text` in bytes: a decimal number, alone or with one of `KiB`, `MiB`, `GiB`, `TiB` (or `K`, `M`,
 /// `G`, `T`, which mean the same, as on the kernel's command line).
 #[must_use]
@@ -43,6 +45,15 @@ impl Share {
     #[must_use]
     pub const fn per_10_000(self) -> u16 {
         self.0
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.0 / 100, self.0 % 100) {
+            (whole, 0) => write!(f, "{whole} %"),
+            (whole, part) => write!(f, "{whole}.{part:02} %"),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use pagelab_allocator::units::PageCount;
 use serde_json::{Value, json};
 
 use crate::logical::{Logical, Op, Unused};
-use crate::trace::{Seen, TraceError, TraceReader};
+use crate::trace::{Seen, SnapPhase, TraceError, TraceReader};
 
 /// Counts of a whole trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -19,6 +19,8 @@ pub struct Survey {
     pub peak: PageCount,
     /// Pages live at the end.
     pub live: PageCount,
+    /// Pages of the trace live at the first snapshot; `None` when the trace has none.
+    pub live_at_start: Option<PageCount>,
     /// What did not become an operation.
     pub unused: Unused,
     /// What the reader met besides records.
@@ -34,13 +36,19 @@ impl Survey {
     pub fn new<R: Read>(reader: TraceReader<R>) -> Result<Self, TraceError> {
         let mut stream = Logical::new(reader);
         let mut operations = BTreeMap::new();
-        for step in &mut stream {
-            *operations.entry(kind(step?.op)).or_default() += 1;
+        let mut live_at_start = None;
+        while let Some(step) = stream.next() {
+            let op = step?.op;
+            *operations.entry(kind(op)).or_default() += 1;
+            if matches!(op, Op::Snapshot { index: 0, phase: SnapPhase::Begin }) {
+                live_at_start = Some(stream.live());
+            }
         }
         Ok(Self {
             operations,
             peak: stream.peak(),
             live: stream.live(),
+            live_at_start,
             unused: stream.unused().clone(),
             seen: stream.records().seen().clone(),
         })

@@ -54,7 +54,7 @@ pub struct TraceReader<R: Read> {
     ended: bool,
 }
 
-impl TraceReader<File> {
+impl TraceReader<Box<dyn Read>> {
     /// Opens the trace at `path`.
     ///
     /// # Errors
@@ -63,7 +63,7 @@ impl TraceReader<File> {
     pub fn open(path: &Path, strictness: Strictness) -> Result<Self, TraceError> {
         let name = path.display().to_string();
         match File::open(path) {
-            Ok(file) => Self::new(&name, file, strictness),
+            Ok(file) => Self::new(&name, Box::new(file), strictness),
             Err(cause) => Err(TraceError { file: name, line: 0, field: "", why: cause.into() }),
         }
     }

@@ -1,0 +1,356 @@
+//! Drives a machine with the operations of a trace.
+//!
+//! What the recorded tasks asked for is asked for again; where the pages lie is this machine's own
+//! doing. Single pages that user space asked for (`GFP_HIGHUSER_MOVABLE`) are mapped in an address
+//! space of the task that asked, each at an address of its own, and touched; everything else is
+//! allocated plainly. A page that became tagged in the recording gets `PROT_MTE` and is touched
+//! again. There is no reclaim: what fails after compaction is counted, by cause.
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::contig::ContigRange;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use pagelab_migrate::alloc::FailureCause;
+use pagelab_migrate::cma::CmaArea;
+use pagelab_migrate::emulator::{AllocateError, Emulator};
+use pagelab_migrate::fault::{Access, AccessError};
+use pagelab_migrate::folio::{FolioId, SpaceId, VirtPage};
+use pagelab_migrate::mapping::MmError;
+use pagelab_migrate::vma::{Backing, Prot, VirtRange};
+
+use crate::background::Background;
+use crate::logical::{ContigOwner, Op, PageId, PageSpan, Step};
+use crate::report::{Requests, Tagging};
+use crate::tagger::Tagger;
+
+/// Where an allocation of the trace is on this machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Held {
+    /// Mapped at this address.
+    Mapped(SpaceId, VirtPage),
+    /// A block; its pages apart once one of them was freed.
+    Block(FolioId, Order),
+    /// Pages of a block, by place; `None` where freed.
+    Pages(Vec<Option<FolioId>>),
+    /// A claimed range, how many of its pages are left, and the CMA area it came from.
+    Contig(PfnRange, u64, Option<usize>),
+    /// The request failed.
+    Missing,
+}
+
+/// Largest alignment of a DMA buffer. Linux: `CONFIG_CMA_ALIGNMENT`.
+const CMA_ALIGNMENT: Order = Order::of(8);
+
+/// An address space of a task, and its next unused address.
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    space: SpaceId,
+    next: u64,
+}
+
+/// Whether a page is to carry tags, and since when.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Tags {
+    /// From its allocation: `mmap(PROT_MTE)`.
+    FromStart,
+    /// By `mprotect(PROT_MTE)` when it is there.
+    Later,
+    /// Not now.
+    None,
+}
+
+/// A machine and the trace's allocations on it.
+#[derive(Debug)]
+pub struct Driver {
+    emulator: Emulator,
+    held: BTreeMap<PageId, Held>,
+    tasks: BTreeMap<u32, Task>,
+    tagger: Option<Tagger>,
+    requests: Requests,
+    tagging: Tagging,
+    barred_failures: u64,
+}
+
+/// Pages of the background could not be allocated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("memory is too small for the {0} pages in use before the trace")]
+pub struct NoRoom(pub PageCount);
+
+impl Driver {
+    /// A machine on which `background` is in use.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] when the machine is too small for that.
+    pub fn new(
+        emulator: Emulator,
+        background: &Background,
+        tagger: Option<Tagger>,
+    ) -> Result<Self, NoRoom> {
+        let mut driver = Self {
+            emulator,
+            held: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            tagger,
+            requests: Requests::default(),
+            tagging: Tagging::default(),
+            barred_failures: 0,
+        };
+        let kinds = [
+            (background.unmovable, GfpFlags::KERNEL),
+            (background.reclaimable, GfpFlags::KERNEL | GfpFlags::RECLAIMABLE),
+            (background.movable, GfpFlags::HIGHUSER_MOVABLE),
+        ];
+        for (pages, gfp) in kinds {
+            for _ in 0..pages.get() {
+                let got = driver.emulator.allocate(CpuId::BOOT, Order::ZERO, gfp);
+                got.map_err(|_| NoRoom(background.allocated()))?;
+            }
+        }
+        Ok(driver)
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn emulator(&self) -> &Emulator {
+        &self.emulator
+    }
+
+    /// What became of the requests so far.
+    #[must_use]
+    pub const fn requests(&self) -> &Requests {
+        &self.requests
+    }
+
+    /// What became of the pages that were to carry tags.
+    #[must_use]
+    pub const fn tagging(&self) -> &Tagging {
+        &self.tagging
+    }
+
+    /// Tagged requests that failed while free CMA would have sufficed.
+    #[must_use]
+    pub const fn barred_failures(&self) -> u64 {
+        self.barred_failures
+    }
+
+    /// Carries one operation out.
+    pub fn step(&mut self, step: &Step) {
+        // The machine has one virtual CPU: traces of several do not say who ran where and when
+        // precisely enough to make more of it.
+        match step.op {
+            Op::Alloc { id, order, gfp } => self.alloc(step.pid, id, order, gfp),
+            Op::AllocContig { id, pages, owner } => self.alloc_contig(id, pages, owner),
+            Op::Free { id, span } => self.free(id, span),
+            Op::Tag { id, .. } => self.tag(id),
+            Op::Failed { .. } | Op::Snapshot { .. } => {}
+        }
+    }
+
+    fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {
+        self.requests.made += 1;
+        let user = order == Order::ZERO && gfp.contains(GfpFlags::HIGHUSER_MOVABLE);
+        let later = self.tagger.as_mut().is_some_and(|tagger| tagger.choose(gfp));
+        let tags = match (gfp.contains(GfpFlags::TAGGED), later) {
+            (true, _) => Tags::FromStart,
+            (false, true) => Tags::Later,
+            (false, false) => Tags::None,
+        };
+        let held = if user {
+            self.map(pid, tags)
+        } else {
+            let plain = gfp.difference(GfpFlags::TAGGED);
+            match self.emulator.allocate(CpuId::BOOT, order, plain) {
+                Ok(folio) => Held::Block(folio, order),
+                Err(error) => self.failed(&error, Tags::None),
+            }
+        };
+        self.held.insert(id, held);
+        if tags == Tags::Later {
+            self.tag(id);
+        }
+    }
+
+    /// Maps a page for a task and touches it.
+    fn map(&mut self, pid: u32, tags: Tags) -> Held {
+        let emulator = &mut self.emulator;
+        let task = self
+            .tasks
+            .entry(pid)
+            .or_insert_with(|| Task { space: emulator.create_space(), next: 0x10 });
+        let (space, page) = (task.space, VirtPage::new(task.next));
+        task.next += 1;
+        let range = VirtRange::new(page, page.plus(1));
+        let mut prot = Prot::READ | Prot::WRITE;
+        prot.set(Prot::MTE, tags == Tags::FromStart);
+        let mapped = emulator.mmap(space, range, prot, Backing::Anon);
+        mapped.expect("every address is used once");
+        let outcome = match tags {
+            Tags::FromStart => self.touch_tagged(space, page),
+            _ => self.emulator.access(CpuId::BOOT, space, page, Access::Write).map(|_| ()),
+        };
+        match outcome {
+            Ok(()) => Held::Mapped(space, page),
+            Err(AccessError::NoProgress(_)) => Held::Mapped(space, page),
+            Err(AccessError::Mm(MmError::Allocate(error))) => {
+                let gone = self.emulator.munmap(CpuId::BOOT, space, range);
+                gone.expect("nothing is pinned");
+                self.failed(&error, tags)
+            }
+            Err(error) => unreachable!("a page mapped for writing is written: {error}"),
+        }
+    }
+
+    /// Touches a page of a tagged range and notes how that went.
+    fn touch_tagged(&mut self, space: SpaceId, page: VirtPage) -> Result<(), AccessError> {
+        self.tagging.asked += 1;
+        let before = self.effort();
+        let outcome = self.emulator.access(CpuId::BOOT, space, page, Access::Write);
+        match outcome {
+            Ok(_) if self.effort() == before => self.tagging.at_once += 1,
+            Ok(_) => self.tagging.waited += 1,
+            Err(AccessError::NoProgress(_)) => self.tagging.failed_no_progress += 1,
+            Err(_) => self.tagging.failed_no_memory += 1,
+        }
+        outcome.map(|_| ())
+    }
+
+    /// Grows with everything that makes a tagged access wait.
+    fn effort(&self) -> u64 {
+        let tags = self.emulator.tags().stats();
+        let moved = self.emulator.mm_stats().pgmigrate_success;
+        moved + tags.claim_retries + tags.fault_retries + tags.fault_replays + tags.refused_pages
+    }
+
+    fn tag(&mut self, id: PageId) {
+        match self.held.get(&id) {
+            Some(&Held::Mapped(space, page)) => {
+                let range = VirtRange::new(page, page.plus(1));
+                let prot = Prot::READ | Prot::WRITE | Prot::MTE;
+                let changed = self.emulator.protect(CpuId::BOOT, space, range, prot);
+                changed.expect("anonymous memory may be tagged");
+                // A page that cannot get storage keeps its entry and stays unusable; the program
+                // would hang or fail here.
+                let _ = self.touch_tagged(space, page);
+            }
+            Some(Held::Missing) => self.tagging.absent += 1,
+            _ => self.tagging.not_mappable += 1,
+        }
+    }
+
+    fn failed(&mut self, error: &AllocateError, tags: Tags) -> Held {
+        match error {
+            AllocateError::Alloc(failure) if failure.cause == FailureCause::NoContiguity => {
+                self.requests.failed_no_contiguity += 1;
+            }
+            AllocateError::Alloc(failure) if failure.cause == FailureCause::OnlyCmaFree => {
+                self.requests.failed_only_cma += 1;
+                self.barred_failures += u64::from(tags == Tags::FromStart);
+            }
+            _ => self.requests.failed_no_memory += 1,
+        }
+        Held::Missing
+    }
+
+    fn alloc_contig(&mut self, id: PageId, pages: PageCount, owner: ContigOwner) {
+        self.requests.made += 1;
+        let area = (owner == ContigOwner::Cma).then(|| self.area_for(pages)).flatten();
+        let claimed = match (owner, area) {
+            (ContigOwner::Cma, Some(area)) => {
+                let align = Order::fitting(pages, CMA_ALIGNMENT).unwrap_or_default();
+                self.emulator.cma_alloc(CpuId::BOOT, area, pages, align).ok()
+            }
+            (ContigOwner::Cma, None) => None,
+            (ContigOwner::Anyone, _) => self.emulator.alloc_contig_pages(CpuId::BOOT, pages).ok(),
+        };
+        let held = match claimed {
+            Some(taken) => Held::Contig(taken.range.into_raw(), pages.get(), area),
+            None => {
+                self.requests.failed_contig += 1;
+                Held::Missing
+            }
+        };
+        self.held.insert(id, held);
+    }
+
+    /// The first ordinary CMA area with room for `pages`.
+    fn area_for(&self, pages: PageCount) -> Option<usize> {
+        let room = |area: &CmaArea| area.range().len() - area.used() >= pages;
+        self.emulator.cma_areas().iter().position(room)
+    }
+
+    fn free(&mut self, id: PageId, span: PageSpan) {
+        let Some(held) = self.held.remove(&id) else { return };
+        let rest = match held {
+            Held::Mapped(space, page) => {
+                let range = VirtRange::new(page, page.plus(1));
+                let gone = self.emulator.munmap(CpuId::BOOT, space, range);
+                gone.expect("nothing is pinned");
+                None
+            }
+            Held::Block(folio, order) if u64::from(span.pages) == order.pages().get() => {
+                self.emulator.free(CpuId::BOOT, folio);
+                None
+            }
+            Held::Block(folio, _) => {
+                let pages = self.split(folio);
+                self.free_pages(pages, span)
+            }
+            Held::Pages(pages) => self.free_pages(pages, span),
+            Held::Contig(range, left, area) => self.free_contig((range, left), area, span),
+            Held::Missing => Some(Held::Missing),
+        };
+        if let Some(rest) = rest {
+            self.held.insert(id, rest);
+        }
+    }
+
+    fn split(&mut self, folio: FolioId) -> Vec<Option<FolioId>> {
+        let range = self.emulator.folios()[folio].range();
+        self.emulator.split(CpuId::BOOT, folio).expect("nothing is pinned");
+        range.iter().map(|pfn| self.emulator.folio_at(pfn)).collect()
+    }
+
+    fn free_pages(&mut self, mut pages: Vec<Option<FolioId>>, span: PageSpan) -> Option<Held> {
+        for place in span.first..span.first + span.pages {
+            let page = pages.get_mut(place as usize).and_then(Option::take);
+            if let Some(folio) = page {
+                self.emulator.free(CpuId::BOOT, folio);
+            }
+        }
+        pages.iter().any(Option::is_some).then_some(Held::Pages(pages))
+    }
+
+    fn free_contig(
+        &mut self,
+        (range, left): (PfnRange, u64),
+        area: Option<usize>,
+        span: PageSpan,
+    ) -> Option<Held> {
+        let pages = u64::from(span.pages);
+        let start = range.start() + PageCount::new(u64::from(span.first));
+        let freed = PfnRange::from_len(start, PageCount::new(pages));
+        let freed = ContigRange::reclaim(self.emulator.page_alloc(), freed);
+        let freed = freed.expect("the trace frees each page of a range once");
+        match area {
+            Some(area) => self.emulator.cma_release(CpuId::BOOT, area, freed),
+            None => self.emulator.release_range(CpuId::BOOT, freed),
+        }
+        (left > pages).then_some(Held::Contig(range, left - pages, area))
+    }
+
+    /// Whether the design bars CMA to tagged requests.
+    #[must_use]
+    pub fn bars_cma(&self) -> bool {
+        let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::TAGGED;
+        self.emulator.tags().design().terms(gfp).barred.contains(AllocFlags::CMA)
+    }
+
+    /// Whether a page of tag storage holds tags.
+    #[must_use]
+    pub fn holds_tags(&self, pfn: Pfn) -> bool {
+        let ledger = self.emulator.tags().ledger();
+        ledger.map().block_at(pfn).is_some_and(|block| ledger.blocks().is_reserved(block))
+    }
+}

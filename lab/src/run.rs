@@ -1,0 +1,253 @@
+//! A whole run: a plan becomes machines, the trace drives them, reports come out.
+
+use std::io::Read;
+
+use pagelab_allocator::event::Silent;
+use pagelab_allocator::geometry::Geometry;
+use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::units::PageCount;
+use pagelab_migrate::emulator::{Emulator, SpecError};
+use serde_json::{Value, json};
+
+use crate::background::{Background, ZoneInfoError};
+use crate::case_meta::{CaseMeta, MetaError};
+use crate::demo;
+use crate::drive::{Driver, NoRoom};
+use crate::logical::Logical;
+use crate::machine::{self, LayoutError, MachinePlan};
+use crate::plan::{Action, Design, Plan, TraceChoice};
+use crate::progress::Progress;
+use crate::report::{Claims, MachineFacts, RunReport, approximate};
+use crate::sample::Sampler;
+use crate::survey::Survey;
+use crate::tagger::Tagger;
+use crate::trace::{TraceError, TraceReader};
+
+/// Memory of a machine whose recording says nothing is a multiple of this.
+const MEMORY_STEP: u64 = 64 << 20;
+
+/// Why nothing could be run.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// The trace.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The recorded machine's description.
+    #[error(transparent)]
+    Meta(#[from] MetaError),
+    /// The recorded machine's counters.
+    #[error(transparent)]
+    ZoneInfo(#[from] ZoneInfoError),
+    /// The machine's layout.
+    #[error("--memory {}: {why}", mebibytes(*.memory))]
+    Layout {
+        /// Memory of the machine in bytes.
+        memory: u64,
+        /// What does not fit.
+        why: LayoutError,
+    },
+    /// The machine itself.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// What is in use before the trace.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{}MiB", bytes >> 20)
+}
+
+/// What came out.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The plan, the machine and the trace, as lines.
+    pub preface: String,
+    /// The same as data.
+    pub plan: Value,
+    /// One report a design, in the plan's order.
+    pub reports: Vec<RunReport>,
+    /// Designs whose machine was found inconsistent at the end, and what was wrong.
+    pub violations: Vec<(Design, String)>,
+}
+
+/// The trace and what is known about the machine it comes from.
+struct Case {
+    meta: Option<CaseMeta>,
+    background: Background,
+    survey: Survey,
+}
+
+/// Runs the plan.
+///
+/// # Errors
+///
+/// [`RunError`] when trace or machine are impossible.
+pub fn run(plan: &Plan) -> Result<Outcome, RunError> {
+    let case = open_case(plan)?;
+    let machine = machine_plan(plan, &case);
+    let mut reports = Vec::new();
+    let mut violations = Vec::new();
+    for &design in &plan.designs {
+        let (report, checked) = run_design(plan, &machine, &case, design)?;
+        reports.push(report);
+        violations.extend(checked.err().map(|what| (design, what)));
+    }
+    let preface = preface(plan, &machine, &case);
+    Ok(Outcome { preface, plan: describe(plan, &machine, &case), reports, violations })
+}
+
+fn open(plan: &Plan) -> Result<TraceReader<Box<dyn Read>>, TraceError> {
+    match &plan.trace {
+        TraceChoice::Demo => TraceReader::new(demo::NAME, Box::new(demo::TRACE), plan.strictness),
+        TraceChoice::File(path) => TraceReader::open(path, plan.strictness),
+    }
+}
+
+fn open_case(plan: &Plan) -> Result<Case, RunError> {
+    let survey = Survey::new(open(plan)?)?;
+    let (meta, background) = match &plan.trace {
+        TraceChoice::Demo => (Some(demo::meta()), Some(demo::background())),
+        TraceChoice::File(path) => (CaseMeta::beside(path)?, Background::beside(path)?),
+    };
+    let known = survey.live_at_start.unwrap_or_default();
+    let background = background.unwrap_or_default().without(known);
+    Ok(Case { meta, background, survey })
+}
+
+/// The machine to build: what the plan says, else what was recorded, else twice what the trace
+/// needs at its peak.
+fn machine_plan(plan: &Plan, case: &Case) -> MachinePlan {
+    let meta = case.meta.as_ref();
+    let page = Geometry::PAGES_4K.page_size();
+    let guess = || (2 * case.survey.peak.get() * page).next_multiple_of(MEMORY_STEP);
+    let recorded_cma = meta.map_or(PageCount::ZERO, |m| m.zones.iter().map(|z| z.cma).sum());
+    let recorded = meta.map(|m| m.mem_mib << 20);
+    let demo = (plan.action == Action::Demo).then_some(demo::MEMORY);
+    MachinePlan {
+        memory: plan.memory.or(demo).or(recorded).unwrap_or_else(guess),
+        cma: plan.cma.unwrap_or(recorded_cma.get() * page),
+        block_size: plan.block_size,
+        profile: plan.profile.or(meta.and_then(|m| m.profile)).unwrap_or(KernelProfile::V6_1),
+        background: case.background,
+    }
+}
+
+fn run_design(
+    plan: &Plan,
+    machine: &MachinePlan,
+    case: &Case,
+    design: Design,
+) -> Result<(RunReport, Result<(), String>), RunError> {
+    let layout_error = |why| RunError::Layout { memory: machine.memory, why };
+    let layout = machine::layout(machine).map_err(layout_error)?;
+    let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
+    let emulator = Emulator::new(&spec, Silent)?;
+    let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
+    let mut driver = Driver::new(emulator, &machine.background, tagger)?;
+    let mut sampler = Sampler::new(&driver, layout.tags);
+    let before = sampler.picture(&driver);
+    let mut progress = Progress::new(case.survey.operations.values().sum());
+    for step in Logical::new(open(plan)?) {
+        let step = step?;
+        driver.step(&step);
+        sampler.step(&driver, step.timestamp);
+        progress.step();
+    }
+    progress.finish();
+    let report = RunReport {
+        design: design.name(),
+        machine: facts(machine, &layout),
+        lent: sampler.lent(&driver),
+        requests: *driver.requests(),
+        tagging: *driver.tagging(),
+        claims: claims(&driver),
+        barred_cma: sampler.barred(&driver),
+        before,
+        after: sampler.picture(&driver),
+        counters: counters(&driver),
+    };
+    Ok((report, driver.emulator().check()))
+}
+
+fn facts(plan: &MachinePlan, layout: &machine::Layout) -> MachineFacts {
+    let geometry = Geometry::PAGES_4K;
+    MachineFacts {
+        kernel: plan.profile.version(),
+        page_size: geometry.page_size(),
+        pageblock_pages: geometry.pageblock_pages().get(),
+        pages: layout.memory.len().get(),
+        carve_out_pages: layout.tags.len().get(),
+        tag_block_pages: (plan.block_size / geometry.page_size()).max(1),
+        cma_pages: layout.cma.len().get(),
+        boot_reserved_pages: layout.image.len().get(),
+        background_pages: plan.background.allocated().get(),
+    }
+}
+
+fn claims(driver: &Driver) -> Claims {
+    let tags = driver.emulator().tags().stats();
+    Claims {
+        free: tags.claims_free,
+        moved: tags.claims_moved,
+        retries: tags.claim_retries,
+        failed: vec![
+            ("pinned", tags.claims_pinned),
+            ("unmovable", tags.claims_unmovable),
+            ("isolated", tags.claims_isolated),
+            ("not moved", tags.claims_not_moved),
+            ("no target", tags.claims_no_target),
+        ],
+        displaced_pages: tags.displaced_pages,
+        moved_tagged_pages: tags.fault_migrations,
+    }
+}
+
+fn counters(driver: &Driver) -> Vec<(&'static str, u64)> {
+    let emulator = driver.emulator();
+    emulator.mm_stats().iter().chain(emulator.tags().stats().iter()).collect()
+}
+
+fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
+    let pages = |count: PageCount| format!("{:.1} MiB", approximate(count.get()) / 256.0);
+    let recorded = case.meta.as_ref().map_or_else(
+        || "an unknown machine".to_owned(),
+        |meta| format!("{} MiB, kernel {}", meta.mem_mib, meta.kernel),
+    );
+    let tagged = plan.tagged.map_or_else(
+        || "recorded ones only".to_owned(),
+        |share| format!("{share} of movable user pages besides the recorded ones"),
+    );
+    format!(
+        "pagelab {}, Linux {} rules, seed {}\n\
+         trace: {}, recorded on {recorded}\n\
+         machine: {}, of which CMA {}, tag blocks of {} bytes; in use before the trace: {}\n\
+         trace needs {} at its peak; tagged pages: {tagged}\n",
+        env!("CARGO_PKG_VERSION"),
+        machine.profile.version(),
+        plan.seed,
+        plan.trace,
+        mebibytes(machine.memory),
+        mebibytes(machine.cma),
+        machine.block_size,
+        pages(machine.background.allocated() + machine.background.reserved),
+        pages(case.survey.peak),
+    )
+}
+
+fn describe(plan: &Plan, machine: &MachinePlan, case: &Case) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "kernel": machine.profile.version(),
+        "trace": plan.trace.to_string(),
+        "recorded_on": case.meta.as_ref().map(|meta| meta.kernel.clone()),
+        "designs": plan.designs.iter().map(|design| design.name()).collect::<Vec<_>>(),
+        "memory_bytes": machine.memory,
+        "cma_bytes": machine.cma,
+        "block_size_bytes": machine.block_size,
+        "tagged_share": plan.tagged.map(|share| share.to_string()),
+        "seed": plan.seed,
+        "survey": case.survey.json(),
+    })
+}

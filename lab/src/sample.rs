@@ -1,0 +1,182 @@
+//! What is measured while a trace runs: averages over the trace's clock, peaks, and pictures.
+
+use pagelab_allocator::frame::Frame;
+use pagelab_allocator::units::{PageCount, PfnRange};
+
+use crate::drive::Driver;
+use crate::report::blocks::BlockMap;
+use crate::report::{Barred, Lent, Picture, approximate};
+
+/// Operations between two counts of the data in tag storage; that count visits its frames.
+const STRIDE: u64 = 256;
+
+/// A value that is averaged over time: each value counts for as long as it held.
+#[derive(Clone, Copy, Debug, Default)]
+struct Average {
+    value: u64,
+    since: u64,
+    first: Option<u64>,
+    /// Sum of value times nanoseconds.
+    area: u128,
+}
+
+impl Average {
+    /// The value from `now` on.
+    fn set(&mut self, now: u64, value: u64) {
+        let start = *self.first.get_or_insert(now);
+        let now = now.max(self.since).max(start);
+        if self.since >= start {
+            self.area += u128::from(self.value) * u128::from(now - self.since.max(start));
+        }
+        (self.since, self.value) = (now, value);
+    }
+
+    /// The average up to the last `set`; the value itself when no time passed.
+    fn get(&self) -> f64 {
+        let span = self.since - self.first.unwrap_or(self.since);
+        if span == 0 {
+            return approximate(self.value);
+        }
+        let whole = u64::try_from(self.area / u128::from(span)).unwrap_or(u64::MAX);
+        let rest = u64::try_from(self.area % u128::from(span)).unwrap_or(0);
+        approximate(whole) + approximate(rest) / approximate(span)
+    }
+}
+
+/// The measurements of one run.
+#[derive(Debug)]
+pub struct Sampler {
+    tags: PfnRange,
+    lends: bool,
+    steps: u64,
+    lent: Average,
+    occupied: Average,
+    barred: Average,
+    reserved_peak: u64,
+    tagged_at_peak: u64,
+    tagged_peak: u64,
+}
+
+impl Sampler {
+    /// Measures a machine whose tag storage is `tags`.
+    #[must_use]
+    pub fn new(driver: &Driver, tags: PfnRange) -> Self {
+        let known = |pfn| !matches!(driver.emulator().frame(pfn), Frame::Reserved);
+        Self {
+            tags,
+            lends: tags.iter().any(known),
+            steps: 0,
+            lent: Average::default(),
+            occupied: Average::default(),
+            barred: Average::default(),
+            reserved_peak: 0,
+            tagged_at_peak: 0,
+            tagged_peak: 0,
+        }
+    }
+
+    /// Looks at the machine after an operation at `now` (nanoseconds of the trace's clock).
+    pub fn step(&mut self, driver: &Driver, now: u64) {
+        let stats = driver.emulator().tags().stats();
+        let reserved = stats.claimed_pages - stats.released_pages;
+        let tagged = driver.emulator().tags().ledger().reserved_pages().get();
+        self.tagged_peak = self.tagged_peak.max(tagged);
+        if self.lends {
+            self.lent.set(now, self.tags.len().get() - reserved);
+            if reserved > self.reserved_peak {
+                (self.reserved_peak, self.tagged_at_peak) = (reserved, tagged);
+            } else if reserved == self.reserved_peak {
+                self.tagged_at_peak = self.tagged_at_peak.max(tagged);
+            }
+        }
+        if driver.bars_cma() {
+            self.barred.set(now, free_cma(driver));
+        }
+        if self.lends && self.steps.is_multiple_of(STRIDE) {
+            self.occupied.set(now, self.data_in_tags(driver));
+        }
+        self.steps += 1;
+    }
+
+    /// Pages of tag storage that hold data now.
+    fn data_in_tags(&self, driver: &Driver) -> u64 {
+        let used = |pfn| matches!(driver.emulator().frame(pfn), Frame::Allocated { .. });
+        let all: u64 = self.tags.iter().map(|pfn| u64::from(used(pfn))).sum();
+        let stats = driver.emulator().tags().stats();
+        all - (stats.claimed_pages - stats.released_pages)
+    }
+
+    /// What was given back.
+    #[must_use]
+    pub fn lent(&self, driver: &Driver) -> Lent {
+        let stats = driver.emulator().tags().stats();
+        let reserved = stats.claimed_pages - stats.released_pages;
+        let mut lent = Lent { tagged_peak: self.tagged_peak, ..Lent::default() };
+        if self.lends {
+            lent.average_pages = self.lent.get();
+            lent.end_pages = self.tags.len().get() - reserved;
+            lent.occupied_average_pages = self.occupied.get();
+            lent.occupied_end_pages = self.data_in_tags(driver);
+            lent.reserved_end_pages = reserved;
+            lent.reserved_peak_pages = self.reserved_peak;
+            lent.tagged_at_peak = self.tagged_at_peak;
+        }
+        lent
+    }
+
+    /// Free CMA that tagged requests could not have.
+    #[must_use]
+    pub fn barred(&self, driver: &Driver) -> Barred {
+        let end_pages = if driver.bars_cma() { free_cma(driver) } else { 0 };
+        Barred {
+            average_pages: self.barred.get(),
+            end_pages,
+            failed_requests: driver.barred_failures(),
+        }
+    }
+
+    /// The machine at this moment.
+    #[must_use]
+    pub fn picture(&self, driver: &Driver) -> Picture {
+        let alloc = driver.emulator().page_alloc();
+        let snapshot = alloc.snapshot();
+        let order = alloc.geometry().pageblock_order();
+        let mut totals = snapshot.zones.iter().map(|zone| zone.total());
+        let mut all = totals.next().unwrap_or_default();
+        for other in totals {
+            all.0.iter_mut().zip(other.0).for_each(|(sum, n)| *sum += n);
+        }
+        Picture {
+            huge_available: all.suitable(order),
+            free_pages: all.pages(),
+            free_cma_pages: free_cma(driver),
+            unusable_index: all.unusable_index(order),
+            buddyinfo: snapshot.buddyinfo().to_string(),
+            pagetypeinfo: snapshot.pagetypeinfo().to_string(),
+            blocks: BlockMap::new(alloc, &[self.tags], |pfn| driver.holds_tags(pfn)),
+        }
+    }
+}
+
+fn free_cma(driver: &Driver) -> u64 {
+    let zones = driver.emulator().page_alloc().zones();
+    zones.iter().map(|zone| zone.free_pages().cma).sum::<PageCount>().get()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_count_for_as_long_as_they_hold() {
+        let mut average = Average::default();
+        average.set(1000, 10);
+        average.set(1100, 20);
+        average.set(1400, 0);
+        // 10 for 100 ns, 20 for 300 ns.
+        assert!((average.get() - 17.5).abs() < 1e-9);
+        let mut still = Average::default();
+        still.set(5, 7);
+        assert!((still.get() - 7.0).abs() < 1e-9);
+    }
+}
