@@ -15,7 +15,7 @@ use crate::free_area::{End, FreeAreas};
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
-use crate::profile::{KernelProfile, LargeFree, MergeRule, Rules};
+use crate::profile::{HighAtomicUnusable, KernelProfile, LargeFree, MergeRule, Rules};
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 
 /// A block taken off the lists, and the order it was split from.
@@ -45,7 +45,8 @@ pub struct FreePages {
     pub cma: PageCount,
     /// On METADATA lists (RFC v1 `NR_FREE_METADATA_PAGES`).
     pub metadata: PageCount,
-    /// On HIGHATOMIC lists. Linux 6.12: `nr_free_highatomic`.
+    /// On HIGHATOMIC lists; zero under 6.1, which has no such counter.
+    /// Linux 6.12: `nr_free_highatomic`.
     pub highatomic: PageCount,
 }
 
@@ -188,6 +189,27 @@ impl Buddy {
         }
     }
 
+    /// The type under which pages of a list of `mt` are counted. 6.1 does not count free highatomic
+    /// pages, and could not: blocks of one pageblock merge there whatever lists they are on.
+    pub(crate) fn counted_as(&self, mt: MigrateType) -> MigrateType {
+        match (self.rules.highatomic_unusable, mt) {
+            (HighAtomicUnusable::Reserved, MigrateType::HighAtomic) => MigrateType::Unmovable,
+            _ => mt,
+        }
+    }
+
+    /// `pages` became free on a list of `mt`. Linux: `account_freepages()`.
+    #[inline]
+    pub(crate) fn add_free(&mut self, pages: PageCount, mt: MigrateType) {
+        self.free.add(pages, self.counted_as(mt));
+    }
+
+    /// `pages` left a list of `mt`. Linux: `account_freepages()`.
+    #[inline]
+    pub(crate) fn sub_free(&mut self, pages: PageCount, mt: MigrateType) {
+        self.free.sub(pages, self.counted_as(mt));
+    }
+
     /// Takes the first block of the smallest sufficient list of `mt` and splits it down to
     /// `order`. Linux: `__rmqueue_smallest()`.
     #[inline]
@@ -221,7 +243,7 @@ impl Buddy {
     #[inline]
     fn hand_out(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
         self.expand(index, order, from, mt);
-        self.free.sub(order.pages(), mt);
+        self.sub_free(order.pages(), mt);
         self.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
     }
 
@@ -262,7 +284,7 @@ impl Buddy {
         placement: Placement,
     ) {
         assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
-        self.free.add(order.pages(), mt);
+        self.add_free(order.pages(), mt);
         self.map.clear_head(index);
         let (max, mut index, mut order) = (self.geometry.max_order(), index, order);
         while order < max {
@@ -312,10 +334,14 @@ impl Buddy {
     }
 
     /// Returns a block of any order with the types of its pageblocks. Linux: `free_one_page()`.
+    ///
+    /// Under 6.1 a block larger than a pageblock goes back whole, with the type of its first
+    /// pageblock, unless a pageblock is isolated: that kernel does not isolate part of a block in
+    /// use but moves the block away first, so that it never frees one of two minds.
     pub(crate) fn put_by_block(&mut self, index: FrameIndex, order: Order, placement: Placement) {
         let piece = match self.rules.large_free {
-            LargeFree::Whole => order,
-            LargeFree::ByPageblock => order.min(self.geometry.pageblock_order()),
+            LargeFree::Whole if self.blocks.isolated() == 0 => order,
+            _ => order.min(self.geometry.pageblock_order()),
         };
         self.map.clear_head(index);
         for start in (index..index + (1 << order.get())).step_by(1 << piece.get()) {
@@ -395,8 +421,8 @@ impl Buddy {
         let index = self.index(pfn);
         let old = self.blocks.migratetype(index);
         let moved = self.move_free(index, mt);
-        self.free.sub(moved, old);
-        self.free.add(moved, mt);
+        self.sub_free(moved, old);
+        self.add_free(moved, mt);
         self.blocks.set_migratetype(index, mt);
         moved
     }

@@ -8,6 +8,7 @@ use crate::event::Sink;
 use crate::frame::{FrameIndex, Head};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
+use crate::profile::MergeRule;
 use crate::units::{Order, PageCount, Pfn};
 use crate::zone::Zone;
 
@@ -51,7 +52,8 @@ impl Buddy {
             let mut blocks = 0;
             for mt in MigrateType::ALL {
                 let on_list = self.check_list(order, mt)?;
-                counted.add(PageCount::new(on_list << order.get()), mt);
+                let pages = PageCount::new(on_list << order.get());
+                counted.add(pages, self.counted_as(mt));
                 let empty = u64::from(self.areas.is_empty(order, mt));
                 same("empty mark of a list", self.span.start(), empty, u64::from(on_list == 0))?;
                 blocks += on_list;
@@ -75,6 +77,11 @@ impl Buddy {
             let pfn = self.map.pfn(index);
             let stored = self.map.head(index) == Some(Head::Free(order));
             same("state of a listed block", pfn, u64::from(stored), 1)?;
+            // 6.1 lists blocks under types that their pageblocks do not have.
+            if self.rules.merge == MergeRule::OverwriteBuddy {
+                let own = u64::from(self.blocks.migratetype(index) == mt);
+                same("type of a listed block is its pageblock's", pfn, own, 1)?;
+            }
             same("links of a listed block", pfn, u64::from(self.map.is_linked(index)), 1)?;
             blocks += 1;
             same("length of a list (cycle?)", pfn, blocks.min(self.nr_free(order)), blocks)?;

@@ -83,7 +83,8 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::BadRange`] or [`ClaimError::Isolate`]; nothing has changed then.
+    /// [`ClaimError::BadRange`] or [`ClaimError::Isolate`]; nothing stays isolated then, but
+    /// pageblocks that were isolated on the way have the mode's type.
     pub fn claim(
         alloc: &'a mut PageAllocator<S>,
         range: PfnRange,

@@ -104,35 +104,36 @@ impl Zone {
         if let Some(pfn) = self.first_unmovable(block, mt, mode) {
             return Err(IsolateError::Unmovable(pfn));
         }
-        match self.buddy.rules.large_free {
-            LargeFree::Whole => {
-                self.buddy.blocks.isolate(index);
-                let moved = self.buddy.move_free(index, MigrateType::Isolate);
-                self.buddy.free.sub(moved, mt);
-            }
-            LargeFree::ByPageblock => self.isolate_pieces(index, mt),
-        }
+        self.change_isolation(index, MigrateType::Isolate);
         Ok(())
     }
 
-    /// 6.12: a free block larger than the pageblock is cut into pageblocks first.
-    /// Linux: `move_freepages_block_isolate()`.
-    fn isolate_pieces(&mut self, index: FrameIndex, mt: MigrateType) {
-        let pageblock = self.buddy.geometry.pageblock_order();
-        let max = self.buddy.geometry.max_order();
-        match self.buddy.map.covering(index, max) {
-            Some((start, Head::Free(order))) if order > pageblock => {
-                let old = self.buddy.blocks.migratetype(start);
-                self.buddy.areas.remove(&mut self.buddy.map, start, order);
-                self.buddy.free.sub(order.pages(), old);
-                self.buddy.blocks.isolate(index);
-                self.buddy.put_by_block(start, order, Placement::Likely);
+    /// Isolates a pageblock, or ends that with a type, and moves its free blocks along. 6.12 cuts a
+    /// free block that is larger than the pageblock into pageblocks first.
+    /// Linux: `move_freepages_block()`; 6.12: `move_freepages_block_isolate()`.
+    fn change_isolation(&mut self, index: FrameIndex, to: MigrateType) {
+        let geometry = self.buddy.geometry;
+        let from = self.buddy.blocks.migratetype(index);
+        let large = match self.buddy.map.covering(index, geometry.max_order()) {
+            Some((start, Head::Free(order)))
+                if order > geometry.pageblock_order()
+                    && self.buddy.rules.large_free == LargeFree::ByPageblock =>
+            {
+                Some((start, order))
             }
-            _ => {
-                self.buddy.blocks.isolate(index);
-                let moved = self.buddy.move_free(index, MigrateType::Isolate);
-                self.buddy.free.sub(moved, mt);
-            }
+            _ => None,
+        };
+        if let Some((start, order)) = large {
+            let listed = self.buddy.blocks.migratetype(start);
+            self.buddy.areas.remove(&mut self.buddy.map, start, order);
+            self.buddy.sub_free(order.pages(), listed);
+            self.buddy.blocks.set_isolation(index, to);
+            self.buddy.put_by_block(start, order, Placement::Likely);
+        } else {
+            self.buddy.blocks.set_isolation(index, to);
+            let moved = self.buddy.move_free(index, to);
+            self.buddy.sub_free(moved, from);
+            self.buddy.add_free(moved, to);
         }
     }
 
@@ -178,9 +179,11 @@ impl Zone {
         }
         let mt = self.buddy.blocks.migratetype(start);
         self.buddy.areas.remove(&mut self.buddy.map, start, order);
-        self.buddy.free.sub(order.pages(), mt);
+        self.buddy.sub_free(order.pages(), mt);
         let halves = [PfnRange::new(whole.start(), boundary), PfnRange::new(boundary, whole.end())];
-        for (pfn, order) in halves.into_iter().flat_map(|half| half.chunks(max)) {
+        // Pieces of at most a pageblock: larger ones could merge again across the boundary.
+        let piece = self.buddy.geometry.pageblock_order();
+        for (pfn, order) in halves.into_iter().flat_map(|half| half.chunks(piece)) {
             let index = self.buddy.index(pfn);
             let mt = self.buddy.blocks.migratetype(index);
             self.buddy.put_index(index, order, mt, Placement::Likely);
@@ -207,9 +210,7 @@ impl Zone {
             self.buddy.blocks.set_migratetype(index, mt);
             self.buddy.put_index(index, order, mt, Placement::Tail);
         } else {
-            let moved = self.buddy.move_free(index, mt);
-            self.buddy.free.add(moved, mt);
-            self.buddy.blocks.set_migratetype(index, mt);
+            self.change_isolation(index, mt);
         }
     }
 
@@ -263,7 +264,7 @@ impl Zone {
             }
         }
         self.buddy.areas.remove(&mut self.buddy.map, index, order);
-        self.buddy.free.sub(order.pages(), mt);
+        self.buddy.sub_free(order.pages(), mt);
         self.buddy.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
         if order.get() + 1 >= self.buddy.geometry.pageblock_order().get() {
             self.retype_taken(index, order);
@@ -282,10 +283,11 @@ impl Zone {
                 LargeFree::Whole => {
                     self.buddy.blocks.set_migratetype(start, MigrateType::Movable);
                 }
-                LargeFree::ByPageblock => {
+                LargeFree::ByPageblock if self.buddy.is_whole_block(start) => {
                     let pfn = self.buddy.map.pfn(start);
                     self.buddy.retype(pfn, MigrateType::Movable);
                 }
+                LargeFree::ByPageblock => {}
             }
         }
     }

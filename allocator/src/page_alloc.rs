@@ -326,7 +326,7 @@ impl<S: Sink> PageAllocator<S> {
         }
         let pfn = pfn?;
         if flags.contains(AllocFlags::HIGHATOMIC) {
-            zone.reserve_highatomic(pfn);
+            zone.reserve_highatomic(pfn, order);
         }
         self.stats.pgalloc[zone.kind.index()] += order.pages().get();
         self.sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });

@@ -62,6 +62,14 @@ impl Pageblocks {
         self.isolated += 1;
     }
 
+    /// Isolates the block when `mt` is ISOLATE, else gives it that type and ends its isolation.
+    pub(crate) fn set_isolation(&mut self, index: FrameIndex, mt: MigrateType) {
+        match mt {
+            MigrateType::Isolate => self.isolate(index),
+            _ => self.set_migratetype(index, mt),
+        }
+    }
+
     /// Whether a scanner found nothing here lately. Linux: `get_pageblock_skip()`.
     pub(crate) fn is_skipped(&self, index: FrameIndex) -> bool {
         self.flags[self.slot(index)] & SKIP != 0

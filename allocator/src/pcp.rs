@@ -80,6 +80,9 @@ impl PcpSizes {
 #[derive(Clone, Debug)]
 pub struct PerCpuPages {
     tuning: PcpTuning,
+    /// The largest order with lists by type. Linux: `PAGE_ALLOC_COSTLY_ORDER`; smaller where
+    /// pageblocks are smaller, since a cached block has one migratetype.
+    low: Order,
     huge: Option<Order>,
     lists: Vec<VecDeque<Cached>>,
     count: u32,
@@ -106,6 +109,7 @@ impl PerCpuPages {
         };
         Self {
             tuning: rules.pcp,
+            low: Order::COSTLY.min(geometry.pageblock_order()),
             huge,
             lists: vec![VecDeque::new(); LOW_LISTS + if huge.is_some() { 2 } else { 0 }],
             count: 0,
@@ -139,7 +143,7 @@ impl PerCpuPages {
     #[inline]
     pub(crate) fn list_of(&self, order: Order, mt: MigrateType) -> Option<usize> {
         let mt = if mt.is_mergeable() { mt } else { MigrateType::Movable };
-        if order <= Order::COSTLY {
+        if order <= self.low {
             return Some(MigrateType::PCP.len() * order.index() + mt.index());
         }
         (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))

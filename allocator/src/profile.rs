@@ -68,6 +68,16 @@ pub enum HighAtomicLimit {
     RoundedUp,
 }
 
+/// What is reserved with an atomic block larger than a pageblock, and later given back with a free
+/// one. Linux: `reserve_highatomic_pageblock()`, `unreserve_highatomic_pageblock()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HighAtomicSpan {
+    /// Its first pageblock.
+    FirstPageblock,
+    /// All its pageblocks.
+    WholeBlock,
+}
+
 /// Whether a movable request without `ALLOC_CMA` may use the per-CPU lists. Linux: `rmqueue()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum MovablePcp {
@@ -156,6 +166,8 @@ pub struct Rules {
     pub highatomic_unusable: HighAtomicUnusable,
     /// See [`HighAtomicLimit`].
     pub highatomic_limit: HighAtomicLimit,
+    /// See [`HighAtomicSpan`].
+    pub highatomic_span: HighAtomicSpan,
     /// See [`MovablePcp`].
     pub movable_pcp: MovablePcp,
     /// See [`BelowHigh`].
@@ -186,6 +198,7 @@ impl KernelProfile {
                 drain_type: DrainType::Remembered,
                 highatomic_unusable: HighAtomicUnusable::Reserved,
                 highatomic_limit: HighAtomicLimit::PlusOneBlock,
+                highatomic_span: HighAtomicSpan::FirstPageblock,
                 movable_pcp: MovablePcp::OnlyWithCma,
                 below_high: BelowHigh::NotTracked,
                 large_free: LargeFree::Whole,
@@ -202,6 +215,7 @@ impl KernelProfile {
                 drain_type: DrainType::Pageblock,
                 highatomic_unusable: HighAtomicUnusable::Free,
                 highatomic_limit: HighAtomicLimit::RoundedUp,
+                highatomic_span: HighAtomicSpan::WholeBlock,
                 movable_pcp: MovablePcp::Always,
                 below_high: BelowHigh::Tracked,
                 large_free: LargeFree::ByPageblock,

@@ -172,7 +172,7 @@ impl Zone {
         }
         let unboosted = order == Order::ZERO
             && self.watermarks.boost > PageCount::ZERO
-            && mark == Mark::Min
+            && flags.mark() == Mark::Min
             && flags.contains(AllocFlags::MIN_RESERVE);
         unboosted && self.watermark_ok_with(free, order, self.watermarks.min, highest, flags)
     }

@@ -10,6 +10,5 @@ mod displaced;
 mod lazy;
 mod machine;
 mod pinned;
-mod programs;
 mod sharing;
 mod watermark;

@@ -1,0 +1,1 @@
+//! Every short history on eight frames.
