@@ -309,7 +309,7 @@ impl<S: Sink> Emulator<S> {
     }
 
     /// Folios that moved since the last call, in order. Whoever caches translations drops those of
-    /// every mapping of such a folio; see [`Folios::mappings`].
+    /// every mapping of such a folio; see [`Folios::mappings`]. Moves are kept until somebody asks.
     pub fn take_moves(&mut self) -> Vec<Moved> {
         core::mem::take(&mut self.moves)
     }

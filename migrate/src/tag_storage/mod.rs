@@ -163,10 +163,10 @@ impl TagStorage {
 
     /// Data was stored into frames; matters only in tag storage.
     pub(crate) fn wrote_data(&mut self, frames: PfnRange) {
-        let map = self.ledger.map();
-        let parts = map.regions().filter_map(|region| region.tags().intersect(frames));
-        for part in parts.collect::<Vec<_>>() {
-            self.caches.wrote_data(part);
+        for region in self.ledger.map().regions() {
+            if let Some(part) = region.tags().intersect(frames) {
+                self.caches.wrote_data(part);
+            }
         }
     }
 

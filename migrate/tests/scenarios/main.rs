@@ -10,5 +10,6 @@ mod displaced;
 mod lazy;
 mod machine;
 mod pinned;
+mod programs;
 mod sharing;
 mod watermark;
