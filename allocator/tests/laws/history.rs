@@ -33,7 +33,7 @@ pub(crate) enum Op {
     Take { which: Index },
     Putback { which: Index },
     Rotate { which: Index, mt: MigrateType, order: u8 },
-    Claim { at: Index, len: u64, mode: IsolateMode, within: Vec<Op>, commit: bool },
+    Claim { at: Index, len: u64, mode: IsolateMode, within: Vec<Self>, commit: bool },
 }
 
 /// A machine with its naive twin.

@@ -20,7 +20,7 @@ pub(crate) fn range(start: u64, end: u64) -> PfnRange {
 
 /// A geometry of 4 KiB pages.
 pub(crate) fn geometry(pageblock: u8, max: u8) -> Geometry {
-    Geometry::new(12, Order::of(pageblock), Order::of(max)).unwrap()
+    Geometry::new(12, Order::of(pageblock), Order::of(max)).expect("sizes of a geometry")
 }
 
 /// One zone of ordinary memory, grouped by type however small it is, with no reserve at all.

@@ -47,7 +47,7 @@ pub(crate) enum Seen {
 
 impl Subject {
     pub(crate) fn new(spec: &MachineSpec, fault: Fault) -> Self {
-        let alloc = PageAllocator::boot(spec, Silent).unwrap();
+        let alloc = PageAllocator::boot(spec, Silent).expect("a machine that boots");
         Self { alloc, spec: spec.clone(), fault, last: None }
     }
 
@@ -93,7 +93,7 @@ impl Subject {
             Fault::LostMerge => {
                 if let Some(at) = blocks.iter().position(splits) {
                     let (pfn, order) = blocks[at];
-                    let half = order.down().unwrap();
+                    let half = order.down().expect("above zero");
                     blocks[at] = (pfn, half);
                     blocks.insert(at + 1, (pfn + half.pages(), half));
                 }
