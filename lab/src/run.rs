@@ -121,7 +121,7 @@ fn open_case(plan: &Plan) -> Result<Case, RunError> {
 fn machine_plan(plan: &Plan, case: &Case) -> MachinePlan {
     let meta = case.meta.as_ref();
     let page = Geometry::PAGES_4K.page_size();
-    let guess = || (2 * case.survey.peak.get() * page).next_multiple_of(MEMORY_STEP);
+    let guess = || (2 * case.survey.peak.get() * page).max(1).next_multiple_of(MEMORY_STEP);
     let recorded_cma = meta.map_or(PageCount::ZERO, |m| m.zones.iter().map(|z| z.cma).sum());
     let recorded = meta.map(|m| m.mem_mib << 20);
     let demo = (plan.action == Action::Demo).then_some(demo::MEMORY);

