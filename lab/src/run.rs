@@ -106,11 +106,13 @@ fn open(plan: &Plan) -> Result<TraceReader<Box<dyn Read>>, TraceError> {
 }
 
 fn open_case(plan: &Plan) -> Result<Case, RunError> {
-    let survey = Survey::new(open(plan)?)?;
+    // The small files before the long one: what is wrong with them is said at once.
+    let reader = open(plan)?;
     let (meta, background) = match &plan.trace {
         TraceChoice::Demo => (Some(demo::meta()), Some(demo::background())),
         TraceChoice::File(path) => (CaseMeta::beside(path)?, Background::beside(path)?),
     };
+    let survey = Survey::new(reader)?;
     let known = survey.live_at_start.unwrap_or_default();
     let background = background.unwrap_or_default().without(known);
     Ok(Case { meta, background, survey })
