@@ -62,8 +62,11 @@ impl FreePages {
     }
 
     /// `pages` of a list of `mt` became free. Linux: `account_freepages()`.
+    #[inline(always)]
     pub(crate) fn add(&mut self, pages: PageCount, mt: MigrateType) {
-        if mt != MigrateType::Isolate {
+        if mt.is_mergeable() {
+            self.all += pages;
+        } else if mt != MigrateType::Isolate {
             self.all += pages;
             if let Some(counter) = self.of_type(mt) {
                 *counter += pages;
@@ -72,8 +75,11 @@ impl FreePages {
     }
 
     /// `pages` of a list of `mt` are no longer free.
+    #[inline(always)]
     pub(crate) fn sub(&mut self, pages: PageCount, mt: MigrateType) {
-        if mt != MigrateType::Isolate {
+        if mt.is_mergeable() {
+            self.all -= pages;
+        } else if mt != MigrateType::Isolate {
             self.all -= pages;
             if let Some(counter) = self.of_type(mt) {
                 *counter -= pages;
@@ -199,27 +205,27 @@ impl Buddy {
     }
 
     /// `pages` became free on a list of `mt`. Linux: `account_freepages()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add_free(&mut self, pages: PageCount, mt: MigrateType) {
         self.free.add(pages, self.counted_as(mt));
     }
 
     /// `pages` left a list of `mt`. Linux: `account_freepages()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn sub_free(&mut self, pages: PageCount, mt: MigrateType) {
         self.free.sub(pages, self.counted_as(mt));
     }
 
     /// Takes the first block of the smallest sufficient list of `mt` and splits it down to
     /// `order`. Linux: `__rmqueue_smallest()`.
-    #[inline]
+    #[inline(always)]
     pub fn take_smallest(&mut self, order: Order, mt: MigrateType) -> Option<Taken> {
         let (index, from) = self.take_first(order, mt)?;
         Some(Taken { pfn: self.map.pfn(index), from })
     }
 
     /// [`take_smallest`](Self::take_smallest) by position.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_first(
         &mut self,
         order: Order,
@@ -240,7 +246,7 @@ impl Buddy {
     }
 
     /// Splits a block that is off its list and accounts for it.
-    #[inline]
+    #[inline(always)]
     fn hand_out(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
         self.expand(index, order, from, mt);
         self.sub_free(order.pages(), mt);
@@ -249,12 +255,12 @@ impl Buddy {
 
     /// Returns the upper halves of a block of order `high` to the heads of the lists of `mt` until
     /// `low` is left. Linux: `expand()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn expand(&mut self, index: FrameIndex, low: Order, high: Order, mt: MigrateType) {
         let mut order = high.get();
         while order > low.get() {
             order -= 1;
-            let half = (index + (1 << order), Order::of(order));
+            let half = (index + (1 << order), Order::from_bits(order));
             self.areas.add(&mut self.map, half, mt, End::Head);
         }
     }
@@ -266,7 +272,7 @@ impl Buddy {
     ///
     /// Panics when the block is misaligned, larger than the largest order, outside the zone, or
     /// already free.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, pfn: Pfn, order: Order, mt: MigrateType, placement: Placement) {
         assert!(order <= self.geometry.max_order(), "block larger than the largest order");
         assert!(pfn.is_aligned(order), "misaligned block");
@@ -275,7 +281,7 @@ impl Buddy {
     }
 
     /// [`put`](Self::put) by position.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn put_index(
         &mut self,
         index: FrameIndex,
@@ -294,7 +300,7 @@ impl Buddy {
             }
             self.areas.remove(&mut self.map, buddy, order);
             index &= buddy;
-            order = order.up();
+            order = Order::from_bits(order.get() + 1);
         }
         let end = match placement {
             Placement::Likely if !self.will_merge(index, order) => End::Head,
@@ -305,7 +311,7 @@ impl Buddy {
 
     /// Whether a block of `mt` may merge with its free buddy; types only matter where the buddy
     /// may lie in another pageblock.
-    #[inline]
+    #[inline(always)]
     fn may_merge(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
         if order < self.geometry.pageblock_order() {
             return true;
@@ -323,12 +329,12 @@ impl Buddy {
 
     /// Whether the block one order up is one free buddy away from merging again.
     /// Linux: `buddy_merge_likely()`.
-    #[inline]
+    #[inline(always)]
     fn will_merge(&self, index: FrameIndex, order: Order) -> bool {
         if order.get() + 1 >= self.geometry.max_order().get() {
             return false;
         }
-        let above = order.up();
+        let above = Order::from_bits(order.get() + 1);
         let combined = index & !(1 << order.get());
         self.map.is_free_block(combined ^ (1 << above.get()), above)
     }

@@ -78,8 +78,7 @@ impl Head {
     }
 }
 
-/// Bits 0..4 hold the order, bits 4..6 the kind, bit 6 the movability.
-const ORDER: u8 = 0x0f;
+/// Bits 0..4 hold the order ([`Order::from_bits`]), bits 4..6 the kind, bit 6 the movability.
 const KIND: u8 = 0x30;
 const FREE: u8 = 0x10;
 const ALLOCATED: u8 = 0x20;
@@ -141,7 +140,7 @@ impl MemMap {
     }
 
     /// Where `pfn` is in the map, if it is.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index(&self, pfn: Pfn) -> Option<FrameIndex> {
         let offset = pfn.get().checked_sub(self.base.get())?;
         let index = FrameIndex::try_from(offset).ok()?;
@@ -149,10 +148,10 @@ impl MemMap {
     }
 
     /// What starts at `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
         let state = self.state[index as usize];
-        let order = Order::of(state & ORDER);
+        let order = Order::from_bits(state);
         match state & KIND {
             FREE => Some(Head::Free(order)),
             ALLOCATED if state & MOVABLE != 0 => Some(Head::Allocated(order, Movability::Movable)),
@@ -163,19 +162,19 @@ impl MemMap {
     }
 
     /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
         self.state[index as usize] == FREE | order.get()
     }
 
     /// Notes what starts at `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {
         self.state[index as usize] = head.encode();
     }
 
     /// Notes that nothing starts at `index`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.state[index as usize] = 0;
     }
@@ -190,7 +189,7 @@ impl MemMap {
     }
 
     /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
         let node = index + HEADS;
         let next = self.links[at as usize].next;
@@ -200,7 +199,7 @@ impl MemMap {
     }
 
     /// Links `index` directly before `at`. Linux: `list_add_tail()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
         let node = index + HEADS;
         let prev = self.links[at as usize].prev;
@@ -210,7 +209,7 @@ impl MemMap {
     }
 
     /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
         let Link { next, prev } = self.links[(index + HEADS) as usize];
         self.links[prev as usize].next = next;
@@ -220,7 +219,7 @@ impl MemMap {
 
     /// Unlinks the first frame of the list at `head`; says whether the list is empty now. Cheaper
     /// than [`unlink`](Self::unlink): one neighbour is known.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn unlink_first(&mut self, head: Node, index: FrameIndex) -> bool {
         let next = self.links[(index + HEADS) as usize].next;
         self.links[head as usize].next = next;
@@ -229,7 +228,7 @@ impl MemMap {
     }
 
     /// The first frame of the list at `head`, if any.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
         self.links[head as usize].next.checked_sub(HEADS)
     }

@@ -36,7 +36,7 @@ const fn head(order: Order, mt: MigrateType) -> Node {
 
 impl FreeAreas {
     /// Puts a block on a list. Linux: `__add_to_free_list()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn add(
         &mut self,
         map: &mut MemMap,
@@ -55,7 +55,7 @@ impl FreeAreas {
     }
 
     /// Takes a block off whichever list it is on. Linux: `__del_page_from_free_list()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn remove(&mut self, map: &mut MemMap, index: FrameIndex, order: Order) {
         if let Some(emptied) = map.unlink(index) {
             let mt = (emptied % TYPES) as usize;
@@ -66,7 +66,7 @@ impl FreeAreas {
     }
 
     /// Takes the first block off a list; its state is the caller's to set.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(
         &mut self,
         map: &mut MemMap,
@@ -83,18 +83,18 @@ impl FreeAreas {
     }
 
     /// The smallest order from `order` up whose list of `mt` has a block.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn smallest(&self, order: Order, mt: MigrateType) -> Option<Order> {
         let mask = self.non_empty[mt.index()] >> order.get();
         if mask == 0 {
             return None;
         }
-        let up = u8::try_from(mask.trailing_zeros()).expect("below 16");
-        Order::new(order.get() + up)
+        let up = mask.trailing_zeros().to_le_bytes()[0];
+        Some(Order::from_bits(order.get() + up))
     }
 
     /// The first block of a list. Linux: `get_page_from_free_area()`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn first(&self, map: &MemMap, order: Order, mt: MigrateType) -> Option<FrameIndex> {
         map.first(head(order, mt))
     }
