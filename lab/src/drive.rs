@@ -146,6 +146,8 @@ impl Driver {
             Op::Tag { id, .. } => self.tag(id),
             Op::Failed { .. } | Op::Snapshot { .. } => {}
         }
+        // Nobody here keeps translations of their own.
+        self.emulator.take_moves();
     }
 
     fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {

@@ -44,6 +44,14 @@ pub struct TagSpec {
     pub design: Arc<dyn TagStorageDesign>,
 }
 
+impl TagSpec {
+    /// One region with tag blocks of 4 KiB, by the intended arithmetic.
+    #[must_use]
+    pub fn single(data: PfnRange, tags: PfnRange, design: Arc<dyn TagStorageDesign>) -> Self {
+        Self { regions: vec![(data, tags)], block_size: 4096, formula: Formula::Intent, design }
+    }
+}
+
 /// A machine and what is done with its tag storage.
 #[derive(Clone, Debug)]
 pub struct EmulatorSpec {

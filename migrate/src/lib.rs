@@ -3,6 +3,8 @@
 //! A [`folio::Folio`] is an allocation that somebody holds; its [`folio::FolioId`] stays the same
 //! wherever migration, compaction or a claim on a contiguous range puts it.
 
+pub use pagelab_allocator as allocator;
+
 pub mod alloc;
 mod audit;
 mod claims;
@@ -23,6 +25,7 @@ pub mod mover;
 mod mprotect;
 pub mod page_table;
 pub mod pin;
+pub mod prelude;
 pub mod rmap;
 pub mod space;
 pub mod stats;
