@@ -1,8 +1,8 @@
 //! Which user pages become `PROT_MTE` besides those that the recording tagged.
 
 use pagelab_allocator::gfp::GfpFlags;
+use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
-use rand_pcg::rand_core::{Rng, SeedableRng};
 
 use crate::size::Share;
 
@@ -26,13 +26,8 @@ impl Tagger {
     /// Whether the next allocation becomes `PROT_MTE`. Only user pages that can move are
     /// candidates; others are never chosen and draw no number.
     pub fn choose(&mut self, gfp: GfpFlags) -> bool {
-        gfp.contains(GfpFlags::HIGHUSER_MOVABLE) && self.draw() < self.share.per_10_000()
-    }
-
-    /// A number below [`Share::ALL`], each equally likely to within one in 400 thousand.
-    fn draw(&mut self) -> u16 {
-        let wide = u64::from(self.rng.next_u32()) * u64::from(Share::ALL);
-        u16::try_from(wide >> 32).expect("below Share::ALL")
+        let (chosen, all) = (u32::from(self.share.per_10_000()), u32::from(Share::ALL));
+        gfp.contains(GfpFlags::HIGHUSER_MOVABLE) && self.rng.random_ratio(chosen, all)
     }
 }
 
