@@ -24,8 +24,8 @@ use criterion::{
 };
 use pagelab_allocator::units::{Order, PageCount};
 use pagelab_benches::{
-    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, PagelabBuddy, PagelabCpu,
-    Peer,
+    BareList, BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, PagelabBuddy,
+    PagelabCpu, PagelabPcp, Peer,
     workload::{Churn, drain, fill, pair, shuffle},
 };
 
@@ -42,7 +42,9 @@ fn main() {
         .measurement_time(Duration::from_millis(800))
         .configure_from_args();
     all_of::<Floor>(&mut criterion);
+    all_of::<BareList>(&mut criterion);
     all_of::<PagelabBuddy>(&mut criterion);
+    all_of::<PagelabPcp>(&mut criterion);
     all_of::<PagelabCpu>(&mut criterion);
     all_of::<BuddySlab>(&mut criterion);
     all_of::<BuddySystem>(&mut criterion);

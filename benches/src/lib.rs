@@ -5,6 +5,7 @@
 //! lazily mapped memory.
 
 mod arena;
+mod bare_list;
 mod bitmap_allocator;
 mod buddy_slab;
 mod buddy_system;
@@ -12,6 +13,7 @@ mod floor;
 mod frame_alloc;
 mod pagelab_buddy;
 mod pagelab_cpu;
+mod pagelab_pcp;
 pub mod workload;
 
 use core::fmt;
@@ -19,8 +21,9 @@ use core::fmt;
 use pagelab_allocator::units::{Order, PageCount, Pfn};
 
 pub use crate::{
-    bitmap_allocator::BitmapAllocator, buddy_slab::BuddySlab, buddy_system::BuddySystem,
-    floor::Floor, frame_alloc::FrameAlloc, pagelab_buddy::PagelabBuddy, pagelab_cpu::PagelabCpu,
+    bare_list::BareList, bitmap_allocator::BitmapAllocator, buddy_slab::BuddySlab,
+    buddy_system::BuddySystem, floor::Floor, frame_alloc::FrameAlloc, pagelab_buddy::PagelabBuddy,
+    pagelab_cpu::PagelabCpu, pagelab_pcp::PagelabPcp,
 };
 
 /// Frames that can be allocated: 4 GiB of 4 KiB pages.

@@ -8,6 +8,7 @@ use pagelab_allocator::{
     page_alloc::{AllocRequest, PageAllocator, Pages},
     profile::KernelProfile,
     units::{CpuId, Order, PageCount, Pfn, PfnRange},
+    zone::Zone,
 };
 
 use crate::{FRAMES, Peer, SPARE};
@@ -15,6 +16,13 @@ use crate::{FRAMES, Peer, SPARE};
 /// `__alloc_pages()` and `__free_pages()` for user memory.
 #[derive(Debug)]
 pub struct PagelabCpu(PageAllocator<Silent>);
+
+impl PagelabCpu {
+    /// The machine's one zone, on its own.
+    pub(crate) fn into_zone(self) -> Zone {
+        self.0.zones()[0].clone()
+    }
+}
 
 impl Peer for PagelabCpu {
     const NAME: &'static str = "pagelab-cpu";

@@ -2,8 +2,8 @@
 
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_benches::{
-    BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER, PagelabBuddy,
-    PagelabCpu, Peer, SPARE,
+    BareList, BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER,
+    PagelabBuddy, PagelabCpu, PagelabPcp, Peer, SPARE,
     workload::{Churn, drain, fill, shuffle},
 };
 
@@ -73,6 +73,11 @@ fn check<P: Peer>() {
 }
 
 #[test]
+fn bare_list_is_right() {
+    check::<BareList>();
+}
+
+#[test]
 fn bitmap_allocator_is_right() {
     check::<BitmapAllocator>();
 }
@@ -100,6 +105,11 @@ fn pagelab_buddy_is_right() {
 #[test]
 fn pagelab_cpu_is_right() {
     check::<PagelabCpu>();
+}
+
+#[test]
+fn pagelab_pcp_is_right() {
+    check::<PagelabPcp>();
 }
 
 #[test]

@@ -1,0 +1,103 @@
+//! A yardstick, not an allocator to use: the bare data structure of `pagelab-buddy`.
+//!
+//! One state byte and two 32-bit links a frame, list heads first in the table of links, a mask of
+//! the orders that have blocks; split, merge, and nothing else. It has no types, no counters, no
+//! choice of list ends, no check of what is freed, and no rule of Linux. What it costs is what safe
+//! lists over such tables cost on the machine at hand; what `pagelab-buddy` costs on top is the
+//! price of being Linux's.
+
+use pagelab_allocator::units::{Order, Pfn};
+
+use crate::{FRAMES, MAX_ORDER, Peer, index, pages, pfn};
+
+const NEXT: usize = 0;
+const PREV: usize = 1;
+/// List heads, by order; a power of two above the largest order.
+const HEADS: u32 = 16;
+/// Added to the order of a free block in its state byte, so that zero means no block.
+const FREE: u8 = 0x10;
+const MAX: u32 = MAX_ORDER.get() as u32;
+
+/// Nine bytes a frame.
+#[derive(Debug)]
+pub struct BareList {
+    state: Vec<u8>,
+    links: Vec<[u32; 2]>,
+    orders: u32,
+}
+
+impl BareList {
+    #[inline(always)]
+    fn push(&mut self, frame: u32, order: u32) {
+        let (node, head) = (frame + HEADS, order);
+        let next = self.links[head as usize][NEXT];
+        self.links[node as usize] = [next, head];
+        self.links[next as usize][PREV] = node;
+        self.links[head as usize][NEXT] = node;
+        self.state[frame as usize] = FREE | order.to_le_bytes()[0];
+        self.orders |= 1 << order;
+    }
+
+    #[inline(always)]
+    fn pull(&mut self, frame: u32, order: u32) {
+        let [next, prev] = self.links[(frame + HEADS) as usize];
+        self.links[prev as usize][NEXT] = next;
+        self.links[next as usize][PREV] = prev;
+        self.state[frame as usize] = 0;
+        if next == prev {
+            self.orders &= !(1 << order);
+        }
+    }
+}
+
+impl Peer for BareList {
+    const NAME: &'static str = "bare-list";
+
+    type Block = Pfn;
+
+    fn new() -> Self {
+        let frames = u32::try_from(FRAMES).expect("2^20 frames");
+        let mut links = vec![[0; 2]; index(Pfn::new(FRAMES)) + HEADS as usize];
+        (0..HEADS).for_each(|head| links[head as usize] = [head; 2]);
+        let mut lists = Self { state: vec![0; index(Pfn::new(FRAMES))], links, orders: 0 };
+        (0..frames).step_by(pages(MAX_ORDER)).rev().for_each(|frame| lists.push(frame, MAX));
+        lists
+    }
+
+    #[inline(always)]
+    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+        let order = u32::from(order.get());
+        let up = self.orders >> order;
+        if up == 0 {
+            return None;
+        }
+        let mut at = order + up.trailing_zeros();
+        let frame = self.links[at as usize][NEXT] - HEADS;
+        self.pull(frame, at);
+        while at > order {
+            at -= 1;
+            self.push(frame + (1 << at), at);
+        }
+        Some(pfn(frame as usize))
+    }
+
+    #[inline(always)]
+    fn free(&mut self, pfn: Pfn, order: Order) {
+        let mut frame = u32::try_from(pfn.get()).expect("2^20 frames");
+        let mut order = u32::from(order.get());
+        while order < MAX {
+            let buddy = frame ^ (1 << order);
+            if self.state[buddy as usize] != FREE | order.to_le_bytes()[0] {
+                break;
+            }
+            self.pull(buddy, order);
+            frame &= buddy;
+            order += 1;
+        }
+        self.push(frame, order);
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
+    }
+}

@@ -1,0 +1,44 @@
+//! Ours, one zone as one CPU sees it: the per-CPU lists, the buddy lists behind them.
+
+use pagelab_allocator::{
+    event::Silent,
+    gfp::AllocFlags,
+    migratetype::MigrateType,
+    rmqueue::ZoneRequest,
+    units::{CpuId, Order, Pfn},
+    zone::Zone,
+};
+
+use crate::{PagelabCpu, Peer};
+
+/// `rmqueue()` and `free_unref_page()` for movable pages: no zonelist, no watermarks. A request
+/// that finds nothing drains the per-CPU lists and tries again, as the slow path does.
+#[derive(Debug)]
+pub struct PagelabPcp(Zone);
+
+impl Peer for PagelabPcp {
+    const NAME: &'static str = "pagelab-pcp";
+
+    type Block = Pfn;
+
+    fn new() -> Self {
+        Self(PagelabCpu::new().into_zone())
+    }
+
+    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+        let (migratetype, flags) = (MigrateType::Movable, AllocFlags::CMA);
+        let request = ZoneRequest { order, migratetype, flags };
+        self.0.alloc(CpuId::BOOT, request, &mut Silent).or_else(|| {
+            self.0.drain_all(&mut Silent);
+            self.0.alloc(CpuId::BOOT, request, &mut Silent)
+        })
+    }
+
+    fn free(&mut self, block: Pfn, order: Order) {
+        self.0.free(CpuId::BOOT, block, order, &mut Silent);
+    }
+
+    fn start(block: &Pfn) -> Pfn {
+        *block
+    }
+}
