@@ -29,6 +29,12 @@ impl Background {
         self.movable + self.reclaimable + self.unmovable
     }
 
+    /// Everything in use.
+    #[must_use]
+    pub fn used(&self) -> PageCount {
+        self.allocated() + self.reserved
+    }
+
     /// The same without `pages` that the trace itself will allocate before the snapshot.
     #[must_use]
     pub fn without(self, pages: PageCount) -> Self {
@@ -51,6 +57,9 @@ pub struct ZoneInfoError {
     /// What is wrong with it.
     pub why: String,
 }
+
+/// More pages than any machine has: 52 bits of physical address.
+const PAGE_LIMIT: u64 = 1 << 40;
 
 /// Sums over all zones of the counters that matter here.
 #[derive(Default)]
@@ -114,18 +123,20 @@ impl Background {
                 field,
                 why: format!("{value:?} is not a number of pages"),
             })?;
-            *sum = sum.checked_add(count).ok_or_else(|| ZoneInfoError {
+            let total = sum.checked_add(count).filter(|total| *total <= PAGE_LIMIT);
+            *sum = total.ok_or_else(|| ZoneInfoError {
                 file: file.to_owned(),
                 line: line + 1,
                 field,
-                why: "more pages than can be counted".to_owned(),
+                why: format!("{count} more pages are more than any machine has"),
             })?;
         }
         Self::from_sums(&sums).ok_or_else(|| ZoneInfoError {
             file: file.to_owned(),
             line: 0,
             field: "managed",
-            why: "fewer pages are managed than are free, on lists, or in slabs".to_owned(),
+            why: "fewer pages are managed than are free, on lists, or in slabs, or more than exist"
+                .to_owned(),
         })
     }
 
@@ -178,7 +189,14 @@ mod tests {
         let bad = TEXT.replace("managed  200", "managed  20");
         refused(
             &bad,
-            "zoneinfo:0: field `managed`: fewer pages are managed than are free, on lists, or in slabs",
+            "zoneinfo:0: field `managed`: fewer pages are managed than are free, on lists, or in \
+             slabs, or more than exist",
+        );
+        let bad = TEXT.replace("managed  200", "managed  18446744073709551615");
+        refused(
+            &bad,
+            "zoneinfo:6: field `managed`: 18446744073709551615 more pages are more than any \
+             machine has",
         );
     }
 }

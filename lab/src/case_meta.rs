@@ -66,6 +66,9 @@ impl fmt::Display for MetaError {
 
 impl std::error::Error for MetaError {}
 
+/// More memory than any machine has.
+const MEMORY_LIMIT_MIB: u64 = 1 << 30;
+
 #[derive(Deserialize)]
 struct RawMeta {
     name: String,
@@ -114,11 +117,17 @@ impl CaseMeta {
             let why = cause.to_string();
             MetaError { file: file.to_owned(), line: cause.line(), field, why }
         })?;
-        let zones = raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
+        let memory = (1..=MEMORY_LIMIT_MIB).contains(&raw.mem_mib);
+        let memory = memory.then_some(()).ok_or_else(|| ("mem_mib", raw.mem_mib.to_string()));
+        let zones = || raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
+        let zones = memory.and_then(|()| zones());
         let zones = zones.map_err(|(field, value)| MetaError {
             file: file.to_owned(),
-            line: 1 + text.lines().take_while(|line| !line.contains(&value)).count(),
-            field: format!("zones.{field}"),
+            line: 1 + text
+                .lines()
+                .take_while(|l| !(l.contains(&value) && l.contains(field)))
+                .count(),
+            field: if field == "mem_mib" { field.to_owned() } else { format!("zones.{field}") },
             why: format!("{value} is not possible"),
         })?;
         Ok(Self {
@@ -232,5 +241,7 @@ mod tests {
         check("121665", "200000", "m:8: field `zones.managed`: 200000 is not possible");
         check("\"DMA\"", "\"HighMem\"", "m:5: field `zones.name`: \"HighMem\" is not possible");
         check("}]", "}", "m:11: expected");
+        check(": 512", ": 0", "m:2: field `mem_mib`: 0 is not possible");
+        check(": 512", ": 99999999999999", "m:2: field `mem_mib`: 99999999999999 is not possible");
     }
 }

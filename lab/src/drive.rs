@@ -17,10 +17,12 @@ use pagelab_migrate::emulator::{AllocateError, Emulator};
 use pagelab_migrate::fault::{Access, AccessError};
 use pagelab_migrate::folio::{FolioId, SpaceId, VirtPage};
 use pagelab_migrate::mapping::MmError;
+use pagelab_migrate::tag_storage::design::Residence;
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
 
 use crate::background::Background;
 use crate::logical::{ContigOwner, Op, PageId, PageSpan, Step};
+use crate::machine::Mib;
 use crate::report::{Requests, Tagging};
 use crate::tagger::Tagger;
 
@@ -33,10 +35,33 @@ enum Held {
     Block(FolioId, Order),
     /// Pages of a block, by place; `None` where freed.
     Pages(Vec<Option<FolioId>>),
-    /// A claimed range, how many of its pages are left, and the CMA area it came from.
-    Contig(PfnRange, u64, Option<usize>),
+    /// What is left of a claimed range.
+    Contig(Claimed),
     /// The request failed.
     Missing,
+}
+
+/// A claimed range of which parts may have been freed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Claimed {
+    /// Where it began.
+    start: Pfn,
+    /// What is not freed.
+    left: Vec<PfnRange>,
+    /// The CMA area it came from.
+    area: Option<usize>,
+}
+
+impl Claimed {
+    /// Takes a part out; `None` unless all of it is still there.
+    fn take(&mut self, part: PfnRange) -> Option<PfnRange> {
+        let at = self.left.iter().position(|range| range.covers(part))?;
+        let whole = self.left.swap_remove(at);
+        let rest =
+            [PfnRange::new(whole.start(), part.start()), PfnRange::new(part.end(), whole.end())];
+        self.left.extend(rest.into_iter().filter(|range| !range.is_empty()));
+        Some(part)
+    }
 }
 
 /// Largest alignment of a DMA buffer. Linux: `CONFIG_CMA_ALIGNMENT`.
@@ -65,6 +90,7 @@ enum Tags {
 pub struct Driver {
     emulator: Emulator,
     held: BTreeMap<PageId, Held>,
+    background: Vec<FolioId>,
     tasks: BTreeMap<u32, Task>,
     tagger: Option<Tagger>,
     requests: Requests,
@@ -74,7 +100,7 @@ pub struct Driver {
 
 /// Pages of the background could not be allocated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("memory is too small for the {0} pages in use before the trace")]
+#[error("no room for {} that are in use before the trace outside CMA and tags", Mib(*.0))]
 pub struct NoRoom(pub PageCount);
 
 impl Driver {
@@ -91,6 +117,7 @@ impl Driver {
         let mut driver = Self {
             emulator,
             held: BTreeMap::new(),
+            background: Vec::new(),
             tasks: BTreeMap::new(),
             tagger,
             requests: Requests::default(),
@@ -105,7 +132,7 @@ impl Driver {
         for (pages, gfp) in kinds {
             for _ in 0..pages.get() {
                 let got = driver.emulator.allocate(CpuId::BOOT, Order::ZERO, gfp);
-                got.map_err(|_| NoRoom(background.allocated()))?;
+                driver.background.push(got.map_err(|_| NoRoom(background.allocated()))?);
             }
         }
         Ok(driver)
@@ -146,8 +173,55 @@ impl Driver {
             Op::Tag { id, .. } => self.tag(id),
             Op::Failed { .. } | Op::Snapshot { .. } => {}
         }
-        // Nobody here keeps translations of their own.
+        self.note_moves();
+    }
+
+    /// Migration may have split large folios; whoever held one holds its pages now. Moves change
+    /// nothing here, since folios keep their identity.
+    fn note_moves(&mut self) {
         self.emulator.take_moves();
+        for split in self.emulator.take_splits() {
+            let mut held = self.held.values_mut();
+            let whole = held.find(|h| matches!(h, Held::Block(folio, _) if *folio == split.folio));
+            if let Some(whole) = whole {
+                *whole = Held::Pages(split.pages.into_iter().map(Some).collect());
+            }
+        }
+    }
+
+    /// Frees everything that the driver holds, and says what is missing then.
+    ///
+    /// # Errors
+    ///
+    /// In words, when fewer pages are free than the machine manages, less the page of zeroes and
+    /// its tags.
+    pub fn release_all(&mut self) -> Result<(), String> {
+        for held in core::mem::take(&mut self.held).into_values() {
+            self.release(held);
+        }
+        for folio in core::mem::take(&mut self.background) {
+            self.emulator.free(CpuId::BOOT, folio);
+        }
+        self.emulator.drain();
+        let usage = self.emulator.usage();
+        let zones = self.emulator.page_alloc().zones();
+        let managed: PageCount = zones.iter().map(|zone| zone.managed()).sum();
+        let free: PageCount = zones.iter().map(|zone| zone.free_pages().all).sum();
+        let block = self.emulator.tags().ledger().map().regions().map(|r| r.block_pages()).max();
+        let kept = if self.lends() { usage.reserved_tag_storage } else { PageCount::ZERO };
+        if usage.unmovable + usage.movable > PageCount::new(1) || kept > block.unwrap_or_default() {
+            return Err(format!("after everything was freed, this is in use: {usage:?}"));
+        }
+        if free + kept + usage.unmovable + usage.movable != managed {
+            return Err(format!("{free} pages are free of {managed} after everything was freed"));
+        }
+        Ok(())
+    }
+
+    /// Whether data may use tag storage.
+    fn lends(&self) -> bool {
+        let design = self.emulator.tags().design();
+        design.residence() != Residence::CarvedOut
     }
 
     fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {
@@ -243,13 +317,16 @@ impl Driver {
 
     fn failed(&mut self, error: &AllocateError, tags: Tags) -> Held {
         match error {
-            AllocateError::Alloc(failure) if failure.cause == FailureCause::NoContiguity => {
-                self.requests.failed_no_contiguity += 1;
-            }
-            AllocateError::Alloc(failure) if failure.cause == FailureCause::OnlyCmaFree => {
-                self.requests.failed_only_cma += 1;
-                self.barred_failures += u64::from(tags == Tags::FromStart);
-            }
+            AllocateError::Alloc(failure) => match failure.cause {
+                FailureCause::NoContiguity | FailureCause::OrderTooLarge(_) => {
+                    self.requests.failed_no_contiguity += 1;
+                }
+                FailureCause::OnlyCmaFree => {
+                    self.requests.failed_only_cma += 1;
+                    self.barred_failures += u64::from(tags == Tags::FromStart);
+                }
+                _ => self.requests.failed_no_memory += 1,
+            },
             _ => self.requests.failed_no_memory += 1,
         }
         Held::Missing
@@ -267,7 +344,10 @@ impl Driver {
             (ContigOwner::Anyone, _) => self.emulator.alloc_contig_pages(CpuId::BOOT, pages).ok(),
         };
         let held = match claimed {
-            Some(taken) => Held::Contig(taken.range.into_raw(), pages.get(), area),
+            Some(taken) => {
+                let range = taken.range.into_raw();
+                Held::Contig(Claimed { start: range.start(), left: vec![range], area })
+            }
             None => {
                 self.requests.failed_contig += 1;
                 Held::Missing
@@ -285,26 +365,48 @@ impl Driver {
     fn free(&mut self, id: PageId, span: PageSpan) {
         let Some(held) = self.held.remove(&id) else { return };
         let rest = match held {
-            Held::Mapped(space, page) => {
-                let range = VirtRange::new(page, page.plus(1));
-                let gone = self.emulator.munmap(CpuId::BOOT, space, range);
-                gone.expect("nothing is pinned");
-                None
-            }
-            Held::Block(folio, order) if u64::from(span.pages) == order.pages().get() => {
-                self.emulator.free(CpuId::BOOT, folio);
-                None
-            }
-            Held::Block(folio, _) => {
+            Held::Block(folio, order) if u64::from(span.pages) < order.pages().get() => {
                 let pages = self.split(folio);
                 self.free_pages(pages, span)
             }
+            Held::Mapped(..) | Held::Block(..) => {
+                self.release(held);
+                None
+            }
             Held::Pages(pages) => self.free_pages(pages, span),
-            Held::Contig(range, left, area) => self.free_contig((range, left), area, span),
+            Held::Contig(claimed) => self.free_contig(claimed, span),
             Held::Missing => Some(Held::Missing),
         };
         if let Some(rest) = rest {
             self.held.insert(id, rest);
+        }
+    }
+
+    /// Frees all that is left of an allocation.
+    fn release(&mut self, held: Held) {
+        match held {
+            Held::Mapped(space, page) => {
+                let range = VirtRange::new(page, page.plus(1));
+                let gone = self.emulator.munmap(CpuId::BOOT, space, range);
+                gone.expect("nothing is pinned");
+            }
+            Held::Block(folio, _) => self.emulator.free(CpuId::BOOT, folio),
+            Held::Pages(pages) => {
+                pages.into_iter().flatten().for_each(|page| self.emulator.free(CpuId::BOOT, page));
+            }
+            Held::Contig(claimed) => {
+                claimed.left.into_iter().for_each(|part| self.release_range(part, claimed.area));
+            }
+            Held::Missing => {}
+        }
+    }
+
+    fn release_range(&mut self, part: PfnRange, area: Option<usize>) {
+        let pages = ContigRange::reclaim(self.emulator.page_alloc(), part);
+        let pages = pages.expect("nobody else frees claimed pages");
+        match area {
+            Some(area) => self.emulator.cma_release(CpuId::BOOT, area, pages),
+            None => self.emulator.release_range(CpuId::BOOT, pages),
         }
     }
 
@@ -324,22 +426,13 @@ impl Driver {
         pages.iter().any(Option::is_some).then_some(Held::Pages(pages))
     }
 
-    fn free_contig(
-        &mut self,
-        (range, left): (PfnRange, u64),
-        area: Option<usize>,
-        span: PageSpan,
-    ) -> Option<Held> {
-        let pages = u64::from(span.pages);
-        let start = range.start() + PageCount::new(u64::from(span.first));
-        let freed = PfnRange::from_len(start, PageCount::new(pages));
-        let freed = ContigRange::reclaim(self.emulator.page_alloc(), freed);
-        let freed = freed.expect("the trace frees each page of a range once");
-        match area {
-            Some(area) => self.emulator.cma_release(CpuId::BOOT, area, freed),
-            None => self.emulator.release_range(CpuId::BOOT, freed),
+    fn free_contig(&mut self, mut claimed: Claimed, span: PageSpan) -> Option<Held> {
+        let start = claimed.start + PageCount::new(u64::from(span.first));
+        let part = PfnRange::from_len(start, PageCount::new(u64::from(span.pages)));
+        if let Some(part) = claimed.take(part) {
+            self.release_range(part, claimed.area);
         }
-        (left > pages).then_some(Held::Contig(range, left - pages, area))
+        (!claimed.left.is_empty()).then_some(Held::Contig(claimed))
     }
 
     /// Whether the design bars CMA to tagged requests.

@@ -1,9 +1,12 @@
 //! The one place that builds a machine from a plan.
 //!
 //! The machine is an arm64 board: memory in one piece from 1 GiB, ZONE_DMA up to 4 GiB, ZONE_NORMAL
-//! above. The upper 1/32 of memory, rounded up to pageblocks, is tag storage; the rest is data. The
-//! kernel's image lies at the bottom, an ordinary CMA area at the top of the data.
+//! above. The upper 1/32 of memory, rounded up to pageblocks, is tag storage; the rest is data. Lent
+//! memory may not cross zones: where tag storage would, it lies at the top of ZONE_DMA instead, and
+//! what is above it is data too. The kernel's image lies at the bottom, an ordinary CMA area below
+//! the tag storage.
 
+use core::fmt;
 use std::sync::Arc;
 
 use pagelab_allocator::boot::MachineSpec;
@@ -16,7 +19,7 @@ use pagelab_allocator::zone::ZoneSpec;
 use pagelab_migrate::emulator::{EmulatorSpec, TagSpec};
 use pagelab_migrate::tag_storage::design::TagStorageDesign;
 use pagelab_migrate::tag_storage::formula::Formula;
-use pagelab_migrate::tag_storage::region::DATA_PER_TAG;
+use pagelab_migrate::tag_storage::region::{DATA_PER_TAG, RegionError, block_pages};
 
 use crate::background::Background;
 
@@ -41,14 +44,14 @@ pub struct MachinePlan {
 }
 
 /// Where things lie.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Layout {
     /// All memory.
     pub memory: PfnRange,
-    /// Memory that can carry tags.
-    pub data: PfnRange,
-    /// Its tags.
+    /// Tag storage.
     pub tags: PfnRange,
+    /// Memory that can carry tags, and the part of tag storage that holds them.
+    pub regions: Vec<(PfnRange, PfnRange)>,
     /// The ordinary CMA area; empty when there is none.
     pub cma: PfnRange,
     /// The kernel's image and the like.
@@ -60,18 +63,38 @@ pub struct Layout {
 #[non_exhaustive]
 pub enum LayoutError {
     /// Memory is made of whole pageblocks.
-    #[error("memory of {0} bytes is not a multiple of the pageblock of {1} bytes")]
-    Unaligned(u64, u64),
+    #[error("not a multiple of the pageblock of {} bytes", .0)]
+    Unaligned(u64),
     /// What must be there does not fit.
     #[error(
-        "memory of {have} pages has no room for {need} pages of tags, CMA and what is in use before the trace"
+        "no room for {} of tags, {} of CMA and {} in use before the trace",
+        Mib(*.tags), Mib(*.cma), Mib(*.used)
     )]
     TooSmall {
-        /// Pages of the machine.
-        have: PageCount,
-        /// Pages that are taken before the first operation.
-        need: PageCount,
+        /// Tag storage.
+        tags: PageCount,
+        /// Ordinary CMA.
+        cma: PageCount,
+        /// In use before the first operation.
+        used: PageCount,
     },
+    /// The tag block is impossible.
+    #[error(transparent)]
+    Block(#[from] RegionError),
+}
+
+/// Pages of 4 KiB, shown as mebibytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mib(pub PageCount);
+
+impl fmt::Display for Mib {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (whole, part) = (self.0.get() / 256, self.0.get() % 256);
+        match part * 10 / 256 {
+            0 => write!(f, "{whole} MiB"),
+            tenths => write!(f, "{whole}.{tenths} MiB"),
+        }
+    }
 }
 
 /// Where things lie on the machine of `plan`.
@@ -81,29 +104,65 @@ pub enum LayoutError {
 /// [`LayoutError`] when they do not fit.
 pub fn layout(plan: &MachinePlan) -> Result<Layout, LayoutError> {
     let geometry = Geometry::PAGES_4K;
-    let block = geometry.pageblock_order();
-    let block_bytes = geometry.bytes_of(block.pages());
+    let pageblock = geometry.pageblock_pages();
+    let block_bytes = geometry.bytes_of(pageblock);
     if plan.memory == 0 || !plan.memory.is_multiple_of(block_bytes) {
-        return Err(LayoutError::Unaligned(plan.memory, block_bytes));
+        return Err(LayoutError::Unaligned(block_bytes));
     }
     let have = geometry.pages_in(plan.memory);
-    let tags = have.get().div_ceil(DATA_PER_TAG).next_multiple_of(block.pages().get());
-    let cma = geometry.pages_in(plan.cma).get().next_multiple_of(block.pages().get());
-    let image = plan.background.reserved.get();
-    let need = PageCount::new(tags + cma + image) + plan.background.allocated();
-    if need >= have {
-        return Err(LayoutError::TooSmall { have, need });
-    }
     let memory = PfnRange::from_len(Pfn::new(RAM_BASE / geometry.page_size()), have);
-    let tag_start = memory.end() - PageCount::new(tags);
-    let data = PfnRange::new(memory.start(), tag_start);
+    let block = block_pages(geometry.page_size(), plan.block_size)?;
+    let (tags, regions) = place_tags(memory, common_multiple(pageblock.get(), block.get()));
+    let cma = geometry.pages_in(plan.cma.next_multiple_of(block_bytes));
+    let image = plan.background.reserved;
+    let too_small = LayoutError::TooSmall { tags, cma, used: plan.background.used() };
+    // What is left above tag storage counts as room for what is in use, not for image or CMA.
+    let below = regions.first().map_or(PageCount::ZERO, |(data, _)| data.len());
+    if regions.is_empty() || image + cma >= below || tags + cma + plan.background.used() >= have {
+        return Err(too_small);
+    }
+    let start = memory.start() + below;
     Ok(Layout {
         memory,
-        data,
-        tags: PfnRange::new(tag_start, memory.end()),
-        cma: PfnRange::new(data.end() - PageCount::new(cma), data.end()),
-        image: PfnRange::from_len(memory.start(), PageCount::new(image)),
+        tags: PfnRange::from_len(start, tags),
+        regions,
+        cma: PfnRange::new(start - cma, start),
+        image: PfnRange::from_len(memory.start(), image),
     })
+}
+
+/// Pages of tag storage, a multiple of `unit`, and which data they serve; no regions when there is
+/// no room.
+fn place_tags(memory: PfnRange, unit: u64) -> (PageCount, Vec<(PfnRange, PfnRange)>) {
+    let share = |pages: PageCount| {
+        PageCount::new(pages.get().div_ceil(DATA_PER_TAG).next_multiple_of(unit))
+    };
+    let limit = Pfn::new(DMA_LIMIT / Geometry::PAGES_4K.page_size());
+    let mut tags = share(memory.len());
+    if tags >= memory.len() {
+        return (tags, Vec::new());
+    }
+    let start = memory.end() - tags;
+    if limit <= start || memory.end() <= limit {
+        return (
+            tags,
+            vec![(PfnRange::new(memory.start(), start), PfnRange::new(start, memory.end()))],
+        );
+    }
+    let high = PfnRange::new(limit, memory.end());
+    let for_high = share(high.len());
+    tags = share(limit - memory.start()) + for_high;
+    if tags >= limit - memory.start() {
+        return (tags, Vec::new());
+    }
+    let (start, cut) = (limit - tags, limit - for_high);
+    let low = (PfnRange::new(memory.start(), start), PfnRange::new(start, cut));
+    (tags, vec![low, (high, PfnRange::new(cut, limit))])
+}
+
+/// The least common multiple of a power of two and any other positive number.
+fn common_multiple(power: u64, other: u64) -> u64 {
+    other * (power >> other.trailing_zeros().min(power.trailing_zeros()))
 }
 
 /// The emulator's description of the machine of `plan` under `design`.
@@ -132,7 +191,7 @@ pub fn spec(
     machine.reserved = [layout.image].into_iter().filter(|range| !range.is_empty()).collect();
     machine.cma = split_at(layout.cma, limit);
     let tags = TagSpec {
-        regions: vec![(layout.data, layout.tags)],
+        regions: layout.regions,
         block_size: plan.block_size,
         formula: Formula::Intent,
         design,
@@ -166,16 +225,41 @@ mod tests {
             let layout = layout(&plan(gib << 30)).unwrap();
             assert_eq!(layout.tags.len(), PageCount::new(mib << 8));
             assert_eq!(layout.cma.end(), layout.tags.start());
-            assert_eq!(layout.data.len() + layout.tags.len(), layout.memory.len());
+            let [(data, tags)] = layout.regions[..] else { panic!("one region") };
+            assert_eq!((data.len() + tags.len(), tags), (layout.memory.len(), layout.tags));
+        }
+    }
+
+    #[test]
+    fn tag_storage_lies_in_one_zone() {
+        let limit = Pfn::new(DMA_LIMIT >> 12);
+        for mib in [3072 + 2, 3072 + 64, 3072 + 94] {
+            for block_size in [4096, 8192, 12 << 10, 64 << 10, 2 << 20] {
+                let layout = layout(&MachinePlan { block_size, ..plan(mib << 20) }).unwrap();
+                assert_eq!(layout.tags.end(), limit, "{mib} MiB, {block_size}");
+                let [(low, low_tags), (high, high_tags)] = layout.regions[..] else {
+                    panic!("two regions")
+                };
+                assert_eq!((low.end(), low_tags.end()), (layout.tags.start(), high_tags.start()));
+                assert_eq!((high.start(), high.end()), (limit, layout.memory.end()));
+                for (data, tags) in layout.regions {
+                    assert!(tags.len().get() * DATA_PER_TAG >= data.len().get());
+                    assert!(tags.len().get().is_multiple_of(block_size >> 12));
+                }
+            }
         }
     }
 
     #[test]
     fn what_does_not_fit_is_refused() {
         let odd = (512 << 20) + 4096;
-        assert_eq!(layout(&plan(odd)), Err(LayoutError::Unaligned(odd, 2 << 20)));
-        let small = layout(&plan(32 << 20)).unwrap_err();
-        let need = PageCount::new(512 + 8192);
-        assert_eq!(small, LayoutError::TooSmall { have: PageCount::new(8192), need });
+        assert_eq!(layout(&plan(odd)), Err(LayoutError::Unaligned(2 << 20)));
+        let error = layout(&plan(32 << 20)).unwrap_err().to_string();
+        let expected = "no room for 2 MiB of tags, 32 MiB of CMA and 0 MiB in use before the trace";
+        assert_eq!(error, expected);
+        let whole = MachinePlan { block_size: 511 << 12, ..plan(512 << 20) };
+        let expected =
+            "no room for 1022 MiB of tags, 32 MiB of CMA and 0 MiB in use before the trace";
+        assert_eq!(layout(&whole).unwrap_err().to_string(), expected);
     }
 }

@@ -26,6 +26,9 @@ use crate::trace::{TraceError, TraceReader};
 /// Memory of a machine whose recording says nothing is a multiple of this.
 const MEMORY_STEP: u64 = 64 << 20;
 
+/// More CMA than any machine has memory; keeps absurd descriptions from overflowing.
+const CMA_LIMIT: u64 = 1 << 50;
+
 /// Why nothing could be run.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,7 +43,7 @@ pub enum RunError {
     #[error(transparent)]
     ZoneInfo(#[from] ZoneInfoError),
     /// The machine's layout.
-    #[error("--memory {}: {why}", mebibytes(*.memory))]
+    #[error("memory of {} (--memory): {why}", mebibytes(*.memory))]
     Layout {
         /// Memory of the machine in bytes.
         memory: u64,
@@ -48,15 +51,25 @@ pub enum RunError {
         why: LayoutError,
     },
     /// The machine itself.
-    #[error(transparent)]
-    Spec(#[from] SpecError),
+    #[error("memory of {} (--memory): {why}", mebibytes(*.memory))]
+    Spec {
+        /// Memory of the machine in bytes.
+        memory: u64,
+        /// What is impossible.
+        why: SpecError,
+    },
     /// What is in use before the trace.
-    #[error(transparent)]
-    NoRoom(#[from] NoRoom),
+    #[error("memory of {} (--memory): {why}", mebibytes(*.memory))]
+    NoRoom {
+        /// Memory of the machine in bytes.
+        memory: u64,
+        /// What does not fit.
+        why: NoRoom,
+    },
 }
 
 fn mebibytes(bytes: u64) -> String {
-    format!("{}MiB", bytes >> 20)
+    format!("{} MiB", bytes >> 20)
 }
 
 /// What came out.
@@ -129,7 +142,7 @@ fn machine_plan(plan: &Plan, case: &Case) -> MachinePlan {
     let demo = (plan.action == Action::Demo).then_some(demo::MEMORY);
     MachinePlan {
         memory: plan.memory.or(demo).or(recorded).unwrap_or_else(guess),
-        cma: plan.cma.unwrap_or(recorded_cma.get() * page),
+        cma: plan.cma.unwrap_or_else(|| (recorded_cma.get() * page).min(CMA_LIMIT)),
         block_size: plan.block_size,
         profile: plan.profile.or(meta.and_then(|m| m.profile)).unwrap_or(KernelProfile::V6_1),
         background: case.background,
@@ -142,12 +155,14 @@ fn run_design(
     case: &Case,
     design: Design,
 ) -> Result<(RunReport, Result<(), String>), RunError> {
-    let layout_error = |why| RunError::Layout { memory: machine.memory, why };
+    let memory = machine.memory;
+    let layout_error = |why| RunError::Layout { memory, why };
     let layout = machine::layout(machine).map_err(layout_error)?;
     let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
-    let emulator = Emulator::new(&spec, Silent)?;
+    let emulator = Emulator::new(&spec, Silent).map_err(|why| RunError::Spec { memory, why })?;
     let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
-    let mut driver = Driver::new(emulator, &machine.background, tagger)?;
+    let driver = Driver::new(emulator, &machine.background, tagger);
+    let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
     let mut sampler = Sampler::new(&driver, layout.tags);
     let before = sampler.picture(&driver);
     let mut progress = Progress::new(case.survey.operations.values().sum());
@@ -170,7 +185,14 @@ fn run_design(
         after: sampler.picture(&driver),
         counters: counters(&driver),
     };
-    Ok((report, driver.emulator().check()))
+    Ok((report, conserved(driver)))
+}
+
+/// Whether the machine is consistent, and every page comes back.
+fn conserved(mut driver: Driver) -> Result<(), String> {
+    driver.emulator().check()?;
+    driver.release_all()?;
+    driver.emulator().check()
 }
 
 fn facts(plan: &MachinePlan, layout: &machine::Layout) -> MachineFacts {

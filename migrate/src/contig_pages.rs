@@ -13,23 +13,22 @@ use crate::emulator::Emulator;
 const GFP: GfpFlags = GfpFlags::KERNEL.union(GfpFlags::NOWARN);
 
 impl<S: Sink> Emulator<S> {
-    /// Takes `count` contiguous frames, aligned to their number, from the highest zone that has
-    /// them. Linux: `alloc_contig_pages()`, as hugetlb calls it for gigantic pages.
+    /// Takes `count` contiguous frames, on a multiple of their number, from the highest zone that
+    /// has them. Linux: `alloc_contig_pages()`, as hugetlb calls it for gigantic pages; for other
+    /// numbers than powers of two Linux promises no alignment.
     ///
     /// # Errors
     ///
     /// The [`ContigError`] of the last range tried; [`ContigError::NoMemory`] when no range was
-    /// worth a try.
-    ///
-    /// # Panics
-    ///
-    /// Panics when `count` is not a power of two.
+    /// worth a try, or when `count` is zero.
     pub fn alloc_contig_pages(
         &mut self,
         cpu: CpuId,
         count: PageCount,
     ) -> Result<ContigTaken, ContigError> {
-        assert!(count.get().is_power_of_two(), "contiguous pages come in powers of two");
+        if count == PageCount::ZERO {
+            return Err(ContigError::NoMemory);
+        }
         let mut last = ContigError::NoMemory;
         for range in self.candidates(count) {
             if !self.is_worth_a_try(range) {

@@ -20,7 +20,7 @@ use crate::cma::CmaArea;
 use crate::folio::{FolioId, FolioKind, SpaceId};
 use crate::folios::Folios;
 use crate::memory::Memory;
-use crate::mover::Moved;
+use crate::mover::{Moved, Split};
 use crate::space::AddressSpace;
 use crate::stats::MmStats;
 use crate::tag_storage::TagStorage;
@@ -110,6 +110,7 @@ pub struct Emulator<S: Sink = Silent> {
     pub(crate) zero_page: Option<FolioId>,
     pub(crate) cma: Vec<CmaArea>,
     moves: Vec<Moved>,
+    splits: Vec<Split>,
 }
 
 /// Live memory by use, in pages.
@@ -161,6 +162,7 @@ impl<S: Sink> Emulator<S> {
             zero_page: None,
             cma: areas,
             moves: Vec::new(),
+            splits: Vec::new(),
         };
         if spec.tags.is_some() {
             emulator.zero_page(CpuId::BOOT).map_err(SpecError::ZeroPage)?;
@@ -287,6 +289,7 @@ impl<S: Sink> Emulator<S> {
             for split in &log.splits {
                 self.remap_split(&split.pages);
             }
+            self.splits.extend(log.splits);
             for moved in log.moves {
                 self.settle_move(cpu, &moved);
                 self.moves.push(moved);
@@ -320,6 +323,12 @@ impl<S: Sink> Emulator<S> {
     /// every mapping of such a folio; see [`Folios::mappings`]. Moves are kept until somebody asks.
     pub fn take_moves(&mut self) -> Vec<Moved> {
         core::mem::take(&mut self.moves)
+    }
+
+    /// Large folios that were split since the last call, in order, by migration too. Whoever holds
+    /// such a folio holds its pages from then on. Splits are kept until somebody asks.
+    pub fn take_splits(&mut self) -> Vec<Split> {
+        core::mem::take(&mut self.splits)
     }
 
     /// Empties every per-CPU list. Linux: `drain_all_pages()`.

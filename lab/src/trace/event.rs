@@ -46,7 +46,7 @@ impl EventParser {
                 gfp: fields.small("gfp")?,
                 asked: u64::try_from(fields.signed("nr")?).unwrap_or(0),
             },
-            b"bulk_exit" => TraceEvent::BulkExit { got: fields.number("got")? },
+            b"bulk_exit" => TraceEvent::BulkExit { got: fields.count("got")? },
             b"vmap_pages" => TraceEvent::VmapPages(Box::new(self.vmap_pages(fields)?)),
             b"cma_alloc_start" => cma_alloc_start(fields)?,
             b"cma_alloc_finish" => cma_alloc_finish(fields)?,
@@ -68,7 +68,7 @@ impl EventParser {
                 TraceEvent::Online { pfn: self.page(fields)?, order: fields.order("order")? }
             }
             b"isolate_free_page_ret" => {
-                TraceEvent::IsolateFreePageExit { pages: fields.number("ret")? }
+                TraceEvent::IsolateFreePageExit { pages: fields.count("ret")? }
             }
             b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
             b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),

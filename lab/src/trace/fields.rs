@@ -33,6 +33,15 @@ impl<'a> Fields<'a> {
         number(text).ok_or_else(|| (key, Why::NotANumber(Why::excerpt(text))))
     }
 
+    /// A number of pages.
+    pub(super) fn count(self, key: &'static str) -> Result<u64, Fault> {
+        let raw = self.number(key)?;
+        if raw > RANGE_LIMIT {
+            return Err((key, Why::OutOfRange(raw.to_string())));
+        }
+        Ok(raw)
+    }
+
     /// A number that fits `T`.
     pub(super) fn small<T: TryFrom<u64>>(self, key: &'static str) -> Result<T, Fault> {
         let raw = self.number(key)?;
@@ -78,10 +87,7 @@ impl<'a> Fields<'a> {
 
     /// The frames from the frame of one field, as many as another says.
     pub(super) fn run(self, start: &'static str, len: &'static str) -> Result<PfnRange, Fault> {
-        let (first, count) = (self.pfn(start)?, self.number(len)?);
-        if count > RANGE_LIMIT {
-            return Err((len, Why::OutOfRange(count.to_string())));
-        }
+        let (first, count) = (self.pfn(start)?, self.count(len)?);
         Ok(PfnRange::from_len(first, PageCount::new(count)))
     }
 

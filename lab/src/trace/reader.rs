@@ -128,7 +128,7 @@ impl<R: Read> TraceReader<R> {
         let Some(line) = Line::parse(&self.line) else {
             if let Some(lost) = lost_events(&self.line) {
                 self.seen.lost_lines += 1;
-                self.seen.lost_events += lost;
+                self.seen.lost_events = self.seen.lost_events.saturating_add(lost);
                 return Ok(None);
             }
             return Err(("", Why::NoHeader(Why::excerpt(&self.line))));
