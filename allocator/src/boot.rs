@@ -3,7 +3,7 @@
 use crate::event::Sink;
 use crate::fallback::Grouping;
 use crate::geometry::Geometry;
-use crate::gfp::ZoneType;
+use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::{MigrateType, TypeSet};
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpSizes, Thp};
@@ -85,7 +85,7 @@ pub enum BootError {
     /// Memory must lie in a zone.
     #[error("memory {0} lies in no zone")]
     MemoryOutsideZones(PfnRange),
-    /// Memory ranges share no frame.
+    /// Memory ranges share no frame, nor do reserved ranges and CMA areas.
     #[error("memory {0} and {1} overlap")]
     MemoryOverlaps(PfnRange, PfnRange),
     /// A reserved or lent range must exist.
@@ -135,6 +135,10 @@ fn validate(spec: &MachineSpec) -> Result<(), BootError> {
     if let Some((a, b)) = overlap(&spec.memory) {
         return Err(BootError::MemoryOverlaps(a, b));
     }
+    let kept_twice = |c: &PfnRange| spec.reserved.iter().find(|r| r.overlaps(*c));
+    if let Some((cma, reserved)) = spec.cma.iter().find_map(|c| Some((*c, *kept_twice(c)?))) {
+        return Err(BootError::MemoryOverlaps(cma, reserved));
+    }
     if let Some(&span) = spans.iter().find(|s| s.len().get() > MAX_SPAN) {
         return Err(BootError::ZoneTooLarge(span));
     }
@@ -179,6 +183,11 @@ fn hand_over(zone: &mut Zone, spec: &MachineSpec) {
     let mut memory: Vec<_> = spec.memory.iter().filter_map(|m| m.intersect(zone.span())).collect();
     memory.sort_by_key(|m| m.start());
     zone.present = memory.iter().map(|m| m.len()).sum();
+    for block in zone.span().blocks(spec.geometry.pageblock_order()) {
+        if !memory.iter().any(|m| m.contains(block)) {
+            zone.leave_untyped(block);
+        }
+    }
     let kept: Vec<_> = spec.reserved.iter().chain(&spec.cma).copied().collect();
     let free = memory.into_iter().flat_map(|m| without(m, &kept));
     let chunks: Vec<_> = free.flat_map(|range| range.chunks(spec.geometry.max_order())).collect();
@@ -193,6 +202,19 @@ fn grouping(spec: &MachineSpec, zones: &[Zone]) -> Grouping {
     let needed = spec.geometry.pageblock_pages().get() * u64::from(spec.types.len());
     let by_size = if usable < needed { Grouping::Disabled } else { Grouping::ByMobility };
     spec.grouping.unwrap_or(by_size)
+}
+
+/// What a movable request needs before it may use the per-CPU lists: the right to all lent memory
+/// that may be on them. RFC v1 asks for it whatever the kernel below does.
+fn movable_pcp_needs(spec: &MachineSpec) -> AllocFlags {
+    let rule = spec.movable_pcp.unwrap_or(spec.profile.rules().movable_pcp);
+    let tags = spec.types.contains(MigrateType::Metadata);
+    let mut needs = AllocFlags::empty();
+    if rule == MovablePcp::OnlyWithCma || tags {
+        needs.set(AllocFlags::CMA, spec.types.contains(MigrateType::Cma));
+        needs.set(AllocFlags::METADATA, tags);
+    }
+    needs
 }
 
 /// For each node the order in which zones are tried. Linux: `build_zonelists()`, with the distance
@@ -233,7 +255,7 @@ impl<S: Sink> PageAllocator<S> {
         for zone in &mut zones {
             zone.grouping = grouping;
             zone.boost_factor = spec.tunables.watermark_boost_factor;
-            zone.movable_pcp = spec.movable_pcp.unwrap_or(zone.movable_pcp);
+            zone.movable_pcp_needs = movable_pcp_needs(spec);
         }
         let mut allocator = Self {
             geometry: spec.geometry,

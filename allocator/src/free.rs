@@ -47,7 +47,11 @@ impl<S: Sink> PageAllocator<S> {
     /// [`NotAllocated`] names the first frame that is not allocated; nothing is freed then.
     pub fn free_part(&mut self, cpu: CpuId, range: PfnRange) -> Result<(), NotAllocated> {
         range.iter().try_for_each(|pfn| self.check_allocated(pfn))?;
-        for (pfn, order) in range.chunks(self.geometry.max_order()) {
+        let mut parts: Vec<_> =
+            self.zones.iter().filter_map(|zone| zone.span().intersect(range)).collect();
+        parts.sort_by_key(|part| part.start());
+        let max = self.geometry.max_order();
+        for (pfn, order) in parts.into_iter().flat_map(|part| part.chunks(max)) {
             let pages = self.reclaim(pfn, order)?;
             self.free_pages(cpu, pages);
         }
@@ -71,6 +75,9 @@ impl<S: Sink> PageAllocator<S> {
         let block = PfnRange::block(pfn, order);
         block.iter().try_for_each(|pfn| self.check_allocated(pfn))?;
         let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
+        if !self.zones[at].span().covers(block) {
+            return Err(NotAllocated::CrossesZones(pfn, order));
+        }
         self.zones[at].reshape(pfn, order);
         Ok(Pages::new(pfn, order))
     }

@@ -65,7 +65,8 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when no free block starts at `pfn`, or it is not on the list of its pageblock's type.
+    /// Panics when no free block starts at `pfn`. With debug assertions also when it is not on the
+    /// list of `mt`; the search for it would make the rotation as slow as the list is long.
     pub fn rotate_free_list(&mut self, pfn: Pfn, mt: MigrateType) {
         let at = self.zone_index(pfn).expect("frame of a zone");
         let buddy = &mut self.zones[at].buddy;
@@ -73,6 +74,7 @@ impl<S: Sink> PageAllocator<S> {
         let Some(Head::Free(order)) = buddy.map.head(index) else {
             panic!("no free block starts at {pfn}");
         };
+        debug_assert!(buddy.free_list(order, mt).any(|block| block == pfn), "on another list");
         buddy.areas.rotate_to_front(&mut buddy.map, (index, order), mt);
     }
 }

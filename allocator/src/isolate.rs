@@ -296,7 +296,6 @@ impl Zone {
     /// tail. Linux: `__putback_isolated_page()`.
     pub(crate) fn putback_isolated(&mut self, pfn: Pfn, order: Order) {
         let index = self.buddy.index(pfn);
-        let mt = self.buddy.blocks.migratetype(index);
-        self.buddy.put_index(index, order, mt, Placement::Tail);
+        self.buddy.put_by_block(index, order, Placement::Tail);
     }
 }

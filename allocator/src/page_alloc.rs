@@ -2,6 +2,7 @@
 
 use crate::event::{Event, Sink};
 use crate::fallback::Grouping;
+use crate::frame::Movability;
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::highatomic::Unreserve;
@@ -143,6 +144,9 @@ pub enum NotAllocated {
     /// No list can ever hold such a block.
     #[error("order {0} is larger than the largest order {1}")]
     OrderTooLarge(Order, Order),
+    /// A block lies in one zone.
+    #[error("frames of order {1} at {0} cross zones")]
+    CrossesZones(Pfn, Order),
     /// The frame is free already.
     #[error("frame {0} is free")]
     Free(Pfn),
@@ -325,6 +329,9 @@ impl<S: Sink> PageAllocator<S> {
             self.sink.emit(Event::WakeKswapd { order: Order::ZERO });
         }
         let pfn = pfn?;
+        if req.gfp.contains(GfpFlags::MOVABLE) && migratetype != MigrateType::Movable {
+            zone.set_movability(pfn, order, Movability::Movable);
+        }
         if flags.contains(AllocFlags::HIGHATOMIC) {
             zone.reserve_highatomic(pfn, order);
         }
@@ -337,14 +344,14 @@ impl<S: Sink> PageAllocator<S> {
     /// one ordinary request when that is not possible. Linux: `__alloc_pages_bulk()`.
     pub fn alloc_pages_bulk(&mut self, cpu: CpuId, gfp: GfpFlags, wanted: usize) -> Vec<Pages> {
         let req = AllocRequest::new(Order::ZERO, gfp);
-        let flags = req.fast_flags();
+        let flags = req.fast_flags().difference(AllocFlags::KSWAPD);
         let mut got = Vec::new();
         if wanted > 1
             && let Some(at) = self.zone_for_bulk(&req, flags, wanted)
         {
             let migratetype = self.migratetype_of(gfp);
             let request = ZoneRequest { order: Order::ZERO, migratetype, flags };
-            while got.len() < wanted {
+            while got.len() < wanted && self.zones[at].may_use_pcp(request) {
                 let taken = self.zones[at].alloc_bulk_one(cpu, request, &mut self.sink);
                 let Some(pfn) = taken else { break };
                 self.stats.pgalloc[self.zones[at].kind.index()] += 1;
@@ -360,7 +367,9 @@ impl<S: Sink> PageAllocator<S> {
     fn zone_for_bulk(&self, req: &AllocRequest, flags: AllocFlags, wanted: usize) -> Option<usize> {
         let wanted = PageCount::new(u64::try_from(wanted).ok()?);
         let highest = req.gfp.highest_zone();
-        self.zonelist(req).find(|&at| {
+        let home = self.zones[self.zonelist(req).next()?].node;
+        let near = self.zonelist(req).take_while(|&at| self.zones[at].node == home);
+        near.into_iter().find(|&at| {
             let zone = &self.zones[at];
             let mark = zone.watermarks.get(Mark::Low) + wanted;
             zone.watermark_ok_with(zone.buddy.free.all, Order::ZERO, mark, highest, flags)

@@ -6,7 +6,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::pcp::Cached;
-use crate::profile::{FallbackRule, MovablePcp};
+use crate::profile::FallbackRule;
 use crate::units::{CpuId, Order, Pfn};
 use crate::zone::{Boosted, Zone};
 
@@ -52,6 +52,12 @@ impl Zone {
         Some(self.buddy.map.pfn(index))
     }
 
+    /// Whether the request's per-CPU list holds nothing that the request is barred from.
+    pub(crate) fn may_use_pcp(&self, request: ZoneRequest) -> bool {
+        request.migratetype != MigrateType::Movable
+            || request.flags.contains(self.movable_pcp_needs)
+    }
+
     /// Linux: `rmqueue_pcplist()`.
     #[inline]
     fn alloc_cached(
@@ -60,13 +66,10 @@ impl Zone {
         request: ZoneRequest,
         sink: &mut impl Sink,
     ) -> Option<FrameIndex> {
-        let barred = self.movable_pcp == MovablePcp::OnlyWithCma
-            && request.migratetype == MigrateType::Movable
-            && !request.flags.contains(AllocFlags::CMA);
-        let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
-        if barred {
+        if !self.may_use_pcp(request) {
             return None;
         }
+        let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
         self.pcp[cpu.index()].note_alloc();
         if let Some(cached) = self.pcp[cpu.index()].pop(list, request.order) {
             return Some(cached.index);

@@ -12,7 +12,7 @@ use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp, ZonePressure};
-use crate::profile::{BelowHigh, DrainType, KernelProfile, MovablePcp};
+use crate::profile::{BelowHigh, DrainType, KernelProfile};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::{Mark, Watermarks};
 
@@ -41,7 +41,8 @@ pub struct Zone {
     pub(crate) boosted: Boosted,
     pub(crate) boost_factor: u64,
     pub(crate) grouping: Grouping,
-    pub(crate) movable_pcp: MovablePcp,
+    /// Flags without which a movable request may not use the per-CPU lists.
+    pub(crate) movable_pcp_needs: AllocFlags,
     pub(crate) pcp: Vec<PerCpuPages>,
 }
 
@@ -81,7 +82,7 @@ impl Zone {
             boosted: Boosted::No,
             boost_factor: 0,
             grouping: Grouping::ByMobility,
-            movable_pcp: rules.movable_pcp,
+            movable_pcp_needs: AllocFlags::empty(),
             pcp: vec![pcp; usize::from(cpus)],
         }
     }
@@ -173,6 +174,13 @@ impl Zone {
         self.pcp.iter_mut().for_each(|pcp| pcp.set_sizes(sizes));
     }
 
+    /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the frames
+    /// that exist. Linux: `memmap_init_range()`.
+    pub(crate) fn leave_untyped(&mut self, block: Pfn) {
+        let index = self.buddy.index(block);
+        self.buddy.blocks.set_migratetype(index, MigrateType::Unmovable);
+    }
+
     /// Hands memory to the buddy lists for the first time. Linux: `__free_pages_core()`.
     pub(crate) fn hand_over(&mut self, pfn: Pfn, order: Order) {
         self.managed += order.pages();
@@ -193,6 +201,8 @@ impl Zone {
 
     /// Frees a block of any order and type. Linux: `__free_pages()`, `free_unref_page()`.
     ///
+    /// Isolated pages and those of METADATA (RFC v1) go past the per-CPU lists.
+    ///
     /// # Panics
     ///
     /// Panics when the block is not allocated with this order.
@@ -207,7 +217,7 @@ impl Zone {
         let mt = self.buddy.blocks.migratetype(index);
         let list = self.pcp[cpu.index()].list_of(order, mt);
         match list {
-            Some(list) if mt != MigrateType::Isolate => {
+            Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
                 self.free_to_pcp(cpu, list, (index, order), mt, sink);
             }
             _ => self.buddy.put_by_block(index, order, Placement::Likely),
