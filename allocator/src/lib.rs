@@ -55,6 +55,8 @@ pub mod watermark;
 pub mod zone;
 
 #[cfg(test)]
+mod fallback_tests;
+#[cfg(test)]
 mod twin;
 #[cfg(test)]
 mod twin_tests;

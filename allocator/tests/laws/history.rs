@@ -96,7 +96,7 @@ impl Pair {
         }
     }
 
-    fn alloc(&mut self, cpu: CpuId, req: &AllocRequest) -> Verdict {
+    pub(crate) fn alloc(&mut self, cpu: CpuId, req: &AllocRequest) -> Verdict {
         let before = self.subject.clone();
         match self.subject.alloc(cpu, req) {
             Ok(block) => {
