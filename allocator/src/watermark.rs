@@ -279,3 +279,52 @@ fn set_lowmem_reserves(zones: &mut [Zone], tunables: &Tunables) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::KernelProfile;
+    use crate::units::{NodeId, Pfn, PfnRange};
+    use crate::zone::ZoneSpec;
+
+    fn zone(managed: u64, high: u64) -> Zone {
+        let span = PfnRange::new(Pfn::new(0), Pfn::new(0x1000));
+        let spec = ZoneSpec { kind: ZoneType::Normal, node: NodeId::new(0), span };
+        let mut zone = Zone::new(spec, Geometry::PAGES_4K, KernelProfile::V6_12, Thp::Absent, 1);
+        zone.managed = PageCount::new(managed);
+        zone.watermarks.high = PageCount::new(high);
+        zone
+    }
+
+    #[track_caller]
+    fn check_boost(managed: u64, high: u64, factor: u64, expected: &[u64]) {
+        let mut zone = zone(managed, high);
+        for &pages in expected {
+            assert_eq!(zone.boost_watermark(factor), pages > 0);
+            assert_eq!(zone.watermarks.boost.get(), pages);
+        }
+    }
+
+    #[test]
+    fn a_boost_is_a_pageblock_up_to_a_bound() {
+        check_boost(4 * 512, 1_000, 15_000, &[512, 1024, 1500, 1500]);
+        check_boost(4 * 512, 100, 15_000, &[512, 512]);
+        check_boost(4 * 512 - 1, 1_000, 15_000, &[0]);
+        check_boost(4 * 512, 1_000, 0, &[0]);
+        check_boost(4 * 512, 0, 15_000, &[0]);
+    }
+
+    #[test]
+    fn an_urgent_page_may_disregard_the_boost_at_the_min_mark() {
+        let mut zone = zone(4 * 512, 100);
+        zone.buddy.free.all = PageCount::new(250);
+        zone.watermarks.min = PageCount::new(100);
+        zone.watermarks.boost = PageCount::new(512);
+        let fast = |mark, flags| zone.watermark_fast(Order::ZERO, mark, ZoneType::Normal, flags);
+        assert!(fast(Mark::Min, AllocFlags::MIN_RESERVE));
+        // The high mark of 6.12's first look is replaced as well: the flags decide.
+        assert!(fast(Mark::High, AllocFlags::MIN_RESERVE));
+        assert!(!fast(Mark::Min, AllocFlags::empty()));
+        assert!(!fast(Mark::Low, AllocFlags::MIN_RESERVE | AllocFlags::WMARK_LOW));
+    }
+}
