@@ -34,12 +34,12 @@ fn list(zone: &Zone, order: u8, mt: MigrateType) -> Vec<u64> {
 fn check_isolation(part: PfnRange, left: u64) {
     for profile in PROFILES {
         let mut zone = machine(profile).zones()[0].clone();
-        zone.start_isolate(part, IsolateMode::Other).unwrap();
-        zone.check().unwrap();
+        zone.start_isolate(part, IsolateMode::Other).expect("all is free");
+        zone.check().expect("consistent");
         assert_eq!(zone.free_pages().all.get(), left, "{profile:?}: isolated pages do not count");
-        zone.test_isolated(part, &mut Silent).unwrap();
+        zone.test_isolated(part, &mut Silent).expect("isolated and free");
         zone.undo_isolate(part, IsolateMode::Other);
-        zone.check().unwrap();
+        zone.check().expect("consistent");
         assert_eq!(zone.free_pages().all.get(), 0x1000);
         assert_eq!(list(&zone, 10, MigrateType::Movable).len(), 4, "{profile:?}: halves merged");
         assert!(list(&zone, 10, MigrateType::Isolate).is_empty());

@@ -30,7 +30,7 @@ fn check_limit(profile: KernelProfile, pages: u64, order: u8, reserved: u64) {
     let mut alloc = machine(profile, pages);
     for _ in 0..6 {
         let _held = atomic(&mut alloc, order);
-        alloc.check().unwrap();
+        alloc.check().expect("consistent");
     }
     assert_eq!(alloc.zones()[0].reserved_highatomic().get(), reserved);
 }

@@ -124,11 +124,11 @@ fn huge_pages_have_lists_of_their_own() {
         let huge = alloc.alloc_pages(BOOT, &req).unwrap();
         let cached = |alloc: &PageAllocator<Vec<Event>>| alloc.zones()[0].pcp_pages().get();
         assert_eq!(cached(&alloc), 512, "a refill brings two");
-        let refill = alloc.sink().iter().filter_map(|event| match event {
+        let mut refill = alloc.sink().iter().filter_map(|event| match event {
             Event::ZoneLocked { pfn, .. } => Some(*pfn),
             _ => None,
         });
-        let other = refill.last().expect("two blocks left the buddy lists");
+        let other = refill.next_back().expect("two blocks left the buddy lists");
         alloc.sink_mut().clear();
         alloc.free_pages(BOOT, huge);
         // Two are more than the high mark: the older one goes.

@@ -26,7 +26,7 @@ fn machine(profile: KernelProfile, zones: &[(ZoneType, u64)]) -> MachineSpec {
 
 #[track_caller]
 fn check_marks(spec: &MachineSpec, expected: &[[u64; 3]]) {
-    let alloc = PageAllocator::boot(spec, Silent).unwrap();
+    let alloc = PageAllocator::boot(spec, Silent).expect("a machine that boots");
     let marks: Vec<_> = alloc
         .zones()
         .iter()
