@@ -71,6 +71,10 @@ fn bad_machines_are_refused() {
     bad.cma = vec![range(0x5_0000, 0x5_0200)];
     let error = PageAllocator::boot(&bad, Silent).unwrap_err();
     assert_eq!(error, BootError::NotMemory(range(0x5_0000, 0x5_0200)));
+    bad.cma = vec![range(0x4_4000, 0x4_4200)];
+    bad.reserved = vec![range(0x4_4100, 0x4_4101)];
+    let error = PageAllocator::boot(&bad, Silent).unwrap_err();
+    assert_eq!(error, BootError::MemoryOverlaps(bad.cma[0], bad.reserved[0]));
     let mut tiny = spec(KernelProfile::V6_1);
     tiny.memory = vec![range(0x4_0000, 0x4_0100)];
     assert!(matches!(PageAllocator::boot(&tiny, Silent), Err(BootError::TooSmall(..))));
