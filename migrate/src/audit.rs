@@ -13,7 +13,8 @@ impl<S: Sink> Emulator<S> {
     ///
     /// - Allocator, folios, spaces and counts are consistent in themselves.
     /// - Page tables and folios agree on every mapping.
-    /// - No tagged page lies in tag storage, unless the hardware can do that.
+    /// - A tagged page has its tags, in tag storage or aside; in tag storage itself only aside,
+    ///   unless the hardware can do otherwise.
     /// - No page is mapped tagged and accessible without tag storage.
     /// - A reserved block's frames are allocated, and to nobody.
     ///
@@ -73,8 +74,14 @@ impl<S: Sink> Emulator<S> {
 
     fn check_tagged_folios(&self) -> Result<(), String> {
         for (id, folio) in self.memory.folios.iter().filter(|(_, folio)| folio.is_tagged()) {
-            if self.tags.is_untaggable(folio.pfn()) {
-                return Err(format!("{id} is tagged and lies in tag storage at {}", folio.pfn()));
+            for pfn in folio.range().iter() {
+                let (stored, aside) = (self.tags.is_reserved(pfn), self.tags.is_stashed(pfn));
+                if stored && self.tags.is_untaggable(pfn) {
+                    return Err(format!("{id} has tags at {pfn}, which is tag storage"));
+                }
+                if stored == aside {
+                    return Err(format!("tags of {id} at {pfn}: {stored} stored, {aside} aside"));
+                }
             }
         }
         Ok(())

@@ -204,8 +204,13 @@ impl<S: Sink> Emulator<S> {
         let request = self.tags.request(order, gfp);
         let mut refused = BTreeSet::new();
         loop {
-            let id = self.memory.alloc(cpu, &request, kind)?;
-            self.settle(cpu);
+            let allocated = self.memory.alloc(cpu, &request, kind);
+            // Compaction may have moved memory, also in vain.
+            match allocated {
+                Ok(id) => self.hold(cpu, id, |emulator| emulator.settle(cpu)),
+                Err(_) => self.settle(cpu),
+            }
+            let id = allocated?;
             self.tags.wrote_data(self.memory.folios[id].range());
             if !tagged {
                 return Ok(id);
@@ -232,12 +237,18 @@ impl<S: Sink> Emulator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when the folio is not live, mapped, or pinned.
+    /// Panics when the folio is not live, mapped, or pinned, and when it was not handed out by
+    /// [`Emulator::allocate`]: the zero page and pages of shared memory.
     pub fn free(&mut self, cpu: CpuId, id: FolioId) {
-        let folio = &self.memory.folios[id];
-        let block = (folio.pfn(), folio.order());
-        self.tags.free(&mut self.memory, cpu, block);
-        self.memory.free(cpu, id);
+        assert!(self.zero_page != Some(id), "{id} is the zero page");
+        assert!(self.memory.folios[id].kind() != FolioKind::Shmem, "{id} is shared memory");
+        self.free_folio(cpu, id);
+    }
+
+    pub(crate) fn free_folio(&mut self, cpu: CpuId, id: FolioId) {
+        let pages = self.memory.disown(id);
+        self.tags.free(&mut self.memory, cpu, (pages.pfn(), pages.order()));
+        self.memory.page_alloc.free_pages(cpu, pages);
     }
 
     /// Reserves tag storage for a folio and gives it tags.
@@ -248,19 +259,27 @@ impl<S: Sink> Emulator<S> {
         gfp: GfpFlags,
     ) -> Result<(), ReserveError> {
         let folio = &self.memory.folios[id];
-        let block = (folio.pfn(), folio.order());
-        let outcome = self.tags.reserve(&mut self.memory, cpu, block, gfp);
-        self.settle(cpu);
-        outcome?;
-        let folio = &self.memory.folios[id];
-        // Emptying a block may have compacted memory, and moved this very folio.
-        if !self.tags.is_reserved(folio.pfn()) {
-            let block = self.tags.ledger().map().block_of(folio.pfn());
-            return Err(block.map_or(ReserveError::NoTagStorage(folio.pfn()), ReserveError::Busy));
-        }
-        self.tags.set_tags(folio.range());
+        let (pfn, order) = (folio.pfn(), folio.order());
+        self.hold(cpu, id, |emulator| {
+            let tags = &mut emulator.tags;
+            let outcome = tags.reserve(&mut emulator.memory, cpu, (pfn, order), gfp);
+            emulator.settle(cpu);
+            outcome
+        })?;
+        self.tags.set_tags(PfnRange::block(pfn, order));
         self.memory.folios.set_tagged(id);
         Ok(())
+    }
+
+    /// Keeps a folio off the LRU lists while other memory moves: whoever allocated it, or handles
+    /// a fault on it, holds a reference to it that compaction cannot explain.
+    fn hold<T>(&mut self, cpu: CpuId, id: FolioId, work: impl FnOnce(&mut Self) -> T) -> T {
+        let held = self.memory.mover(cpu).isolate(id);
+        let result = work(self);
+        if held {
+            self.memory.mover(cpu).putback(&[id]);
+        }
+        result
     }
 
     /// The page of zeroes behind every page that was only read. Its tags are zeroed once, and its

@@ -29,7 +29,7 @@ impl<S: Sink> Emulator<S> {
     pub fn unpin(&mut self, cpu: CpuId, id: FolioId, term: PinTerm) {
         self.memory.unpin(id, term);
         if !self.memory.folios[id].is_pinned() && self.lingering.remove(&id) {
-            self.free(cpu, id);
+            self.free_folio(cpu, id);
         }
     }
 }

@@ -168,7 +168,7 @@ impl<S: Sink> Emulator<S> {
         if self.memory.folios[id].is_pinned() {
             self.lingering.insert(id);
         } else {
-            self.free(cpu, id);
+            self.free_folio(cpu, id);
         }
     }
 

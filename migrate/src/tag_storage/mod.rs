@@ -109,6 +109,12 @@ impl TagStorage {
         self.stash.len()
     }
 
+    /// Whether the page's tags are kept aside, because its tag storage is missing.
+    #[must_use]
+    pub fn is_stashed(&self, pfn: Pfn) -> bool {
+        self.stash.contains(&pfn)
+    }
+
     /// Whether the machine has tag storage at all.
     #[must_use]
     pub const fn is_empty(&self) -> bool {

@@ -9,6 +9,7 @@ mod crowd;
 mod displaced;
 mod lazy;
 mod machine;
+mod moved;
 mod pinned;
 mod programs;
 mod sharing;
