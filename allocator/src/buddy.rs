@@ -241,7 +241,7 @@ impl Buddy {
     /// lists of `mt`. Linux: `page_del_and_expand()`.
     #[inline]
     pub(crate) fn take(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
-        self.areas.remove(&mut self.map, index, from);
+        self.areas.remove_from(&mut self.map, (index, from), mt);
         self.hand_out(index, from, order, mt);
     }
 
@@ -295,10 +295,14 @@ impl Buddy {
         let (max, mut index, mut order) = (self.geometry.max_order(), index, order);
         while order < max {
             let buddy = index ^ (1 << order.get());
-            if !self.map.is_free_block(buddy, order) || !self.may_merge(buddy, order, mt) {
+            if !self.map.is_free_block(buddy, order) {
                 break;
             }
-            self.areas.remove(&mut self.map, buddy, order);
+            // Types matter only where the buddy lies in another pageblock.
+            if order >= self.geometry.pageblock_order() && !self.may_merge(buddy, order, mt) {
+                break;
+            }
+            self.areas.remove_from(&mut self.map, (buddy, order), mt);
             index &= buddy;
             order = Order::from_bits(order.get() + 1);
         }
@@ -309,13 +313,15 @@ impl Buddy {
         self.areas.add(&mut self.map, (index, order), mt, end);
     }
 
-    /// Whether a block of `mt` may merge with its free buddy; types only matter where the buddy
-    /// may lie in another pageblock.
+    /// Whether a block of `mt` may merge with its free buddy in another pageblock.
     #[inline(always)]
     fn may_merge(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
-        if order < self.geometry.pageblock_order() {
-            return true;
-        }
+        self.blocks.is_plain(buddy, mt) || self.may_mix(buddy, order, mt)
+    }
+
+    /// [`may_merge`](Self::may_merge) when the types differ or the buddy is isolated.
+    #[cold]
+    fn may_mix(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
         let other = self.blocks.migratetype(buddy);
         if other == mt {
             return true;

@@ -142,7 +142,8 @@ impl MemMap {
     /// Where `pfn` is in the map, if it is.
     #[inline(always)]
     pub(crate) fn index(&self, pfn: Pfn) -> Option<FrameIndex> {
-        let offset = pfn.get().checked_sub(self.base.get())?;
+        // A frame below the base wraps to an offset that no map reaches.
+        let offset = pfn.get().wrapping_sub(self.base.get());
         let index = FrameIndex::try_from(offset).ok()?;
         ((index as usize) < self.state.len()).then_some(index)
     }
@@ -214,7 +215,8 @@ impl MemMap {
         let Link { next, prev } = self.links[(index + HEADS) as usize];
         self.links[prev as usize].next = next;
         self.links[next as usize].prev = prev;
-        (next == prev && next < HEADS).then_some(next)
+        // Two nodes are left in the ring: the head and this one.
+        (next == prev).then_some(next)
     }
 
     /// Unlinks the first frame of the list at `head`; says whether the list is empty now. Cheaper

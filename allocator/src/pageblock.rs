@@ -40,6 +40,12 @@ impl Pageblocks {
         MigrateType::from_index((flags & TYPE) as usize)
     }
 
+    /// Whether the block that holds `index` has exactly this type and is not isolated.
+    #[inline]
+    pub(crate) fn is_plain(&self, index: FrameIndex, mt: MigrateType) -> bool {
+        self.flags[self.slot(index)] & (TYPE | ISOLATED) == mt as u8
+    }
+
     /// Gives the block a type and ends its isolation. Linux: `set_pageblock_migratetype()`.
     pub(crate) fn set_migratetype(&mut self, index: FrameIndex, mt: MigrateType) {
         assert!(mt != MigrateType::Isolate, "isolation is a mark, not a type");

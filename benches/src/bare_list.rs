@@ -64,7 +64,6 @@ impl Peer for BareList {
         lists
     }
 
-    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Pfn> {
         let order = u32::from(order.get());
         let up = self.orders >> order;
@@ -81,7 +80,6 @@ impl Peer for BareList {
         Some(pfn(frame as usize))
     }
 
-    #[inline(always)]
     fn free(&mut self, pfn: Pfn, order: Order) {
         let mut frame = u32::try_from(pfn.get()).expect("2^20 frames");
         let mut order = u32::from(order.get());
