@@ -219,7 +219,8 @@ impl Driver {
     }
 
     /// Whether data may use tag storage.
-    fn lends(&self) -> bool {
+    #[must_use]
+    pub fn lends(&self) -> bool {
         let design = self.emulator.tags().design();
         design.residence() != Residence::CarvedOut
     }

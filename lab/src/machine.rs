@@ -28,6 +28,9 @@ const RAM_BASE: u64 = 1 << 30;
 /// ZONE_DMA ends here on arm64 unless the device tree says otherwise.
 const DMA_LIMIT: u64 = 4 << 30;
 
+/// Largest machine, bytes. The tables of frames take about 1/150 of the memory they describe.
+pub const MAX_MEMORY: u64 = 1 << 40;
+
 /// A machine as a plan describes it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct MachinePlan {
@@ -65,6 +68,9 @@ pub enum LayoutError {
     /// Memory is made of whole pageblocks.
     #[error("not a multiple of the pageblock of {} bytes", .0)]
     Unaligned(u64),
+    /// The tables of frames would not fit the host.
+    #[error("more than {} GiB", MAX_MEMORY >> 30)]
+    TooLarge,
     /// What must be there does not fit.
     #[error(
         "no room for {} of tags, {} of CMA and {} in use before the trace",
@@ -108,6 +114,9 @@ pub fn layout(plan: &MachinePlan) -> Result<Layout, LayoutError> {
     let block_bytes = geometry.bytes_of(pageblock);
     if plan.memory == 0 || !plan.memory.is_multiple_of(block_bytes) {
         return Err(LayoutError::Unaligned(block_bytes));
+    }
+    if plan.memory > MAX_MEMORY {
+        return Err(LayoutError::TooLarge);
     }
     let have = geometry.pages_in(plan.memory);
     let memory = PfnRange::from_len(Pfn::new(RAM_BASE / geometry.page_size()), have);

@@ -10,6 +10,7 @@ use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
 use pagelab_migrate::tag_storage::design::TagStorageDesign;
 
 use crate::cli::{Cli, Command, Common};
+use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
 use crate::trace::Strictness;
 
@@ -210,7 +211,6 @@ fn parse_designs(list: &str) -> Result<Vec<Design>, PlanError> {
 
 const SIZE: &str = "not a size such as 512MiB or 16GiB";
 const MIB: u64 = 1 << 20;
-const LARGEST_MEMORY: u64 = 16 << 40;
 
 fn parse_memory(text: &str) -> Result<u64, PlanError> {
     let error = |why| PlanError::new("--memory", text, why);
@@ -218,7 +218,7 @@ fn parse_memory(text: &str) -> Result<u64, PlanError> {
     match bytes {
         _ if !bytes.is_multiple_of(2 * MIB) => Err(error("not a multiple of 2MiB")),
         _ if bytes < 16 * MIB => Err(error("less than 16MiB")),
-        _ if bytes > LARGEST_MEMORY => Err(error("more than 16TiB")),
+        _ if bytes > MAX_MEMORY => Err(error("more than 1TiB")),
         _ => Ok(bytes),
     }
 }
@@ -228,7 +228,7 @@ fn parse_cma(text: &str) -> Result<u64, PlanError> {
     let bytes = parse_size(text).ok_or_else(|| error(SIZE))?;
     match bytes {
         _ if !bytes.is_multiple_of(2 * MIB) => Err(error("not a multiple of 2MiB")),
-        _ if bytes > LARGEST_MEMORY => Err(error("more than 16TiB")),
+        _ if bytes > MAX_MEMORY => Err(error("more than 1TiB")),
         _ => Ok(bytes),
     }
 }
@@ -310,7 +310,7 @@ mod tests {
             ),
             ("run --design cma --memory 17MiB", "--memory \"17MiB\": not a multiple of 2MiB"),
             ("run --design cma --memory 2M", "--memory \"2M\": less than 16MiB"),
-            ("run --design cma --memory 17TiB", "--memory \"17TiB\": more than 16TiB"),
+            ("run --design cma --memory 2TiB", "--memory \"2TiB\": more than 1TiB"),
             ("run --design cma --seed x", "--seed \"x\": not a number of 64 bits"),
             ("run --design cma --profile 5", "--profile \"5\": not one of 6.1, 6.12"),
             ("run --design cma --block-size 5", "--block-size \"5\": not a multiple of 4096"),

@@ -1,5 +1,6 @@
 //! A whole run: a plan becomes machines, the trace drives them, reports come out.
 
+use std::collections::BTreeMap;
 use std::io::Read;
 
 use pagelab_allocator::event::Silent;
@@ -14,10 +15,11 @@ use crate::case_meta::{CaseMeta, MetaError};
 use crate::demo;
 use crate::drive::{Driver, NoRoom};
 use crate::logical::Logical;
-use crate::machine::{self, LayoutError, MachinePlan};
+use crate::machine::{self, LayoutError, MachinePlan, Mib};
 use crate::plan::{Action, Design, Plan, TraceChoice};
 use crate::progress::Progress;
-use crate::report::{Claims, MachineFacts, RunReport, approximate};
+use crate::report::text::wrapped;
+use crate::report::{Claims, MachineFacts, RunReport};
 use crate::sample::Sampler;
 use crate::survey::Survey;
 use crate::tagger::Tagger;
@@ -179,7 +181,8 @@ fn run_design(
         lent: sampler.lent(&driver),
         requests: *driver.requests(),
         tagging: *driver.tagging(),
-        claims: claims(&driver),
+        tagged_peak_pages: sampler.tagged_peak(),
+        claims: driver.lends().then(|| claims(&driver)),
         barred_cma: sampler.barred(&driver),
         before,
         after: sampler.picture(&driver),
@@ -216,48 +219,52 @@ fn claims(driver: &Driver) -> Claims {
         free: tags.claims_free,
         moved: tags.claims_moved,
         retries: tags.claim_retries,
-        failed: vec![
+        failed: BTreeMap::from([
             ("pinned", tags.claims_pinned),
             ("unmovable", tags.claims_unmovable),
             ("isolated", tags.claims_isolated),
-            ("not moved", tags.claims_not_moved),
-            ("no target", tags.claims_no_target),
-        ],
+            ("not_moved", tags.claims_not_moved),
+            ("no_target", tags.claims_no_target),
+        ]),
         displaced_pages: tags.displaced_pages,
         moved_tagged_pages: tags.fault_migrations,
     }
 }
 
-fn counters(driver: &Driver) -> Vec<(&'static str, u64)> {
+fn counters(driver: &Driver) -> BTreeMap<&'static str, u64> {
     let emulator = driver.emulator();
     emulator.mm_stats().iter().chain(emulator.tags().stats().iter()).collect()
 }
 
 fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
-    let pages = |count: PageCount| format!("{:.1} MiB", approximate(count.get()) / 256.0);
     let recorded = case.meta.as_ref().map_or_else(
         || "an unknown machine".to_owned(),
         |meta| format!("{} MiB, kernel {}", meta.mem_mib, meta.kernel),
     );
     let tagged = plan.tagged.map_or_else(
-        || "recorded ones only".to_owned(),
-        |share| format!("{share} of movable user pages besides the recorded ones"),
+        || "as recorded".to_owned(),
+        |share| format!("as recorded, and {share} of all other movable user pages"),
     );
-    format!(
-        "pagelab {}, Linux {} rules, seed {}\n\
-         trace: {}, recorded on {recorded}\n\
-         machine: {}, of which CMA {}, tag blocks of {} bytes; in use before the trace: {}\n\
-         trace needs {} at its peak; tagged pages: {tagged}\n",
+    let mut text = format!(
+        "pagelab {}, Linux {} rules, seed {}\n\n\
+         Machine\n  memory        {}, of which CMA {}; tag blocks of {} KiB\n\
+         \x20 in use        {} before the trace\n\n\
+         Trace {}, recorded on {recorded}\n\
+         \x20 peak          {} in use\n  tagged pages  {tagged}\n",
         env!("CARGO_PKG_VERSION"),
         machine.profile.version(),
         plan.seed,
-        plan.trace,
         mebibytes(machine.memory),
         mebibytes(machine.cma),
-        machine.block_size,
-        pages(machine.background.allocated() + machine.background.reserved),
-        pages(case.survey.peak),
-    )
+        machine.block_size >> 10,
+        Mib(machine.background.used()),
+        plan.trace,
+        Mib(case.survey.peak),
+    );
+    for (name, items) in case.survey.lists() {
+        text.push_str(&wrapped(name, &items));
+    }
+    text
 }
 
 fn describe(plan: &Plan, machine: &MachinePlan, case: &Case) -> Value {

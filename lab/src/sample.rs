@@ -1,10 +1,9 @@
 //! What is measured while a trace runs: averages over the trace's clock, peaks, and pictures.
 
-use pagelab_allocator::frame::Frame;
 use pagelab_allocator::units::{PageCount, PfnRange};
 
 use crate::drive::Driver;
-use crate::report::blocks::BlockMap;
+use crate::report::blocks::{BlockMap, occupancy};
 use crate::report::{Barred, Lent, Picture, approximate};
 
 /// Operations between two counts of the data in tag storage; that count visits its frames.
@@ -61,10 +60,9 @@ impl Sampler {
     /// Measures a machine whose tag storage is `tags`.
     #[must_use]
     pub fn new(driver: &Driver, tags: PfnRange) -> Self {
-        let known = |pfn| !matches!(driver.emulator().frame(pfn), Frame::Reserved);
         Self {
             tags,
-            lends: tags.iter().any(known),
+            lends: driver.lends(),
             steps: 0,
             lent: Average::default(),
             occupied: Average::default(),
@@ -100,39 +98,41 @@ impl Sampler {
 
     /// Pages of tag storage that hold data now.
     fn data_in_tags(&self, driver: &Driver) -> u64 {
-        let used = |pfn| matches!(driver.emulator().frame(pfn), Frame::Allocated { .. });
-        let all: u64 = self.tags.iter().map(|pfn| u64::from(used(pfn))).sum();
+        let all = occupancy(driver.emulator().page_alloc(), self.tags).used.get();
         let stats = driver.emulator().tags().stats();
         all - (stats.claimed_pages - stats.released_pages)
     }
 
-    /// What was given back.
+    /// What was given back; `None` when nothing is lent.
     #[must_use]
-    pub fn lent(&self, driver: &Driver) -> Lent {
+    pub fn lent(&self, driver: &Driver) -> Option<Lent> {
         let stats = driver.emulator().tags().stats();
         let reserved = stats.claimed_pages - stats.released_pages;
-        let mut lent = Lent { tagged_peak: self.tagged_peak, ..Lent::default() };
-        if self.lends {
-            lent.average_pages = self.lent.get();
-            lent.end_pages = self.tags.len().get() - reserved;
-            lent.occupied_average_pages = self.occupied.get();
-            lent.occupied_end_pages = self.data_in_tags(driver);
-            lent.reserved_end_pages = reserved;
-            lent.reserved_peak_pages = self.reserved_peak;
-            lent.tagged_at_peak = self.tagged_at_peak;
-        }
-        lent
+        self.lends.then(|| Lent {
+            average_pages: self.lent.get(),
+            end_pages: self.tags.len().get() - reserved,
+            occupied_average_pages: self.occupied.get(),
+            occupied_end_pages: self.data_in_tags(driver),
+            reserved_end_pages: reserved,
+            reserved_peak_pages: self.reserved_peak,
+            tagged_at_peak: self.tagged_at_peak,
+        })
     }
 
-    /// Free CMA that tagged requests could not have.
+    /// Most pages with tags at one time.
     #[must_use]
-    pub fn barred(&self, driver: &Driver) -> Barred {
-        let end_pages = if driver.bars_cma() { free_cma(driver) } else { 0 };
-        Barred {
+    pub const fn tagged_peak(&self) -> u64 {
+        self.tagged_peak
+    }
+
+    /// Free CMA that tagged requests could not have; `None` when the design lets them.
+    #[must_use]
+    pub fn barred(&self, driver: &Driver) -> Option<Barred> {
+        driver.bars_cma().then(|| Barred {
             average_pages: self.barred.get(),
-            end_pages,
+            end_pages: free_cma(driver),
             failed_requests: driver.barred_failures(),
-        }
+        })
     }
 
     /// The machine at this moment.

@@ -1,7 +1,6 @@
 //! What a trace holds, before any machine is built from it.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::io::Read;
 
 use pagelab_allocator::units::PageCount;
@@ -54,45 +53,83 @@ impl Survey {
         })
     }
 
-    /// Every count with its name, those of zero left out.
-    fn counts(&self) -> Vec<(String, u64)> {
-        let operations = self.operations.iter().map(|(name, n)| ((*name).to_owned(), *n));
-        let pages = [("peak pages", self.peak.get()), ("pages live at the end", self.live.get())];
-        let pages = pages.map(|(name, n)| (name.to_owned(), n));
-        let unused = self.unused.classes().map(|(name, n)| (name.replace('_', " "), n));
-        let other = self.unused.other.iter().map(|(name, n)| (format!("event {name}"), *n));
-        let skipped = self.seen.skipped.iter().map(|((field, cause), n)| {
-            (format!("skipped: {field} {cause}").replace("  ", " "), *n)
-        });
-        let lost = [("lost events".to_owned(), self.seen.lost_events)];
-        let all = operations.chain(pages).chain(unused).chain(other).chain(skipped).chain(lost);
-        all.filter(|(_, n)| *n > 0).collect()
-    }
-
-    /// The counts as a table.
+    /// What was used of the trace and what was not, as lists of words.
     #[must_use]
-    pub fn text(&self) -> String {
-        let mut text = String::new();
-        for (name, count) in self.counts() {
-            writeln!(text, "{count:>12}  {name}").expect("writing to memory");
-        }
-        text
+    pub fn lists(&self) -> Vec<(&'static str, Vec<String>)> {
+        let operations =
+            self.operations.iter().map(|(name, n)| format!("{n} {}", name.replace('_', " ")));
+        let others: u64 = self.unused.other.values().sum();
+        let classes = self.unused.classes().map(|(name, n)| (in_words(name), n));
+        let unused = classes.chain([("events of other kinds", others)]);
+        let unused = unused.filter(|(_, n)| *n > 0).map(|(name, n)| format!("{n} {name}"));
+        let skipped = self.seen.skipped.iter().map(|((field, cause), n)| match *field {
+            "" => format!("{n} {cause}"),
+            field => format!("{n} {field} {cause}"),
+        });
+        let (lost, places) = (self.seen.lost_events, self.seen.lost_lines);
+        let lost = (places > 0).then(|| format!("{lost} in {places} places"));
+        vec![
+            ("operations", operations.collect()),
+            ("not used", unused.collect()),
+            ("skipped lines", skipped.collect()),
+            ("lost events", lost.into_iter().collect()),
+        ]
     }
 
-    /// The counts as one JSON object.
+    /// Every count: `operations`, `unused` and `other_events` are objects of counts by name,
+    /// `skipped_lines` of counts by field and cause; `lost_events` were lost at `lost_places`.
     #[must_use]
     pub fn json(&self) -> Value {
-        self.counts().into_iter().map(|(name, count)| (name, json!(count))).collect()
+        let skipped = self.seen.skipped.iter().map(|((field, cause), n)| {
+            let name = if field.is_empty() { "line" } else { field };
+            (format!("{name}: {cause}"), json!(n))
+        });
+        let other = self.unused.other.iter().map(|(name, n)| (name.to_string(), json!(n)));
+        json!({
+            "lines": self.seen.lines,
+            "operations": self.operations,
+            "peak_pages": self.peak.get(),
+            "live_pages_at_end": self.live.get(),
+            "unused": self.unused.classes().collect::<BTreeMap<_, _>>(),
+            "other_events": other.collect::<serde_json::Map<_, _>>(),
+            "skipped_lines": skipped.collect::<serde_json::Map<_, _>>(),
+            "lost_events": self.seen.lost_events,
+            "lost_places": self.seen.lost_lines,
+        })
     }
 }
 
 const fn kind(op: Op) -> &'static str {
     match op {
         Op::Alloc { .. } => "allocations",
-        Op::Failed { .. } => "allocations that failed",
-        Op::AllocContig { .. } => "contiguous allocations",
+        Op::Failed { .. } => "failed_allocations",
+        Op::AllocContig { .. } => "contiguous_ranges",
         Op::Free { .. } => "frees",
         Op::Tag { .. } => "tags",
-        Op::Snapshot { .. } => "snapshot marks",
+        Op::Snapshot { .. } => "snapshot_marks",
+    }
+}
+
+/// A class of [`Unused`] for people.
+fn in_words(class: &'static str) -> &'static str {
+    match class {
+        "free_batched" => "second notices of frees",
+        "free_unknown" => "frees of pages older than the trace",
+        "realloc" => "frees that were missing",
+        "tag_unknown" => "tags on pages older than the trace",
+        "moved_contig" => "pages moved out of ranges",
+        "moved_compaction" => "pages moved by compaction",
+        "moved_unknown" => "moves of pages older than the trace",
+        "targets_returned" => "migration targets given back",
+        "hotplug" => "pages of memory hotplug",
+        "contig_failed" => "ranges that failed",
+        "contig_trimmed" => "pages trimmed off ranges",
+        "bulk_unlocated" => "bulk pages at unknown places",
+        "bulk_known" => "bulk pages with events of their own",
+        "vmap_other" => "mappings of other pages",
+        "internal" => "notes about free lists",
+        "cma_notes" => "notes about CMA",
+        "markers" => "other markers",
+        other => other,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::process::{Command, Output, Stdio};
 
+use serde_json::Value;
+
 fn pagelab(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
     command.args(words).output().expect("the command starts")
@@ -45,7 +47,7 @@ fn a_bad_line_or_a_bad_meta_is_named() {
     let lenient = pagelab(&[&words[..], &["--lenient", "--json"]].concat());
     assert!(lenient.status.success());
     let said = String::from_utf8(lenient.stdout).expect("text");
-    assert!(said.contains("\"skipped: order missing\": 1"), "{said}");
+    assert!(said.contains("\"order: missing\": 1"), "{said}");
     std::fs::write(folder.path().join("meta.json"), "{\n\"name\": 1}").expect("a file");
     check_error(&words, "meta.json:2: field `name`: invalid type");
 }
@@ -58,6 +60,81 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().expect("it ends");
     assert!(output.status.success());
     assert!(output.stderr.is_empty());
+}
+
+/// Output of a run on a trace of user pages, of which `--tagged` chooses some.
+fn run_on_pages(words: &[&str]) -> Output {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("trace.txt");
+    let line = |n: usize| {
+        let fields = format!("page=0 pfn={n} order=0 migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE");
+        format!("task-7 [000] ..... {n}.000000: mm_page_alloc: {fields}\n")
+    };
+    let trace: String = (1..2000).map(line).collect();
+    std::fs::write(&path, trace).expect("a file");
+    let trace = path.to_str().expect("a name in UTF-8");
+    pagelab(&[&["compare", "--designs", "carveout,cma", "--trace", trace], words].concat())
+}
+
+#[test]
+fn the_seed_chooses_the_tagged_pages() {
+    let json = |seed: &str| {
+        let output = run_on_pages(&["--tagged", "20%", "--seed", seed, "--json"]);
+        let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        all["runs"].clone()
+    };
+    let asked = |runs: &Value| runs[1]["tagging"]["asked"].as_u64().expect("a number");
+    let (one, two) = (json("1"), json("2"));
+    assert!((300..500).contains(&asked(&one)), "{}", asked(&one));
+    assert_eq!(one, json("1"), "the same seed gives the same bytes");
+    assert_ne!(one, two);
+    assert_eq!(asked(&one), one[0]["tagging"]["asked"], "all designs see the same choice");
+}
+
+#[test]
+fn json_has_the_documented_fields() {
+    let output = pagelab(&["run", "--design", "cma", "--json"]);
+    let all: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let keys = |value: &Value| -> Vec<String> {
+        value.as_object().expect("an object").keys().cloned().collect()
+    };
+    let plan = "block_size_bytes cma_bytes designs kernel memory_bytes recorded_on seed survey \
+                tagged_share trace version";
+    let run = "after barred_cma before claims counters design lent machine requests tagged_peak_pages \
+               tagging";
+    let picture = "blocks buddyinfo free_cma_pages free_pages huge_available pagetypeinfo \
+                   unusable_index";
+    assert_eq!(keys(&all), ["plan", "runs"]);
+    assert_eq!(keys(&all["plan"]).join(" "), plan);
+    assert_eq!(keys(&all["runs"][0]).join(" "), run);
+    assert_eq!(keys(&all["runs"][0]["after"]).join(" "), picture);
+    let blocks = all["runs"][0]["after"]["blocks"].as_str().expect("a string");
+    assert_eq!(blocks.len(), 128, "256 MiB");
+    let carveout = pagelab(&["run", "--design", "carveout", "--json"]);
+    let all: Value = serde_json::from_slice(&carveout.stdout).expect("JSON");
+    for field in ["lent", "claims", "barred_cma"] {
+        assert_eq!(all["runs"][0][field], Value::Null, "{field}");
+    }
+}
+
+#[test]
+fn only_terminals_get_colours() {
+    for no_color in ["", "1"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
+        let output = command.env("NO_COLOR", no_color).output().expect("the command starts");
+        assert!(!output.stdout.contains(&0x1b) && output.stderr.is_empty());
+    }
+}
+
+#[test]
+fn tables_are_not_wide() {
+    let said = run_on_pages(&["--designs", "carveout,cma-v2,cma-v3"]);
+    assert_eq!(said.status.code(), Some(2), "a flag given twice");
+    let said = String::from_utf8(run_on_pages(&[]).stdout).expect("text");
+    let (report, _) = said.split_once("/proc/").expect("kernel files at the end");
+    let trace_name = |line: &&str| !line.starts_with("Trace ");
+    let widest = report.lines().filter(trace_name).map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{widest:?}");
 }
 
 #[test]

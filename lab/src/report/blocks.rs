@@ -7,9 +7,14 @@ use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::units::{PageCount, Pfn, PfnRange};
+use serde::{Serialize, Serializer};
 
 /// Cells in a row.
 const ROW: usize = 64;
+/// Rows of a picture.
+const MAX_ROWS: usize = 16;
+/// Columns of text in a line of the legend.
+const LEGEND: usize = 96;
 
 /// Whether colours may be used.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,10 +49,25 @@ pub struct Cell {
     pub eighths: u8,
 }
 
-/// The pageblocks of a machine, by address.
+/// The pageblocks of a machine, by address; a machine's memory has no holes.
+///
+/// As data it is a string of one letter a pageblock: `u` Unmovable, `m` Movable, `r` Reclaimable,
+/// `h` HighAtomic, `c` CMA, `d` Metadata, `i` Isolate, `l` lent tag storage, `t` tag storage with
+/// tags; a capital when more than half of it is in use, `.` for an empty Movable one, `#` for tag
+/// storage that is carved out and `-` for what was never handed over.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct BlockMap {
+    /// Address of the first cell, bytes.
+    start: u64,
+    /// Bytes in a pageblock.
+    step: u64,
     cells: Vec<Cell>,
+}
+
+impl Serialize for BlockMap {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.cells.iter().map(|cell| cell.letter()).collect::<String>())
+    }
 }
 
 impl BlockMap {
@@ -58,10 +78,16 @@ impl BlockMap {
         tags: &[PfnRange],
         reserved: impl Fn(Pfn) -> bool,
     ) -> Self {
-        let order = alloc.geometry().pageblock_order();
-        let blocks = alloc.zones().iter().flat_map(|zone| zone.span().blocks(order));
-        let cells = blocks.map(|block| cell(alloc, PfnRange::block(block, order), tags, &reserved));
-        Self { cells: cells.collect() }
+        let geometry = alloc.geometry();
+        let order = geometry.pageblock_order();
+        let blocks = || alloc.zones().iter().flat_map(|zone| zone.span().blocks(order));
+        let cells =
+            blocks().map(|block| cell(alloc, PfnRange::block(block, order), tags, &reserved));
+        Self {
+            start: blocks().next().unwrap_or_default().get() * geometry.page_size(),
+            step: geometry.bytes_of(order.pages()),
+            cells: cells.collect(),
+        }
     }
 
     /// The cells, by address.
@@ -70,12 +96,21 @@ impl BlockMap {
         &self.cells
     }
 
-    /// Rows of cells, each line indented by two spaces.
+    /// Pageblocks that one rendered cell stands for: one, or as many as keep the picture small.
+    #[must_use]
+    pub fn fold(&self) -> usize {
+        self.cells.len().div_ceil(ROW * MAX_ROWS).next_power_of_two()
+    }
+
+    /// Rows of cells, each behind the address of its first pageblock.
     #[must_use]
     pub fn render(&self, colour: Colour) -> String {
+        let fold = self.fold();
+        let folded: Vec<Cell> = self.cells.chunks(fold).map(Cell::merged).collect();
         let mut out = String::new();
-        for row in self.cells.chunks(ROW) {
-            out.push_str("  ");
+        let row_bytes = self.step * u64::try_from(ROW * fold).unwrap_or(u64::MAX);
+        for (address, row) in (0..).map(|n| self.start + n * row_bytes).zip(folded.chunks(ROW)) {
+            let _ = write!(out, "  {address:#012x} ");
             for cell in row {
                 cell.render(colour, &mut out);
             }
@@ -85,22 +120,47 @@ impl BlockMap {
     }
 }
 
+/// How much of a range is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Occupancy {
+    /// Pages that somebody holds.
+    pub used: PageCount,
+    /// Pages that the allocator knows: used, free, or on a per-CPU list.
+    pub known: PageCount,
+}
+
+/// Counts the pages of `range`; free blocks are passed in one step.
+#[must_use]
+pub fn occupancy<S: Sink>(alloc: &PageAllocator<S>, range: PfnRange) -> Occupancy {
+    let one = PageCount::new(1);
+    let mut sum = Occupancy::default();
+    let mut pfn = range.start();
+    while pfn < range.end() {
+        let (next, used) = match alloc.frame(pfn) {
+            Frame::Free { head, order } => ((head + order.pages()).min(range.end()), false),
+            Frame::PerCpu { .. } => (pfn + one, false),
+            Frame::Allocated { .. } => (pfn + one, true),
+            Frame::Reserved => {
+                pfn = pfn + one;
+                continue;
+            }
+        };
+        sum.known += next - pfn;
+        if used {
+            sum.used += next - pfn;
+        }
+        pfn = next;
+    }
+    sum
+}
+
 fn cell<S: Sink>(
     alloc: &PageAllocator<S>,
     block: PfnRange,
     tags: &[PfnRange],
     reserved: &impl Fn(Pfn) -> bool,
 ) -> Cell {
-    let mut used = PageCount::ZERO;
-    let mut known = PageCount::ZERO;
-    for pfn in block.iter() {
-        match alloc.frame(pfn) {
-            Frame::Allocated { .. } => used += PageCount::new(1),
-            Frame::Free { .. } | Frame::PerCpu { .. } => {}
-            Frame::Reserved => continue,
-        }
-        known += PageCount::new(1);
-    }
+    let Occupancy { used, known } = occupancy(alloc, block);
     let is_tags = tags.iter().any(|range| range.overlaps(block));
     let kind = match alloc.pageblock_type(block.start()) {
         _ if is_tags && known == PageCount::ZERO => CellKind::CarvedOut,
@@ -114,6 +174,23 @@ fn cell<S: Sink>(
 }
 
 impl Cell {
+    /// One cell for several: the commonest kind (of equals the first), the mean occupancy.
+    fn merged(cells: &[Self]) -> Self {
+        let mut counts: Vec<(CellKind, usize)> = Vec::new();
+        for cell in cells {
+            match counts.iter_mut().find(|(kind, _)| *kind == cell.kind) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((cell.kind, 1)),
+            }
+        }
+        let commonest = counts.iter().rev().max_by_key(|(_, count)| *count);
+        let sum: usize = cells.iter().map(|cell| usize::from(cell.eighths)).sum();
+        Self {
+            kind: commonest.map_or(CellKind::Reserved, |(kind, _)| *kind),
+            eighths: u8::try_from(sum.div_ceil(cells.len().max(1))).unwrap_or(8),
+        }
+    }
+
     fn render(self, colour: Colour, out: &mut String) {
         match colour {
             Colour::Plain => out.push(self.letter()),
@@ -175,30 +252,81 @@ impl CellKind {
     }
 }
 
-/// One line that says in words what the cells mean.
+/// What the cells of `maps` mean, in words, and how many pageblocks a cell stands for.
 #[must_use]
-pub fn legend(colour: Colour) -> String {
+pub fn legend(maps: &[&BlockMap], colour: Colour) -> String {
     let kinds = [
         CellKind::Type(MigrateType::Unmovable),
         CellKind::Type(MigrateType::Movable),
         CellKind::Type(MigrateType::Reclaimable),
+        CellKind::Type(MigrateType::HighAtomic),
         CellKind::Type(MigrateType::Cma),
+        CellKind::Type(MigrateType::Metadata),
+        CellKind::Type(MigrateType::Isolate),
         CellKind::Lent,
         CellKind::Tags,
         CellKind::CarvedOut,
         CellKind::Reserved,
     ];
-    let mut out = String::from("  ");
-    for kind in kinds {
+    let shown = |kind: &CellKind| maps.iter().any(|map| map.cells.iter().any(|c| c.kind == *kind));
+    let mut out = String::new();
+    let mut column = LEGEND;
+    for kind in kinds.into_iter().filter(shown) {
+        let words = kind.words();
+        if column + words.len() + 4 > LEGEND {
+            out.push_str(if out.is_empty() { "  " } else { "\n  " });
+            column = 2;
+        } else {
+            out.push_str("  ");
+        }
         Cell { kind, eighths: 4 }.render(colour, &mut out);
-        let _ = write!(out, " {}  ", kind.words());
+        let _ = write!(out, " {words}");
+        column += words.len() + 4;
     }
-    let rest = match colour {
-        Colour::Plain => "\n  capital: more than half in use; . empty Movable",
-        Colour::Ansi => "\n  height: share of the pageblock in use",
-    };
-    out.truncate(out.trim_end().len());
-    out.push_str(rest);
-    out.push('\n');
+    out.push_str(match colour {
+        Colour::Plain => "\n  capital: more than half in use; . is an empty Movable one\n",
+        Colour::Ansi => "\n  height: share of the pageblock in use\n",
+    });
+    let fold = maps.iter().map(|map| map.fold()).max().unwrap_or(1);
+    if fold > 1 {
+        let _ = writeln!(out, "  each cell is {fold} pageblocks, shown as the commonest kind");
+    }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(blocks: usize) -> BlockMap {
+        let kind = |n: usize| match n % 4 {
+            0 | 2 => CellKind::Type(MigrateType::Movable),
+            _ => CellKind::Type(MigrateType::Unmovable),
+        };
+        let cells = (0..blocks).map(|n| Cell { kind: kind(n), eighths: 8 }).collect();
+        BlockMap { start: 1 << 30, step: 2 << 20, cells }
+    }
+
+    #[test]
+    fn large_maps_are_folded() {
+        let rows = |blocks: usize| map(blocks).render(Colour::Plain).lines().count();
+        assert_eq!((map(1024).fold(), rows(1024)), (1, 16));
+        assert_eq!((map(1025).fold(), rows(1025)), (2, 9));
+        assert_eq!((map(8192).fold(), rows(8192)), (8, 16));
+        assert_eq!((map(0).fold(), rows(0)), (1, 0));
+        assert!(legend(&[&map(8192)], Colour::Plain).contains("each cell is 8 pageblocks"));
+    }
+
+    #[test]
+    fn rows_begin_with_their_address() {
+        let text = map(8192).render(Colour::Plain);
+        let second = text.lines().nth(1).unwrap();
+        // 64 cells of 8 pageblocks of 2 MiB are 1 GiB.
+        assert_eq!(second, format!("  0x0080000000 {}", "M".repeat(64)));
+    }
+
+    #[test]
+    fn as_data_it_is_a_string() {
+        assert_eq!(serde_json::to_string(&map(4)).unwrap(), "\"MUMU\"");
+    }
 }

@@ -7,6 +7,8 @@ pub mod blocks;
 pub mod json;
 pub mod text;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::report::blocks::BlockMap;
@@ -18,22 +20,24 @@ pub struct RunReport {
     pub design: &'static str,
     /// The machine.
     pub machine: MachineFacts,
-    /// What of tag storage was given back.
-    pub lent: Lent,
+    /// What of tag storage was given back; `None` when the design lends nothing.
+    pub lent: Option<Lent>,
     /// Requests for memory.
     pub requests: Requests,
     /// Pages that were to carry tags.
     pub tagging: Tagging,
-    /// Claims on tag storage.
-    pub claims: Claims,
-    /// Free CMA that tagged requests could not have.
-    pub barred_cma: Barred,
+    /// Most pages with tags at one time.
+    pub tagged_peak_pages: u64,
+    /// Claims on tag storage; `None` when the design lends nothing.
+    pub claims: Option<Claims>,
+    /// Free CMA that tagged requests could not have; `None` when the design lets them.
+    pub barred_cma: Option<Barred>,
     /// Before the first and after the last operation.
     pub before: Picture,
     /// See `before`.
     pub after: Picture,
     /// Counters with the names of /proc/vmstat, and those of tag storage.
-    pub counters: Vec<(&'static str, u64)>,
+    pub counters: BTreeMap<&'static str, u64>,
 }
 
 /// A machine in numbers. Pages are base pages.
@@ -77,7 +81,7 @@ pub const fn approximate(count: u64) -> f64 {
 /// Tag storage that ordinary data could use.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct Lent {
-    /// Pages that held no tags, averaged over time; 0 when nothing is lent.
+    /// Pages that held no tags, averaged over time.
     pub average_pages: f64,
     /// The same at the end.
     pub end_pages: u64,
@@ -91,8 +95,6 @@ pub struct Lent {
     pub reserved_peak_pages: u64,
     /// Tagged data pages when most tag pages were reserved.
     pub tagged_at_peak: u64,
-    /// Most tagged data pages at one time.
-    pub tagged_peak: u64,
 }
 
 impl Lent {
@@ -160,7 +162,7 @@ pub struct Claims {
     /// Claims tried again because the block was busy.
     pub retries: u64,
     /// Failed claims by cause.
-    pub failed: Vec<(&'static str, u64)>,
+    pub failed: BTreeMap<&'static str, u64>,
     /// Pages of data that left tag storage.
     pub displaced_pages: u64,
     /// Tagged or to be tagged pages that moved to get storage.
@@ -171,7 +173,7 @@ impl Claims {
     /// Share of claims that found the tag page free, or `None` without claims.
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
-        let failed: u64 = self.failed.iter().map(|(_, n)| n).sum();
+        let failed: u64 = self.failed.values().sum();
         let all = self.free + self.moved + failed;
         (all > 0).then(|| approximate(self.free) / approximate(all))
     }
@@ -180,7 +182,7 @@ impl Claims {
 /// Free CMA pages that tagged requests may not use.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct Barred {
-    /// Averaged over time; 0 when the design does not bar CMA.
+    /// Averaged over time.
     pub average_pages: f64,
     /// At the end.
     pub end_pages: u64,
@@ -204,6 +206,5 @@ pub struct Picture {
     /// Text of /proc/pagetypeinfo.
     pub pagetypeinfo: String,
     /// One cell a pageblock.
-    #[serde(skip)]
     pub blocks: BlockMap,
 }
