@@ -109,7 +109,7 @@ fn json_has_the_documented_fields() {
     assert_eq!(keys(&all["runs"][0]).join(" "), run);
     assert_eq!(keys(&all["runs"][0]["after"]).join(" "), picture);
     let blocks = all["runs"][0]["after"]["blocks"].as_str().expect("a string");
-    assert_eq!(blocks.len(), 128, "256 MiB");
+    assert_eq!(blocks.len(), 256, "the recorded machine has 512 MiB");
     let carveout = pagelab(&["run", "--design", "carveout", "--json"]);
     let all: Value = serde_json::from_slice(&carveout.stdout).expect("JSON");
     for field in ["lent", "claims", "barred_cma"] {

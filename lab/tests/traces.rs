@@ -14,15 +14,13 @@ fn cases() -> Vec<PathBuf> {
     traces
 }
 
-fn check(words: &[&str]) {
+/// How many cases there were.
+fn check(words: &[&str]) -> usize {
     let cases = cases();
-    if cases.is_empty() {
-        println!("skipped: no recorded cases in ../shared/traces");
-    }
-    for trace in cases {
+    for trace in &cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
         command.args(["compare", "--designs", "carveout,cma-v2,cma-v3", "--json", "--trace"]);
-        let output = command.arg(&trace).args(words).output().expect("the command starts");
+        let output = command.arg(trace).args(words).output().expect("the command starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*said), (Some(0), ""), "{}", trace.display());
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -33,14 +31,19 @@ fn check(words: &[&str]) {
             assert!(run["requests"]["made"].as_u64() >= Some(made), "{}", trace.display());
         }
     }
+    cases.len()
 }
 
 #[test]
 fn every_case_runs_and_loses_no_page() {
-    check(&[]);
+    if check(&[]) == 0 {
+        println!("skipped: no recorded cases in ../shared/traces");
+    }
 }
 
 #[test]
 fn every_case_runs_with_tags() {
-    check(&["--tagged", "10%", "--seed", "3"]);
+    if check(&["--tagged", "10%", "--seed", "3"]) == 0 {
+        println!("skipped: no recorded cases in ../shared/traces");
+    }
 }
