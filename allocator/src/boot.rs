@@ -219,7 +219,7 @@ fn movable_pcp_needs(spec: &MachineSpec) -> AllocFlags {
 
 /// For each node the order in which zones are tried. Linux: `build_zonelists()`, with the distance
 /// between nodes being the difference of their numbers.
-fn zonelists(zones: &[Zone]) -> Vec<Vec<usize>> {
+pub(crate) fn zonelists(zones: &[Zone]) -> Vec<Vec<usize>> {
     let nodes = zones.last().map_or(0, |z| z.node.get());
     let list_of = |node: u8| {
         let mut list: Vec<_> = (0..zones.len()).collect();

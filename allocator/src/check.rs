@@ -148,7 +148,7 @@ impl Zone {
         }
         same("pages on per-CPU lists", at, cached, tally.per_cpu)?;
         let all = tally.free + tally.allocated + tally.per_cpu;
-        same("managed pages", at, self.managed.get(), all)
+        same("managed pages", at, (self.managed + self.assumed).get(), all)
     }
 }
 

@@ -47,6 +47,7 @@ pub mod page_alloc;
 mod pageblock;
 pub mod pcp;
 pub mod profile;
+pub mod restore;
 pub mod rmqueue;
 pub mod stats;
 pub mod sync;

@@ -76,6 +76,21 @@ impl PcpSizes {
     }
 }
 
+/// How the traffic so far has tuned one CPU's lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PcpCounters {
+    /// Live high mark (adaptive only).
+    pub high: u32,
+    /// Growth of drains (fixed): frees in a row double it.
+    pub free_factor: u32,
+    /// Growth of refills (adaptive): allocations in a row double it.
+    pub alloc_factor: u32,
+    /// Pages freed lately (adaptive): the size of the next drain.
+    pub free_count: u32,
+    /// The last free was of order 1 to 3 (adaptive). Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
+    pub freed_high_order: bool,
+}
+
 /// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
 #[derive(Clone, Debug)]
 pub struct PerCpuPages {
@@ -87,16 +102,7 @@ pub struct PerCpuPages {
     lists: Vec<VecDeque<Cached>>,
     count: u32,
     sizes: PcpSizes,
-    /// Live high mark (adaptive only).
-    high: u32,
-    /// Growth of drains (fixed): frees in a row double it.
-    free_factor: u32,
-    /// Growth of refills (adaptive): allocations in a row double it.
-    alloc_factor: u32,
-    /// Pages freed lately (adaptive): the size of the next drain.
-    free_count: u32,
-    /// The last free was of order 1 to 3 (adaptive).
-    freed_high_order: bool,
+    tuned: PcpCounters,
 }
 
 impl PerCpuPages {
@@ -114,11 +120,7 @@ impl PerCpuPages {
             lists: vec![VecDeque::new(); LOW_LISTS + if huge.is_some() { 2 } else { 0 }],
             count: 0,
             sizes: PcpSizes::BOOT,
-            high: 0,
-            free_factor: 0,
-            alloc_factor: 0,
-            free_count: 0,
-            freed_high_order: false,
+            tuned: PcpCounters::default(),
         }
     }
 
@@ -138,6 +140,16 @@ impl PerCpuPages {
         self.sizes = sizes;
     }
 
+    /// How the traffic so far has tuned the lists.
+    #[must_use]
+    pub const fn counters(&self) -> PcpCounters {
+        self.tuned
+    }
+
+    pub(crate) fn set_counters(&mut self, counters: PcpCounters) {
+        self.tuned = counters;
+    }
+
     /// The list for a block, or `None` for orders that have none.
     /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
     #[inline]
@@ -147,6 +159,15 @@ impl PerCpuPages {
             return Some(MigrateType::PCP.len() * order.index() + mt.index());
         }
         (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))
+    }
+
+    /// The type by which a list is known: the one non-movable list of huge blocks is UNMOVABLE.
+    fn type_of(list: usize) -> MigrateType {
+        match list.checked_sub(LOW_LISTS) {
+            None => MigrateType::PCP[list % MigrateType::PCP.len()],
+            Some(0) => MigrateType::Unmovable,
+            Some(_) => MigrateType::Movable,
+        }
     }
 
     /// The order of the blocks on a list. Linux: `pindex_to_order()`.
@@ -161,8 +182,8 @@ impl PerCpuPages {
     #[inline]
     pub(crate) fn note_alloc(&mut self) {
         match self.tuning {
-            PcpTuning::Fixed => self.free_factor >>= 1,
-            PcpTuning::Adaptive => self.free_count >>= 1,
+            PcpTuning::Fixed => self.tuned.free_factor >>= 1,
+            PcpTuning::Adaptive => self.tuned.free_count >>= 1,
         }
     }
 
@@ -201,20 +222,21 @@ impl PerCpuPages {
 
     fn adaptive_refill(&mut self, order: Order, zone: ZonePressure) -> u32 {
         let PcpSizes { batch, high_min, high_max } = self.sizes;
-        self.high = self.high.max(high_min).min(high_max);
-        let mut high = self.high;
+        self.tuned.high = self.tuned.high.max(high_min).min(high_max);
+        let mut high = self.tuned.high;
         if high < batch {
             return 1;
         }
-        let mut wanted = if order == Order::ZERO { batch << self.alloc_factor } else { batch };
+        let mut wanted =
+            if order == Order::ZERO { batch << self.tuned.alloc_factor } else { batch };
         if high_min != high_max && !zone.below_high {
-            self.high = (high + wanted).min(high_max);
-            high = self.high;
+            self.tuned.high = (high + wanted).min(high_max);
+            high = self.tuned.high;
         }
         if order == Order::ZERO {
             let room = high.saturating_sub(self.count).saturating_sub(batch).max(batch);
-            if wanted <= room && self.alloc_factor < SCALE_MAX {
-                self.alloc_factor += 1;
+            if wanted <= room && self.tuned.alloc_factor < SCALE_MAX {
+                self.tuned.alloc_factor += 1;
             }
             wanted = wanted.min(room);
         }
@@ -238,7 +260,7 @@ impl PerCpuPages {
     #[inline]
     fn fixed_drain(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
         let PcpSizes { batch, high_min: mark, .. } = self.sizes;
-        let all = self.free_factor > 0 && Self::is_high_order(order);
+        let all = self.tuned.free_factor > 0 && Self::is_high_order(order);
         let high = match (all, zone.reclaim_active) {
             (true, _) => 0,
             (_, true) => mark.min(4 * batch),
@@ -254,21 +276,21 @@ impl PerCpuPages {
             return Some(1);
         }
         let most = high - batch;
-        let wanted = batch << self.free_factor;
-        if wanted < most && self.free_factor < SCALE_MAX {
-            self.free_factor += 1;
+        let wanted = batch << self.tuned.free_factor;
+        if wanted < most && self.tuned.free_factor < SCALE_MAX {
+            self.tuned.free_factor += 1;
         }
         Some(wanted.max(batch).min(most))
     }
 
     fn adaptive_drain(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
         let batch = self.sizes.batch;
-        self.alloc_factor >>= 1;
+        self.tuned.alloc_factor >>= 1;
         let high_order = Self::is_high_order(order);
-        let all = high_order && self.free_count >= batch && self.freed_high_order;
-        self.freed_high_order = high_order;
-        if self.free_count < batch << SCALE_MAX {
-            self.free_count += 1 << order.get();
+        let all = high_order && self.tuned.free_count >= batch && self.tuned.freed_high_order;
+        self.tuned.freed_high_order = high_order;
+        if self.tuned.free_count < batch << SCALE_MAX {
+            self.tuned.free_count += 1 << order.get();
         }
         let high = self.adaptive_high(all, zone);
         if self.count < high {
@@ -279,38 +301,38 @@ impl PerCpuPages {
         } else if high < batch {
             1
         } else {
-            self.free_count.max(batch).min(high - batch)
+            self.tuned.free_count.max(batch).min(high - batch)
         })
     }
 
     /// Linux 6.12: `nr_pcp_high()`.
     fn adaptive_high(&mut self, drain_all: bool, zone: ZonePressure) -> u32 {
         let PcpSizes { batch, high_min, high_max } = self.sizes;
-        self.high = self.high.max(high_min).min(high_max);
-        let high = self.high;
+        self.tuned.high = self.tuned.high.max(high_min).min(high_max);
+        let high = self.tuned.high;
         let lowered = |by: u32| high.saturating_sub(by).max(high_min);
         if high == 0 {
             return 0;
         }
         if drain_all {
-            self.high = lowered(batch << SCALE_MAX);
+            self.tuned.high = lowered(batch << SCALE_MAX);
             return 0;
         }
-        let freed = self.free_count.max(batch);
+        let freed = self.tuned.free_count.max(batch);
         if zone.reclaim_active {
-            self.high = lowered(freed);
-            return self.high.min(4 * batch);
+            self.tuned.high = lowered(freed);
+            return self.tuned.high.min(4 * batch);
         }
         if high_min == high_max {
             return high;
         }
         if zone.below_high {
-            self.high = lowered(freed);
+            self.tuned.high = lowered(freed);
             return self.count.max(high_min);
         }
-        let needed = self.free_count + batch;
-        if self.count >= high && self.high < needed {
-            self.high = needed.max(high_min).min(high_max);
+        let needed = self.tuned.free_count + batch;
+        if self.count >= high && self.tuned.high < needed {
+            self.tuned.high = needed.max(high_min).min(high_max);
         }
         high
     }
@@ -322,14 +344,14 @@ impl PerCpuPages {
             return 0;
         }
         let PcpSizes { batch, high_min, .. } = self.sizes;
-        if self.high > high_min {
-            self.high = self
+        if self.tuned.high > high_min {
+            self.tuned.high = self
                 .count
                 .saturating_sub(batch << SCALE_MAX)
-                .max(self.high - self.high / 8)
+                .max(self.tuned.high - self.tuned.high / 8)
                 .max(high_min);
         }
-        self.count.saturating_sub(self.high)
+        self.count.saturating_sub(self.tuned.high)
     }
 
     /// Starts giving back `pages` pages, beginning with `list`. Linux: `free_pcppages_bulk()`.
@@ -360,10 +382,20 @@ impl PerCpuPages {
 
     /// The blocks of every list, heads first, with the order of their list.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = (Cached, Order)> {
+        self.listed().map(|(block, order, _)| (block, order))
+    }
+
+    /// The blocks of every list, heads first, with order and type of their list.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = (Cached, Order, MigrateType)> {
         self.lists.iter().enumerate().flat_map(|(list, blocks)| {
-            let order = self.order_of(list);
-            blocks.iter().map(move |&block| (block, order))
+            let (order, mt) = (self.order_of(list), Self::type_of(list));
+            blocks.iter().map(move |&block| (block, order, mt))
         })
+    }
+
+    /// Whether there are lists of huge blocks.
+    pub(crate) const fn thp(&self) -> Thp {
+        if self.huge.is_some() { Thp::Configured } else { Thp::Absent }
     }
 }
 

@@ -34,6 +34,8 @@ pub struct Zone {
     pub(crate) managed: PageCount,
     pub(crate) present: PageCount,
     pub(crate) cma: PageCount,
+    /// Frames that a restored zone takes for allocated though they were never handed over.
+    pub(crate) assumed: PageCount,
     pub(crate) watermarks: Watermarks,
     pub(crate) lowmem_reserve: [PageCount; ZoneType::COUNT],
     pub(crate) reserved_highatomic: PageCount,
@@ -75,6 +77,7 @@ impl Zone {
             managed: PageCount::ZERO,
             present: PageCount::ZERO,
             cma: PageCount::ZERO,
+            assumed: PageCount::ZERO,
             watermarks: Watermarks::default(),
             lowmem_reserve: [PageCount::ZERO; ZoneType::COUNT],
             reserved_highatomic: PageCount::ZERO,
