@@ -237,7 +237,8 @@ impl CellKind {
             Self::Type(MigrateType::Cma | MigrateType::Metadata) => (36, 22),
             Self::Lent => (48, 22),
             Self::Tags => (231, 91),
-            Self::Type(MigrateType::Isolate) | Self::CarvedOut | Self::Reserved => (245, 236),
+            Self::CarvedOut => (176, 53),
+            Self::Type(MigrateType::Isolate) | Self::Reserved => (245, 236),
         }
     }
 
