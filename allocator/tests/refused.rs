@@ -26,13 +26,13 @@ fn spec(profile: KernelProfile) -> MachineSpec {
 #[track_caller]
 fn check_all_free(alloc: &mut PageAllocator) {
     alloc.drain_all();
-    alloc.check().unwrap();
+    alloc.check().expect("consistent");
     assert_eq!(alloc.zones()[0].free_pages().all, PageCount::new(0x8000 - 0x200));
 }
 
 #[track_caller]
 fn refused<T: core::fmt::Debug>(got: Result<T, NotAllocated>, error: NotAllocated, words: &str) {
-    let got = got.unwrap_err();
+    let got = got.expect_err("nothing was allocated there");
     assert_eq!((got, got.to_string()), (error, words.to_owned()));
 }
 
