@@ -168,6 +168,12 @@ impl MemMap {
         self.state[index as usize] == FREE | order.get()
     }
 
+    /// Whether an allocated block of exactly `order` starts at `index`.
+    #[inline(always)]
+    pub(crate) fn is_allocated_block(&self, index: FrameIndex, order: Order) -> bool {
+        self.state[index as usize] & !MOVABLE == ALLOCATED | order.get()
+    }
+
     /// Notes what starts at `index`.
     #[inline(always)]
     pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {

@@ -7,7 +7,7 @@ use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::highatomic::Unreserve;
 use crate::migratetype::{MigrateType, TypeSet};
-use crate::profile::{BelowHigh, KernelProfile};
+use crate::profile::KernelProfile;
 use crate::rmqueue::ZoneRequest;
 use crate::stats::VmStat;
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
@@ -101,6 +101,7 @@ impl AllocRequest {
     }
 
     /// Flags of the fast path before the preferred zone is known.
+    #[inline]
     fn fast_flags(&self) -> AllocFlags {
         let mut flags = AllocFlags::WMARK_LOW | AllocFlags::CPUSET | self.gfp.cma_flag();
         flags.set(AllocFlags::KSWAPD, self.gfp.contains(GfpFlags::KSWAPD_RECLAIM));
@@ -184,14 +185,21 @@ impl<S: Sink> PageAllocator<S> {
     /// # Panics
     ///
     /// Panics when the machine has no such CPU.
+    #[inline]
     pub fn alloc_pages(&mut self, cpu: CpuId, req: &AllocRequest) -> Result<Pages, AllocError> {
         let max = self.geometry.max_order();
         if req.order > max {
             return Err(AllocError::OrderTooLarge(req.order, max));
         }
-        if let Some(pages) = self.alloc_pages_fast(cpu, req) {
-            return Ok(pages);
+        match self.alloc_pages_fast(cpu, req) {
+            Some(pages) => Ok(pages),
+            None => self.alloc_pages_hard(cpu, req),
         }
+    }
+
+    /// What [`alloc_pages`](Self::alloc_pages) does when the fast path found nothing.
+    #[cold]
+    fn alloc_pages_hard(&mut self, cpu: CpuId, req: &AllocRequest) -> Result<Pages, AllocError> {
         if let Some(pages) = self.alloc_pages_slow(cpu, req) {
             return Ok(pages);
         }
@@ -222,7 +230,7 @@ impl<S: Sink> PageAllocator<S> {
         if self.avoids_fragmentation(preferred) {
             flags |= AllocFlags::NOFRAGMENT;
         }
-        self.get_page_from_freelist(cpu, req, flags)
+        Some(Pages::new(self.get_page_from_freelist(cpu, req, flags)?, req.order))
     }
 
     /// An attempt of the slow path, at the min watermark and with the reserves that the request may
@@ -231,84 +239,70 @@ impl<S: Sink> PageAllocator<S> {
         if req.gfp.contains(GfpFlags::KSWAPD_RECLAIM) {
             self.sink.emit(Event::WakeKswapd { order: req.order });
         }
-        self.get_page_from_freelist(cpu, req, req.slow_flags())
+        let pfn = self.get_page_from_freelist(cpu, req, req.slow_flags())?;
+        Some(Pages::new(pfn, req.order))
     }
 
     /// Whether the fast path puts mixing off. Linux: `alloc_flags_nofragment()`.
+    #[inline]
     fn avoids_fragmentation(&self, preferred: usize) -> bool {
-        let zone = &self.zones[preferred];
-        let nodes = self.zones.last().map_or(0, |z| z.node.get());
-        let has_dma32 = self.zones.iter().any(|z| {
-            z.node == zone.node && z.kind == ZoneType::Dma32 && z.managed > PageCount::ZERO
-        });
-        zone.kind == ZoneType::Normal && (nodes == 0 || has_dma32)
+        let (zone, zones) = (&self.zones[preferred], &self.zones);
+        let one_node = || zones.last().is_some_and(|last| last.node == NodeId::default());
+        let has_dma32 = || {
+            let same = |z: &&Zone| z.node == zone.node && z.kind == ZoneType::Dma32;
+            zones.iter().filter(same).any(|z| z.managed > PageCount::ZERO)
+        };
+        zone.kind == ZoneType::Normal && (one_node() || has_dma32())
     }
 
     /// The zones of `req`'s zonelist, best first, as positions in [`zones`](Self::zones).
     /// Linux: `for_each_zone_zonelist()`.
+    #[inline]
     pub fn zonelist(&self, req: &AllocRequest) -> impl Iterator<Item = usize> {
-        let (highest, node) = (req.gfp.highest_zone(), req.node);
-        let only = req.gfp.contains(GfpFlags::THISNODE);
-        let list = self.zonelists.get(usize::from(node.get())).map_or(&[][..], Vec::as_slice);
-        list.iter().copied().filter(move |&at| {
-            let zone = &self.zones[at];
-            zone.kind <= highest && zone.managed > PageCount::ZERO && (!only || zone.node == node)
-        })
+        let reach = Reach::of(req);
+        let list = self.zonelists.get(usize::from(req.node.get()));
+        let list = list.map_or(&[][..], Vec::as_slice);
+        list.iter().copied().filter(move |&at| reach.has(&self.zones[at]))
     }
 
     /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
-    #[inline]
     fn get_page_from_freelist(
         &mut self,
         cpu: CpuId,
         req: &AllocRequest,
         mut flags: AllocFlags,
-    ) -> Option<Pages> {
+    ) -> Option<Pfn> {
         loop {
-            match self.walk(cpu, req, flags) {
-                Walk::Got(pages) => return Some(pages),
-                Walk::Nothing if flags.contains(AllocFlags::NOFRAGMENT) => {
-                    flags.remove(AllocFlags::NOFRAGMENT);
-                }
-                Walk::Nothing => return None,
+            let found = self.walk(cpu, req, flags);
+            if found.is_some() || !flags.contains(AllocFlags::NOFRAGMENT) {
+                return found;
             }
+            flags.remove(AllocFlags::NOFRAGMENT);
         }
     }
 
     #[inline]
-    fn walk(&mut self, cpu: CpuId, req: &AllocRequest, flags: AllocFlags) -> Walk {
+    fn walk(&mut self, cpu: CpuId, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
+        let (reach, list) = (Reach::of(req), usize::from(req.node.get()));
+        let mut home = None;
         let mut rank = 0;
-        let mut preferred = None;
-        loop {
-            let next = self.zonelist(req).nth(rank);
-            let Some(at) = next else { return Walk::Nothing };
+        while let Some(&at) = self.zonelists.get(list)?.get(rank) {
             rank += 1;
-            let node = self.zones[at].node;
-            let home = *preferred.get_or_insert(node);
-            if flags.contains(AllocFlags::NOFRAGMENT) && node != home {
-                return Walk::Nothing;
+            let zone = &mut self.zones[at];
+            if !reach.has(zone) {
+                continue;
             }
-            if self.may_take(at, req, flags)
-                && let Some(pages) = self.take(cpu, at, req, flags)
+            let away = zone.node != *home.get_or_insert(zone.node);
+            if away && flags.contains(AllocFlags::NOFRAGMENT) {
+                return None;
+            }
+            if zone.may_take(req.order, reach.highest, flags)
+                && let Some(pfn) = self.take(cpu, at, req, flags)
             {
-                return Walk::Got(pages);
+                return Some(pfn);
             }
         }
-    }
-
-    /// Whether the zone's watermarks allow the request.
-    #[inline]
-    fn may_take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> bool {
-        let highest = req.gfp.highest_zone();
-        let zone = &mut self.zones[at];
-        if zone.buddy.rules.below_high == BelowHigh::Tracked && !zone.pressure.below_high {
-            if zone.watermark_fast(req.order, Mark::High, highest, flags) {
-                return true;
-            }
-            zone.pressure.below_high = true;
-        }
-        flags.contains(AllocFlags::NO_WATERMARKS)
-            || zone.watermark_fast(req.order, flags.mark(), highest, flags)
+        None
     }
 
     #[inline]
@@ -318,7 +312,7 @@ impl<S: Sink> PageAllocator<S> {
         at: usize,
         req: &AllocRequest,
         flags: AllocFlags,
-    ) -> Option<Pages> {
+    ) -> Option<Pfn> {
         let migratetype = self.migratetype_of(req.gfp);
         let zone = &mut self.zones[at];
         let order = req.order;
@@ -337,7 +331,7 @@ impl<S: Sink> PageAllocator<S> {
         }
         self.stats.pgalloc[zone.kind.index()] += order.pages().get();
         self.sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });
-        Some(Pages::new(pfn, order))
+        Some(pfn)
     }
 
     /// Up to `wanted` single pages off the per-CPU lists, without an event for each. Falls back to
@@ -410,8 +404,25 @@ impl<S: Sink> PageAllocator<S> {
     }
 }
 
-/// The outcome of one walk over the zones.
-enum Walk {
-    Got(Pages),
-    Nothing,
+/// Which zones a request may use.
+#[derive(Clone, Copy)]
+struct Reach {
+    highest: ZoneType,
+    /// The only node, if the request insists on one.
+    node: Option<NodeId>,
+}
+
+impl Reach {
+    #[inline]
+    fn of(req: &AllocRequest) -> Self {
+        let node = req.gfp.contains(GfpFlags::THISNODE).then_some(req.node);
+        Self { highest: req.gfp.highest_zone(), node }
+    }
+
+    #[inline]
+    fn has(self, zone: &Zone) -> bool {
+        zone.kind <= self.highest
+            && zone.managed > PageCount::ZERO
+            && self.node.is_none_or(|node| node == zone.node)
+    }
 }

@@ -8,6 +8,17 @@ const TYPE: u8 = 0x07;
 const ISOLATED: u8 = 0x08;
 const SKIP: u8 = 0x10;
 
+/// The type that a block with these flags presents.
+const BY_FLAGS: [MigrateType; 16] = {
+    let mut table = [MigrateType::Isolate; 16];
+    let mut mt = 0;
+    while mt < MigrateType::COUNT {
+        table[mt] = MigrateType::from_index(mt);
+        mt += 1;
+    }
+    table
+};
+
 /// Types and flags of a zone's pageblocks. Linux: `pageblock_flags`.
 ///
 /// Isolation is a bit beside the type; [`Pageblocks::migratetype`] presents it as a type, as the
@@ -33,11 +44,7 @@ impl Pageblocks {
     /// Linux: `get_pageblock_migratetype()`.
     #[inline]
     pub(crate) fn migratetype(&self, index: FrameIndex) -> MigrateType {
-        let flags = self.flags[self.slot(index)];
-        if flags & ISOLATED != 0 {
-            return MigrateType::Isolate;
-        }
-        MigrateType::from_index((flags & TYPE) as usize)
+        BY_FLAGS[(self.flags[self.slot(index)] & (TYPE | ISOLATED)) as usize]
     }
 
     /// Whether the block that holds `index` has exactly this type and is not isolated.

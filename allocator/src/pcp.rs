@@ -25,6 +25,8 @@ const SCALE_MAX: u32 = 5;
 /// Orders with lists for each of the three types: 0 to `PAGE_ALLOC_COSTLY_ORDER`.
 const LOW_ORDERS: usize = 4;
 const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
+/// And two for huge pages, which stay empty where there are none.
+const LISTS: usize = LOW_LISTS + 2;
 
 /// A block on a per-CPU list.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +101,7 @@ pub struct PerCpuPages {
     /// pageblocks are smaller, since a cached block has one migratetype.
     low: Order,
     huge: Option<Order>,
-    lists: Vec<VecDeque<Cached>>,
+    lists: [VecDeque<Cached>; LISTS],
     count: u32,
     sizes: PcpSizes,
     tuned: PcpCounters,
@@ -117,7 +119,7 @@ impl PerCpuPages {
             tuning: rules.pcp,
             low: Order::COSTLY.min(geometry.pageblock_order()),
             huge,
-            lists: vec![VecDeque::new(); LOW_LISTS + if huge.is_some() { 2 } else { 0 }],
+            lists: Default::default(),
             count: 0,
             sizes: PcpSizes::BOOT,
             tuned: PcpCounters::default(),
@@ -283,6 +285,7 @@ impl PerCpuPages {
         Some(wanted.max(batch).min(most))
     }
 
+    #[inline]
     fn adaptive_drain(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
         let batch = self.sizes.batch;
         self.tuned.alloc_factor >>= 1;
@@ -292,6 +295,17 @@ impl PerCpuPages {
         if self.tuned.free_count < batch << SCALE_MAX {
             self.tuned.free_count += 1 << order.get();
         }
+        let high = self.tuned.high.max(self.sizes.high_min).min(self.sizes.high_max);
+        self.tuned.high = high;
+        if !all && zone == ZonePressure::default() && self.count < high {
+            return None;
+        }
+        self.adaptive_excess(all, zone)
+    }
+
+    /// How many pages are too many, when a first look does not tell that there are none.
+    fn adaptive_excess(&mut self, all: bool, zone: ZonePressure) -> Option<u32> {
+        let batch = self.sizes.batch;
         let high = self.adaptive_high(all, zone);
         if self.count < high {
             return None;
@@ -308,7 +322,6 @@ impl PerCpuPages {
     /// Linux 6.12: `nr_pcp_high()`.
     fn adaptive_high(&mut self, drain_all: bool, zone: ZonePressure) -> u32 {
         let PcpSizes { batch, high_min, high_max } = self.sizes;
-        self.tuned.high = self.tuned.high.max(high_min).min(high_max);
         let high = self.tuned.high;
         let lowered = |by: u32| high.saturating_sub(by).max(high_min);
         if high == 0 {

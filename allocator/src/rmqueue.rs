@@ -46,8 +46,10 @@ impl Zone {
             MigrateType::Movable => Movability::Movable,
             _ => Movability::Unmovable,
         };
-        let index =
-            self.alloc_cached(cpu, request, sink).or_else(|| self.alloc_uncached(request, sink))?;
+        let index = match self.alloc_cached(cpu, request) {
+            Some(index) => index,
+            None => self.alloc_missed(cpu, request, sink)?,
+        };
         self.buddy.map.set_head(index, Head::Allocated(request.order, movability));
         Some(self.buddy.map.pfn(index))
     }
@@ -58,24 +60,39 @@ impl Zone {
             || request.flags.contains(self.movable_pcp_needs)
     }
 
-    /// Linux: `rmqueue_pcplist()`.
+    /// The list of a CPU that may serve the request.
     #[inline]
-    fn alloc_cached(
+    fn pcp_list(&self, cpu: CpuId, request: ZoneRequest) -> Option<usize> {
+        if !self.may_use_pcp(request) {
+            return None;
+        }
+        self.pcp[cpu.index()].list_of(request.order, request.migratetype)
+    }
+
+    /// A block that is ready on a per-CPU list. Linux: `rmqueue_pcplist()`.
+    #[inline]
+    fn alloc_cached(&mut self, cpu: CpuId, request: ZoneRequest) -> Option<FrameIndex> {
+        let list = self.pcp_list(cpu, request)?;
+        let pcp = &mut self.pcp[cpu.index()];
+        pcp.note_alloc();
+        Some(pcp.pop(list, request.order)?.index)
+    }
+
+    /// A block when the per-CPU list is empty, or there is none.
+    #[inline(never)]
+    fn alloc_missed(
         &mut self,
         cpu: CpuId,
         request: ZoneRequest,
         sink: &mut impl Sink,
     ) -> Option<FrameIndex> {
-        if !self.may_use_pcp(request) {
-            return None;
+        if let Some(list) = self.pcp_list(cpu, request) {
+            self.refill(cpu, list, request, sink);
+            if let Some(cached) = self.pcp[cpu.index()].pop(list, request.order) {
+                return Some(cached.index);
+            }
         }
-        let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
-        self.pcp[cpu.index()].note_alloc();
-        if let Some(cached) = self.pcp[cpu.index()].pop(list, request.order) {
-            return Some(cached.index);
-        }
-        self.refill(cpu, list, request, sink);
-        self.pcp[cpu.index()].pop(list, request.order).map(|cached| cached.index)
+        self.alloc_uncached(request, sink)
     }
 
     /// Takes order-0 pages off one list of a CPU, refilling as needed, without the bookkeeping of
@@ -101,7 +118,6 @@ impl Zone {
     }
 
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
-    #[inline(never)]
     fn refill(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, sink: &mut impl Sink) {
         let blocks = self.pcp[cpu.index()].refill_blocks(request.order, self.pressure);
         let mut mode = Mode::Normal;

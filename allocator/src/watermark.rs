@@ -5,7 +5,7 @@ use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pcp::Thp;
-use crate::profile::{HighAtomicUnusable, MovableMin};
+use crate::profile::{BelowHigh, HighAtomicUnusable, MovableMin};
 use crate::units::{Order, PageCount};
 use crate::zone::Zone;
 
@@ -49,6 +49,7 @@ pub struct Watermarks {
 
 impl Watermarks {
     /// A watermark with the boost. Linux: `wmark_pages()`.
+    #[inline]
     #[must_use]
     pub fn get(&self, mark: Mark) -> PageCount {
         let plain = match mark {
@@ -61,6 +62,7 @@ impl Watermarks {
 }
 
 /// What a request has to leave out of the free pages. Linux: `__zone_watermark_unusable_free()`.
+#[inline]
 #[must_use]
 pub fn unusable_free(
     free: FreePages,
@@ -116,10 +118,9 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        let unusable =
-            unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags).get();
-        let floor = reduced(mark, flags) + self.lowmem_reserve[highest.index()].get();
-        if i128::from(free.get()) - i128::from(unusable) <= i128::from(floor) {
+        let unusable = unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags);
+        let floor = PageCount::new(reduced(mark, flags)) + self.lowmem_reserve[highest.index()];
+        if free <= floor + unusable {
             return false;
         }
         order == Order::ZERO || self.has_block(order, flags)
@@ -150,6 +151,7 @@ impl Zone {
 
     /// The check of the fast path: an order-0 request with reserves may disregard the boost.
     /// Linux: `zone_watermark_fast()`.
+    #[inline]
     #[must_use]
     pub fn watermark_fast(
         &self,
@@ -158,15 +160,25 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        let free = self.buddy.free.all;
-        let pages = self.watermarks.get(mark);
         if order == Order::ZERO {
             let unusable = unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags);
-            let usable = free.saturating_sub(unusable);
-            if usable > pages + self.lowmem_reserve[highest.index()] {
+            let floor = self.watermarks.get(mark) + self.lowmem_reserve[highest.index()];
+            if self.buddy.free.all > floor + unusable {
                 return true;
             }
         }
+        self.watermark_exact(order, mark, highest, flags)
+    }
+
+    /// [`watermark_fast`](Self::watermark_fast) when a first look does not decide.
+    fn watermark_exact(
+        &self,
+        order: Order,
+        mark: Mark,
+        highest: ZoneType,
+        flags: AllocFlags,
+    ) -> bool {
+        let (free, pages) = (self.buddy.free.all, self.watermarks.get(mark));
         if self.watermark_ok_with(free, order, pages, highest, flags) {
             return true;
         }
@@ -175,6 +187,20 @@ impl Zone {
             && flags.mark() == Mark::Min
             && flags.contains(AllocFlags::MIN_RESERVE);
         unboosted && self.watermark_ok_with(free, order, self.watermarks.min, highest, flags)
+    }
+
+    /// Whether the watermarks allow a request of the page allocator. A zone below its high mark is
+    /// flagged, by profiles that know the flag. Linux: the checks of `get_page_from_freelist()`.
+    #[inline]
+    pub(crate) fn may_take(&mut self, order: Order, highest: ZoneType, flags: AllocFlags) -> bool {
+        if self.buddy.rules.below_high == BelowHigh::Tracked && !self.pressure.below_high {
+            if self.watermark_fast(order, Mark::High, highest, flags) {
+                return true;
+            }
+            self.pressure.below_high = true;
+        }
+        flags.contains(AllocFlags::NO_WATERMARKS)
+            || self.watermark_fast(order, flags.mark(), highest, flags)
     }
 
     /// Raises the watermarks by one pageblock, up to a bound; `false` when the zone is too small.

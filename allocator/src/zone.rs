@@ -213,15 +213,49 @@ impl Zone {
     pub fn free(&mut self, cpu: CpuId, pfn: Pfn, order: Order, sink: &mut impl Sink) {
         let index = self.buddy.index(pfn);
         assert!(
-            matches!(self.buddy.map.head(index), Some(Head::Allocated(o, _)) if o == order),
+            self.buddy.map.is_allocated_block(index, order),
             "freed block is not allocated with this order"
         );
         sink.emit(Event::PageFree { pfn, order });
         let mt = self.buddy.blocks.migratetype(index);
-        let list = self.pcp[cpu.index()].list_of(order, mt);
-        match list {
+        // Most pages are single pages of users. With their list known beforehand, nothing waits for
+        // the pageblock's type.
+        if mt == MigrateType::Movable && order == Order::ZERO {
+            self.free_as(cpu, (index, Order::ZERO), MigrateType::Movable, sink);
+        } else {
+            self.free_other(cpu, (index, order), mt, sink);
+        }
+    }
+
+    #[inline(never)]
+    fn free_other(
+        &mut self,
+        cpu: CpuId,
+        block: (FrameIndex, Order),
+        mt: MigrateType,
+        sink: &mut impl Sink,
+    ) {
+        self.free_as(cpu, block, mt, sink);
+    }
+
+    /// Frees a block of a pageblock of `mt`. Linux: `free_unref_page_commit()`.
+    #[inline(always)]
+    fn free_as(
+        &mut self,
+        cpu: CpuId,
+        block: (FrameIndex, Order),
+        mt: MigrateType,
+        sink: &mut impl Sink,
+    ) {
+        let (index, order) = block;
+        let pcp = &mut self.pcp[cpu.index()];
+        match pcp.list_of(order, mt) {
             Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
-                self.free_to_pcp(cpu, list, (index, order), mt, sink);
+                self.buddy.map.set_head(index, Head::PerCpu(order));
+                pcp.push_freed(list, order, Cached { index, mt });
+                if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
+                    self.give_back(cpu, pages, list, sink);
+                }
             }
             _ => self.buddy.put_by_block(index, order, Placement::Likely),
         }
@@ -235,27 +269,11 @@ impl Zone {
         self.buddy.put_by_block(index, order, Placement::Tail);
     }
 
-    #[inline]
-    fn free_to_pcp(
-        &mut self,
-        cpu: CpuId,
-        list: usize,
-        block: (FrameIndex, Order),
-        mt: MigrateType,
-        sink: &mut impl Sink,
-    ) {
-        let (index, order) = block;
-        self.buddy.map.set_head(index, Head::PerCpu(order));
-        let pcp = &mut self.pcp[cpu.index()];
-        pcp.push_freed(list, order, Cached { index, mt });
-        if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
-            self.drain_pcp(cpu, pages, list, sink);
-            self.notice_recovery();
-        }
-    }
-
-    /// Ends the below-high state when the drain brought the zone above the high mark.
-    fn notice_recovery(&mut self) {
+    /// The drain that a free brings about. It ends the below-high state when it brings the zone
+    /// above the high mark.
+    #[inline(never)]
+    fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
+        self.drain_pcp(cpu, pages, list, sink);
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked
             && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
