@@ -32,3 +32,17 @@ fn the_demonstration_is_as_it_was() {
     }
     assert_eq!(golden.len(), report.len(), "lab/{GOLDEN} ends elsewhere; if that is meant: {HOW}");
 }
+
+/// Every line of the README's picture stands in the report.
+#[test]
+fn the_readme_shows_the_report() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).expect("part of the project");
+    let (readme, golden) = (read("../README.md"), read(GOLDEN));
+    let picture = readme.split("## The first picture").nth(1).expect("a heading");
+    let lines: Vec<_> = picture.split("```").nth(1).expect("a block").lines().skip(1).collect();
+    assert!(lines.len() > 10, "the picture is gone");
+    for line in lines {
+        assert!(golden.lines().any(|known| known == line), "not in lab/{GOLDEN}: {line:?}");
+    }
+}
