@@ -146,20 +146,18 @@ impl State {
             TraceEvent::Online { pfn, order } => {
                 self.joining = pfn.map(|pfn| PfnRange::block(pfn, order));
             }
-            TraceEvent::IsolateFreePage { pfn, order } => {
-                self.unused.internal += 1;
-                if let Some(window) = self.compact.get_mut(&pid) {
-                    window.ask(pfn, order);
-                }
-            }
-            TraceEvent::IsolateFreePageExit { pages } => {
-                self.unused.internal += 1;
-                if let Some(window) = self.compact.get_mut(&pid) {
-                    window.take(pages);
-                }
-            }
+            TraceEvent::IsolateFreePage { pfn, order } => self.isolation(|w| w.ask(pfn, order)),
+            TraceEvent::IsolateFreePageExit { pages } => self.isolation(|w| w.take(pages)),
             TraceEvent::Marker(marker) => self.marker(marker),
             TraceEvent::Other(name) => self.other(name),
+        }
+    }
+
+    /// A note about a free page that is isolated, by compaction or not.
+    fn isolation(&mut self, note: impl FnOnce(&mut CompactWindow)) {
+        self.unused.internal += 1;
+        if let Some(window) = self.compact.get_mut(&self.now.pid) {
+            note(window);
         }
     }
 
