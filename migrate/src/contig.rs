@@ -114,7 +114,7 @@ impl<S: Sink> Memory<S> {
             compaction: &mut self.compaction,
             stats: &mut self.stats,
             log: &mut self.log,
-            tagged_bar: self.tagged_bar,
+            targets: self.targets,
             cpu,
         };
         let migrated = mover.evacuate(range, target).map_err(|_| Failure::NoTarget)?;
@@ -217,6 +217,7 @@ mod tests {
 
     use super::*;
     use crate::folio::{FolioKind, PinTerm};
+    use crate::mover::TargetRules;
     use crate::testing::{
         CPU, PROFILES, anon, check_all_returns, check_sound, fill, kernel, machine, pages, range,
         thin_out,
@@ -324,7 +325,7 @@ mod tests {
     fn targets_of_tagged_folios_can_be_barred_from_lent_memory() {
         let lent = range(0x1100, 0x1200);
         let mut memory = machine(PROFILES[1], 512, Some(lent));
-        memory.tagged_bar = AllocFlags::CMA;
+        memory.targets.tagged_barred = AllocFlags::CMA;
         let all = fill(&mut memory);
         let (inside, outside): (Vec<_>, Vec<_>) =
             all.into_iter().partition(|id| lent.contains(memory.folios[*id].pfn()));
@@ -333,7 +334,7 @@ mod tests {
         let pfn = memory.folios[outside[0]].pfn();
         let error = take(&mut memory, PfnRange::block(pfn, Order::ZERO)).unwrap_err();
         assert_eq!(error, ContigError::NoMemory);
-        memory.tagged_bar = AllocFlags::empty();
+        memory.targets = TargetRules::default();
         take(&mut memory, PfnRange::block(pfn, Order::ZERO)).map(|_| ()).unwrap();
         assert!(lent.contains(memory.folios[outside[0]].pfn()));
         check_sound(&memory);

@@ -14,6 +14,7 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::{MigrateType, TypeSet};
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use pagelab_allocator::zone::ZoneSpec;
 
 use crate::alloc::AllocFailure;
 use crate::cma::CmaArea;
@@ -71,6 +72,9 @@ pub enum SpecError {
     /// The tag storage is impossible.
     #[error(transparent)]
     Region(#[from] RegionError),
+    /// The design keeps tag storage in a zone or node of its own, and it is not there.
+    #[error("tag storage {0} does not lie in the design's zone or node")]
+    Elsewhere(PfnRange),
     /// No memory is left for the zero page.
     #[error("no memory for the zero page: {0}")]
     ZeroPage(AllocateError),
@@ -88,11 +92,6 @@ pub enum AllocateError {
     #[error(transparent)]
     Tags(#[from] ReserveError),
 }
-
-/// Pages that a request with mandatory reservation may refuse before it fails. Linux retries until
-/// its lists are exhausted; a bound keeps a machine whose tag storage is pinned from searching all
-/// of memory.
-const MAX_REFUSALS: usize = 64;
 
 /// A whole machine: frames, folios, address spaces, tag storage.
 ///
@@ -150,7 +149,7 @@ impl<S: Sink> Emulator<S> {
         };
         let areas = spec.machine.cma.iter().map(area).collect();
         let mut memory = Memory::new(page_alloc);
-        memory.tagged_bar = tags.migration_bar();
+        memory.targets = tags.target_rules();
         let mut emulator = Self {
             memory,
             tags,
@@ -166,6 +165,7 @@ impl<S: Sink> Emulator<S> {
         };
         if spec.tags.is_some() {
             emulator.zero_page(CpuId::BOOT).map_err(SpecError::ZeroPage)?;
+            emulator.tags.await_first_use();
         }
         Ok(emulator)
     }
@@ -189,50 +189,6 @@ impl<S: Sink> Emulator<S> {
         self.allocate_kind(cpu, order, gfp, kind)
     }
 
-    pub(crate) fn allocate_kind(
-        &mut self,
-        cpu: CpuId,
-        order: Order,
-        gfp: GfpFlags,
-        kind: FolioKind,
-    ) -> Result<FolioId, AllocateError> {
-        let tagged = gfp.contains(GfpFlags::TAGGED) && !self.tags.is_empty();
-        if tagged && self.tags.must_sleep() && !gfp.contains(GfpFlags::DIRECT_RECLAIM) {
-            self.tags.stats_mut().atomic_requests += 1;
-            return Err(ReserveError::Atomic.into());
-        }
-        let request = self.tags.request(order, gfp);
-        let mut refused = BTreeSet::new();
-        loop {
-            let allocated = self.memory.alloc(cpu, &request, kind);
-            // Compaction may have moved memory, also in vain.
-            match allocated {
-                Ok(id) => self.hold(cpu, id, |emulator| emulator.settle(cpu)),
-                Err(_) => self.settle(cpu),
-            }
-            let id = allocated?;
-            self.tags.wrote_data(self.memory.folios[id].range());
-            if !tagged {
-                return Ok(id);
-            }
-            let error = match self.reserve_folio(cpu, id, gfp) {
-                Ok(()) => return Ok(id),
-                Err(error) => error,
-            };
-            if self.tags.design().reservation() != Reservation::Mandatory {
-                return Ok(id);
-            }
-            let pfn = self.memory.folios[id].pfn();
-            self.tags.free(&mut self.memory, cpu, (pfn, order));
-            let pages = self.memory.disown(id);
-            self.memory.page_alloc.free_to_tail(pages);
-            self.tags.stats_mut().refused_pages += order.pages().get();
-            if !refused.insert(pfn) || refused.len() >= MAX_REFUSALS {
-                return Err(error.into());
-            }
-        }
-    }
-
     /// Frees pages of [`Emulator::allocate`]. Linux: `__free_pages()`.
     ///
     /// # Panics
@@ -249,37 +205,6 @@ impl<S: Sink> Emulator<S> {
         let pages = self.memory.disown(id);
         self.tags.free(&mut self.memory, cpu, (pages.pfn(), pages.order()));
         self.memory.page_alloc.free_pages(cpu, pages);
-    }
-
-    /// Reserves tag storage for a folio and gives it tags.
-    pub(crate) fn reserve_folio(
-        &mut self,
-        cpu: CpuId,
-        id: FolioId,
-        gfp: GfpFlags,
-    ) -> Result<(), ReserveError> {
-        let folio = &self.memory.folios[id];
-        let (pfn, order) = (folio.pfn(), folio.order());
-        self.hold(cpu, id, |emulator| {
-            let tags = &mut emulator.tags;
-            let outcome = tags.reserve(&mut emulator.memory, cpu, (pfn, order), gfp);
-            emulator.settle(cpu);
-            outcome
-        })?;
-        self.tags.set_tags(PfnRange::block(pfn, order));
-        self.memory.folios.set_tagged(id);
-        Ok(())
-    }
-
-    /// Keeps a folio off the LRU lists while other memory moves: whoever allocated it, or handles
-    /// a fault on it, holds a reference to it that compaction cannot explain.
-    fn hold<T>(&mut self, cpu: CpuId, id: FolioId, work: impl FnOnce(&mut Self) -> T) -> T {
-        let held = self.memory.mover(cpu).isolate(id);
-        let result = work(self);
-        if held {
-            self.memory.mover(cpu).putback(&[id]);
-        }
-        result
     }
 
     /// The page of zeroes behind every page that was only read. Its tags are zeroed once, and its
@@ -302,7 +227,7 @@ impl<S: Sink> Emulator<S> {
     pub(crate) fn settle(&mut self, cpu: CpuId) {
         loop {
             let log = core::mem::take(&mut self.memory.log);
-            if log.moves.is_empty() && log.splits.is_empty() {
+            if log.is_empty() {
                 return;
             }
             for split in &log.splits {
@@ -452,20 +377,35 @@ fn prepare_tags(
     let regions: Result<Vec<_>, _> =
         spec.regions.iter().map(|&(data, tags)| TagRegion::new(data, tags, block)).collect();
     let map = TagMap::new(regions?, machine.geometry, spec.formula)?;
-    let ranges = || map.regions().map(|region| region.tags());
+    let (nested, own): (Vec<_>, Vec<_>) =
+        map.regions().copied().partition(|region| map.is_nested(region));
+    let tags = || own.iter().map(TagRegion::tags);
+    machine.reserved.extend(nested.iter().map(TagRegion::tags));
     let mut lent = Vec::new();
     match spec.design.residence() {
-        Residence::CarvedOut => machine.reserved.extend(ranges()),
-        Residence::Pageblocks(MigrateType::Cma) => machine.cma.extend(ranges()),
+        Residence::CarvedOut => machine.reserved.extend(tags()),
+        Residence::Pageblocks(MigrateType::Cma) => machine.cma.extend(tags()),
         Residence::Pageblocks(mt) => {
             if mt == MigrateType::Metadata {
                 machine.types = TypeSet::WITH_METADATA;
             }
-            machine.reserved.extend(ranges());
-            lent.extend(ranges().map(|range| (range, mt)));
+            machine.reserved.extend(tags());
+            lent.extend(tags().map(|range| (range, mt)));
         }
-        Residence::Zone(_) | Residence::Node(_) => {}
+        Residence::Zone(kind) => settled(machine, tags(), |zone| zone.kind == kind)?,
+        Residence::Node(node) => settled(machine, tags(), |zone| zone.node == node)?,
     }
     machine.movable_pcp = spec.design.movable_pcp().or(machine.movable_pcp);
     Ok((TagStorage::new(Arc::clone(&spec.design), map, span), lent))
+}
+
+/// Whether every range lies in a zone of the right sort; the machine has to provide it.
+fn settled(
+    machine: &MachineSpec,
+    mut ranges: impl Iterator<Item = PfnRange>,
+    suits: impl Fn(&ZoneSpec) -> bool,
+) -> Result<(), SpecError> {
+    let settled =
+        |range: &PfnRange| machine.zones.iter().any(|zone| suits(zone) && zone.span.covers(*range));
+    ranges.find(|range| !settled(range)).map_or(Ok(()), |range| Err(SpecError::Elsewhere(range)))
 }

@@ -30,6 +30,7 @@ pub mod rmap;
 pub mod space;
 pub mod stats;
 pub mod tag_storage;
+mod tagged;
 pub mod vma;
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::frame::Frame;
-use pagelab_allocator::gfp::AllocFlags;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
 use pagelab_allocator::units::{CpuId, Pfn, PfnRange};
 
@@ -11,7 +10,7 @@ use crate::alloc::AllocFailure;
 use crate::compact::Compaction;
 use crate::folio::{FolioFlags, FolioId, FolioKind};
 use crate::folios::Folios;
-use crate::mover::{MoveLog, Mover};
+use crate::mover::{MoveLog, Mover, TargetRules};
 use crate::rmap::Rmap;
 use crate::stats::MmStats;
 
@@ -32,8 +31,8 @@ pub struct Memory<S: Sink = Silent> {
     pub stats: MmStats,
     /// What moved since the owner last looked.
     pub log: MoveLog,
-    /// See [`Mover::tagged_bar`].
-    pub tagged_bar: AllocFlags,
+    /// See [`Mover::targets`].
+    pub targets: TargetRules,
 }
 
 impl<S: Sink> Memory<S> {
@@ -55,7 +54,7 @@ impl<S: Sink> Memory<S> {
             compaction,
             stats: MmStats::default(),
             log: MoveLog::default(),
-            tagged_bar: AllocFlags::empty(),
+            targets: TargetRules::default(),
         }
     }
 
@@ -68,7 +67,7 @@ impl<S: Sink> Memory<S> {
             compaction: &mut self.compaction,
             stats: &mut self.stats,
             log: &mut self.log,
-            tagged_bar: self.tagged_bar,
+            targets: self.targets,
             cpu,
         }
     }

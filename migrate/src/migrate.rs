@@ -117,18 +117,24 @@ impl<S: Sink> Mover<'_, S> {
     }
 
     /// A target for one folio. Linux: `alloc_migration_target()`.
-    fn migration_target(&mut self, id: FolioId, wanted: &AllocRequest) -> Option<Pages> {
+    fn migration_target(
+        &mut self,
+        id: FolioId,
+        wanted: &AllocRequest,
+        reason: MigrateReason,
+    ) -> Option<Pages> {
         let folio = &self.folios[id];
         let mut request = AllocRequest { order: folio.order(), ..*wanted };
         if folio.order() > Order::ZERO {
             request.gfp = request.gfp.difference(GfpFlags::RECLAIM) | GfpFlags::TRANSHUGE;
         }
-        let zone = self.page_alloc.zone_of(folio.pfn()).expect("a folio lies in a zone");
-        if zone.kind() == ZoneType::Movable {
-            request.gfp |= GfpFlags::HIGHMEM;
-        }
-        if folio.is_tagged() {
-            request = request.barring(self.tagged_bar);
+        // Whoever looks for tag storage says exactly what will do.
+        if reason != MigrateReason::TagStorage {
+            let zone = self.page_alloc.zone_of(folio.pfn()).expect("a folio lies in a zone");
+            if zone.kind() == ZoneType::Movable {
+                request.gfp |= GfpFlags::HIGHMEM;
+            }
+            request = self.targets.apply(folio, request);
         }
         self.alloc_pages(&request).ok()
     }
@@ -269,7 +275,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         assert!(self.mover.folios[id].is_isolated(), "{id} migrated without being isolated");
         let order = self.mover.folios[id].order();
         let found = match &mut self.target {
-            Target::Allocate(request) => self.mover.migration_target(id, request),
+            Target::Allocate(request) => self.mover.migration_target(id, request, self.reason),
             Target::Compaction(cc) => self.mover.compaction_alloc(cc, order),
         };
         if let Some(target) = found {

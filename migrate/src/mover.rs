@@ -5,12 +5,13 @@
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Movability;
-use pagelab_allocator::gfp::AllocFlags;
-use pagelab_allocator::page_alloc::{PageAllocator, Pages};
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn};
 
 use crate::compact::Compaction;
-use crate::folio::{FolioFlags, FolioId};
+use crate::folio::{Folio, FolioFlags, FolioId};
 use crate::folios::Folios;
 use crate::migrate::MigrateReason;
 use crate::rmap::Rmap;
@@ -49,6 +50,42 @@ pub struct MoveLog {
     pub splits: Vec<Split>,
 }
 
+impl MoveLog {
+    /// Whether nothing happened.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.moves.is_empty() && self.splits.is_empty()
+    }
+}
+
+/// What migration targets gain and lose besides what their request says. Nothing in mainline.
+///
+/// Linux (RFC v1, v2): `arch_alloc_cma()` and its predecessor, applied to the flags of
+/// `alloc_migration_target()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TargetRules {
+    /// Rights that targets of tagged folios do not get.
+    pub tagged_barred: AllocFlags,
+    /// Wishes that targets of tagged folios lose.
+    pub tagged_dropped: GfpFlags,
+    /// Rights that movable targets of other folios get.
+    pub plain_granted: AllocFlags,
+}
+
+impl TargetRules {
+    /// The request for a target of `folio`.
+    pub(crate) fn apply(&self, folio: &Folio, request: AllocRequest) -> AllocRequest {
+        if folio.is_tagged() {
+            let gfp = request.gfp.difference(self.tagged_dropped);
+            return AllocRequest { gfp, ..request.barring(self.tagged_barred) };
+        }
+        match request.gfp.migratetype() {
+            MigrateType::Movable => request.granting(self.plain_granted),
+            _ => request,
+        }
+    }
+}
+
 /// Everything that migration and compaction work on.
 #[derive(Debug)]
 pub struct Mover<'a, S: Sink> {
@@ -64,9 +101,8 @@ pub struct Mover<'a, S: Sink> {
     pub stats: &'a mut MmStats,
     /// What moved.
     pub log: &'a mut MoveLog,
-    /// Allocation rights that targets of tagged folios do not get. Empty in mainline; the
-    /// tag-storage series' first two versions bar memory that cannot carry tags.
-    pub tagged_bar: AllocFlags,
+    /// What migration targets gain and lose.
+    pub targets: TargetRules,
     /// The CPU that works.
     pub cpu: CpuId,
 }

@@ -2,7 +2,7 @@
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::CompactionTargets;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -220,10 +220,14 @@ impl<S: Sink> Mover<'_, S> {
         if filled {
             return false;
         }
+        let mt = self.page_alloc.pageblock_type(pfn);
+        // RFC v1: a block in memory that the request may not use would be of no use.
+        if mt == Some(MigrateType::Metadata) && !cc.flags.contains(AllocFlags::METADATA) {
+            return false;
+        }
         if !cc.is_direct_async() {
             return true;
         }
-        let mt = self.page_alloc.pageblock_type(pfn);
         match cc.migratetype {
             MigrateType::Movable => mt.is_some_and(MigrateType::is_movable),
             wanted => mt == Some(wanted),

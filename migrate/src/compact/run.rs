@@ -174,15 +174,16 @@ impl<S: Sink> Mover<'_, S> {
     }
 
     /// A block of at least the wanted order is free where the request may take it. Free CMA blocks
-    /// count for every movable request, as in Linux, even if it may not use them.
+    /// count for every movable request, as in Linux, even if it may not use them; METADATA blocks
+    /// (RFC v1) only for those that may.
     fn has_suitable_block(&self, cc: &CompactControl) -> bool {
         let zone = &self.page_alloc.zones()[cc.zone];
         let wanted = cc.order().unwrap_or_default();
         let has = |order, mt| !zone.buddy().is_list_empty(order, mt);
         wanted.to(self.page_alloc.geometry().max_order()).any(|order| {
             has(order, cc.migratetype)
-                || cc.migratetype == MigrateType::Movable
-                    && (has(order, MigrateType::Cma) || has(order, MigrateType::Metadata))
+                || cc.migratetype == MigrateType::Movable && has(order, MigrateType::Cma)
+                || cc.flags.contains(AllocFlags::METADATA) && has(order, MigrateType::Metadata)
                 || zone.could_claim(order, cc.migratetype)
         })
     }

@@ -19,7 +19,8 @@ pub enum Residence {
     Pageblocks(MigrateType),
     /// In a zone of its own, as movable memory.
     Zone(ZoneType),
-    /// In a node without CPUs.
+    /// In a node without CPUs. Its zone has to be `ZONE_MOVABLE`: elsewhere, one reserved page in
+    /// a pageblock that is not CMA keeps the pageblock from being isolated again.
     Node(NodeId),
 }
 
@@ -71,6 +72,17 @@ pub enum Reservation {
     Mandatory,
     /// The page is handed out; its first access repairs what is missing. RFC v3.
     BestEffort,
+}
+
+/// Where a page waits that [`Reservation::Mandatory`] refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refused {
+    /// At the tail of its list, merged with its buddies; a few refusals fail the request. RFC v1
+    /// and v2.
+    ToTail,
+    /// Out of sight until the request found a page or the lists are exhausted, so that no page is
+    /// offered twice. However many pages that takes: a filter pays for what it filters.
+    SetAside,
 }
 
 /// What a fault does after it could not reserve.
@@ -126,6 +138,11 @@ pub trait TagStorageDesign: fmt::Debug + Send + Sync {
     /// What a failed reservation means at allocation.
     fn reservation(&self) -> Reservation {
         Reservation::BestEffort
+    }
+
+    /// Where refused pages wait while others are tried.
+    fn refused(&self) -> Refused {
+        Refused::ToTail
     }
 
     /// Claims on a block before the reservation fails; only a busy block is tried again.

@@ -4,7 +4,7 @@ use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use super::formula::Formula;
-use super::region::{RegionError, TagRegion};
+use super::region::{RegionError, TagRegion, Use};
 
 /// A block of tag storage: an index into per-block tables, dense over all regions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -63,7 +63,9 @@ impl TagMap {
     /// # Errors
     ///
     /// A [`RegionError`] when a region does not suit the buddy system, when two data ranges or two
-    /// tag ranges overlap, or when tag storage would itself be tagged data.
+    /// tag ranges overlap, or when tag storage is data of a region that is not [nested].
+    ///
+    /// [nested]: TagMap::is_nested
     pub fn new(
         mut regions: Vec<TagRegion>,
         geometry: Geometry,
@@ -71,7 +73,8 @@ impl TagMap {
     ) -> Result<Self, RegionError> {
         regions.sort_by_key(|region| region.data().start());
         for (at, region) in regions.iter().enumerate() {
-            region.validate(geometry)?;
+            let nested = is_nested(region, &regions);
+            region.validate(geometry, if nested { Use::Fixed } else { Use::Lent })?;
             for other in regions.iter().skip(at + 1) {
                 if region.data().overlaps(other.data()) {
                     return Err(RegionError::Overlap(other.data()));
@@ -80,7 +83,9 @@ impl TagMap {
                     return Err(RegionError::Overlap(other.tags()));
                 }
             }
-            if let Some(own) = regions.iter().find(|r| r.tags().overlaps(region.data())) {
+            if let Some(own) = regions.iter().find(|r| r.tags().overlaps(region.data()))
+                && !nested
+            {
                 return Err(RegionError::Overlap(own.tags()));
             }
         }
@@ -99,6 +104,26 @@ impl TagMap {
     /// The regions, ascending by data.
     pub fn regions(&self) -> impl Iterator<Item = &TagRegion> {
         self.regions.iter().map(|(region, _)| region)
+    }
+
+    /// Whether the region holds the tags of tag storage: its data is part of another region's
+    /// tags. Such a region can never be lent, or tags would have to move. See
+    /// [`super::placement`].
+    #[must_use]
+    pub fn is_nested(&self, region: &TagRegion) -> bool {
+        self.regions().any(|other| other.tags().covers(region.data()))
+    }
+
+    /// Whether the block belongs to a [nested] region.
+    ///
+    /// [nested]: TagMap::is_nested
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such block.
+    #[must_use]
+    pub fn is_nested_block(&self, block: TagBlockId) -> bool {
+        self.is_nested(self.locate(block).0)
     }
 
     /// Number of blocks in all regions.
@@ -229,6 +254,12 @@ impl TagMap {
         let (region, first) = &self.regions[after - 1];
         (region, u64::from(block.0 - first))
     }
+}
+
+/// Whether `region` holds the tags of another region's tags, and nobody those of its own.
+fn is_nested(region: &TagRegion, all: &[TagRegion]) -> bool {
+    all.iter().any(|other| other.tags().covers(region.data()))
+        && !all.iter().any(|other| other.data().overlaps(region.tags()))
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ pub mod stats;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -30,6 +30,7 @@ use self::design::{CarveOutTags, FirstUse, Reservation, Residence, TagStorageDes
 use self::ledger::Ledger;
 use self::map::TagMap;
 use self::stats::TagStats;
+use crate::mover::TargetRules;
 
 const ONE_PAGE: PageCount = PageCount::new(1);
 
@@ -55,19 +56,26 @@ impl TagStorage {
     #[must_use]
     pub fn new(design: Arc<dyn TagStorageDesign>, map: TagMap, span: PfnRange) -> Self {
         let mut ledger = Ledger::new(map, span);
-        if design.residence() == Residence::CarvedOut {
-            for block in ledger.map().ids() {
+        let fixed = design.residence() == Residence::CarvedOut;
+        for block in ledger.map().ids() {
+            if fixed || ledger.map().is_nested_block(block) {
                 ledger.keep(block);
             }
         }
         Self {
-            first_use: design.first_use(),
+            first_use: FirstUse::OnDemand,
             design,
             ledger,
             caches: Caches::new(span),
             stash: BTreeSet::new(),
             stats: TagStats::default(),
         }
+    }
+
+    /// From now on, the first use of tags is the system's: the zero page, whose tags are reserved
+    /// at boot, is nobody's.
+    pub(crate) fn await_first_use(&mut self) {
+        self.first_use = self.design.first_use();
     }
 
     /// The design in force.
@@ -153,10 +161,15 @@ impl TagStorage {
         request
     }
 
-    /// Rights that the destination of a migrated tagged page must not get.
-    pub(crate) fn migration_bar(&self) -> AllocFlags {
-        let gfp = self.design.migration_target(GfpFlags::HIGHUSER_MOVABLE);
-        self.design.terms(gfp).barred
+    /// What migration targets gain and lose under the design.
+    pub(crate) fn target_rules(&self) -> TargetRules {
+        let plain = GfpFlags::HIGHUSER_MOVABLE;
+        let tagged = self.design.terms(self.design.migration_target(plain));
+        TargetRules {
+            tagged_barred: tagged.barred,
+            tagged_dropped: plain.difference(tagged.gfp),
+            plain_granted: self.design.terms(plain).granted,
+        }
     }
 
     /// How a block is isolated while it is claimed.

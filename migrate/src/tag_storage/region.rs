@@ -83,6 +83,15 @@ fn greatest_common_divisor(a: u64, b: u64) -> u64 {
     if b == 0 { a } else { greatest_common_divisor(b, a % b) }
 }
 
+/// Whether tag storage may be used as data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Use {
+    /// While it holds no tags.
+    Lent,
+    /// Never.
+    Fixed,
+}
+
 /// Data memory and the memory that holds its tags. Linux (RFC): `struct tag_region`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TagRegion {
@@ -118,14 +127,14 @@ impl TagRegion {
         Ok(Self { data, tags, block_pages })
     }
 
-    /// Checks what the buddy system needs: tags in whole pageblocks, and no naturally aligned
+    /// Checks what the buddy system needs: lent tags in whole pageblocks, and no naturally aligned
     /// block of data pages up to a group's length that is cut by a group boundary.
     ///
     /// # Errors
     ///
     /// [`RegionError::Unaligned`] or [`RegionError::StraddlingGroups`].
-    pub fn validate(&self, geometry: Geometry) -> Result<(), RegionError> {
-        if !self.tags.is_aligned(geometry.pageblock_order()) {
+    pub fn validate(&self, geometry: Geometry, usage: Use) -> Result<(), RegionError> {
+        if usage == Use::Lent && !self.tags.is_aligned(geometry.pageblock_order()) {
             return Err(RegionError::Unaligned(self.tags));
         }
         let group = self.group();
@@ -283,15 +292,17 @@ mod tests {
     fn the_buddy_system_needs_alignment() {
         let small = region(range(0, 1024), range(0x1000, 32), 1);
         assert_eq!(
-            small.validate(Geometry::PAGES_4K),
+            small.validate(Geometry::PAGES_4K, Use::Lent),
             Err(RegionError::Unaligned(range(0x1000, 32)))
         );
         let shifted = region(range(16, 1024), range(0x1000, 512), 1);
         assert!(matches!(
-            shifted.validate(Geometry::PAGES_4K),
+            shifted.validate(Geometry::PAGES_4K, Use::Lent),
             Err(RegionError::StraddlingGroups { .. })
         ));
-        region(range(32, 1024), range(0x1000, 512), 1).validate(Geometry::PAGES_4K).unwrap();
+        let aligned = region(range(32, 1024), range(0x1000, 512), 1);
+        aligned.validate(Geometry::PAGES_4K, Use::Lent).unwrap();
+        small.validate(Geometry::PAGES_4K, Use::Fixed).unwrap();
     }
 
     #[test]

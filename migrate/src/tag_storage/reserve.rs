@@ -105,6 +105,8 @@ impl TagStorage {
     ///
     /// Data that is in the way goes wherever an untagged movable page may go, tag storage
     /// included. As it is not tagged there, nothing is reserved for it, and so nothing recurs.
+    /// Where tag storage may be tagged, its pages lose their tag storage with their place, and find
+    /// another at their next access.
     fn claim_block<S: Sink>(
         &mut self,
         memory: &mut Memory<S>,
@@ -120,7 +122,7 @@ impl TagStorage {
             .filter(|moved| range.overlaps(PfnRange::block(moved.from, moved.order)))
             .map(|moved| {
                 assert!(
-                    !self.is_reserved(moved.from),
+                    !self.is_untaggable(moved.from) || !self.is_reserved(moved.from),
                     "{} was tagged although it is tag storage",
                     moved.from
                 );

@@ -5,7 +5,7 @@ use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::map::{NoTagStorage, TagMap};
 use pagelab_migrate::tag_storage::placement::RecursivePlacement;
-use pagelab_migrate::tag_storage::region::{TagRegion, block_pages};
+use pagelab_migrate::tag_storage::region::{TagRegion, Use, block_pages};
 
 fn range(start: u64, len: u64) -> PfnRange {
     PfnRange::from_len(Pfn::new(start), PageCount::new(len))
@@ -39,7 +39,7 @@ fn s02_the_first_series_cut_2_gib_into_33_slices() {
     assert_eq!(slice * 32, 0x7c00_0000);
     let data = range(0x8_0000, 0x7_c000);
     let region = TagRegion::new(data, range(0xf_c000, 15872), PageCount::new(1)).unwrap();
-    region.validate(Geometry::PAGES_4K).unwrap();
+    region.validate(Geometry::PAGES_4K, Use::Lent).unwrap();
     assert_eq!(region.tags().len().get() / 512, 31);
     assert_eq!(region.block(Pfn::new(0xf_bfff)), Some(range(0xf_c000 + 15871, 1)));
 }

@@ -8,7 +8,7 @@ use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
-use pagelab_migrate::emulator::{Emulator, EmulatorSpec, TagSpec};
+use pagelab_migrate::emulator::{Emulator, EmulatorSpec, SpecError, TagSpec};
 use pagelab_migrate::fault::{Access, AccessError, Accessed};
 use pagelab_migrate::folio::{FolioId, SpaceId, VirtPage};
 use pagelab_migrate::tag_storage::design::TagStorageDesign;
@@ -26,13 +26,18 @@ pub(crate) fn boot(design: impl TagStorageDesign + 'static, units: u64) -> Emula
     let memory = PfnRange::new(data.start(), tags.end());
     let machine =
         MachineSpec::single(Geometry::PAGES_4K, KernelProfile::V6_12, ZoneType::Normal, memory);
-    let tags = TagSpec {
-        regions: vec![(data, tags)],
-        block_size: 4096,
-        formula: Formula::Intent,
-        design: Arc::new(design),
-    };
-    Emulator::new(&EmulatorSpec { machine, tags: Some(tags) }, Silent).unwrap()
+    boot_on(machine, vec![(data, tags)], design).unwrap()
+}
+
+/// A machine with tag storage in blocks of one page.
+pub(crate) fn boot_on(
+    machine: MachineSpec,
+    regions: Vec<(PfnRange, PfnRange)>,
+    design: impl TagStorageDesign + 'static,
+) -> Result<Emulator<Silent>, SpecError> {
+    let design = Arc::new(design);
+    let tags = TagSpec { regions, block_size: 4096, formula: Formula::Intent, design };
+    Emulator::new(&EmulatorSpec { machine, tags: Some(tags) }, Silent)
 }
 
 /// A program and the range it uses.

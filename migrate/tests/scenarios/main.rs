@@ -6,6 +6,7 @@
 mod arithmetic;
 mod clash;
 mod crowd;
+mod designs;
 mod displaced;
 mod lazy;
 mod machine;

@@ -10,6 +10,7 @@ use pagelab_migrate::tag_storage::design::{Attempt, TagStorageDesign};
 use pagelab_migrate::vma::Prot;
 
 use crate::crowd::Crowd;
+use crate::designs::Metadata;
 use crate::machine::{CPU, DATA, Program, TAGS, boot};
 
 /// The first page that a tagged request is given: alone in its group, so found first.
@@ -38,6 +39,30 @@ fn s09_v2_refuses_the_page_and_takes_another() {
     let stats = *emulator.tags().stats();
     assert_eq!((stats.refused_pages, stats.claim_retries, stats.claim_failures), (1, 2, 1));
     assert!(!GROUP.contains(program.pfn(&emulator, 0)));
+}
+
+#[test]
+fn s09_v1_tries_five_times_refuses_the_page_and_takes_another() {
+    let (mut emulator, _crowd, _) = boot_pinned(Metadata);
+    let program = Program::start(&mut emulator, 1, Prot::TAGGED);
+    program.touch(&mut emulator, 0).unwrap();
+    let stats = *emulator.tags().stats();
+    assert_eq!((stats.refused_pages, stats.claim_retries, stats.claim_failures), (1, 4, 1));
+    assert_eq!(stats.claims_pinned, 1);
+    assert!(!GROUP.contains(program.pfn(&emulator, 0)));
+}
+
+#[test]
+fn s09_v1_migrates_at_the_first_fault() {
+    let (mut emulator, _crowd, _) = boot_pinned(Metadata);
+    let program = untagged_on_x(&mut emulator);
+    program.protect(&mut emulator, Prot::TAGGED);
+    let at = Mapping { space: program.space, page: program.page(0) };
+    let first = emulator.fault(CPU, at, Access::Write, Attempt::First).unwrap();
+    assert_eq!(first, FaultOutcome::Replay);
+    assert!(!GROUP.contains(program.pfn(&emulator, 0)));
+    program.touch(&mut emulator, 0).unwrap();
+    assert_eq!(emulator.tags().stats().fault_retries, 0);
 }
 
 #[test]

@@ -1,0 +1,130 @@
+//! Pages that will carry tags: allocating them, refusing them, and giving them tag storage.
+
+use std::collections::BTreeSet;
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::page_alloc::{AllocRequest, Pages};
+use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
+
+use crate::emulator::{AllocateError, Emulator};
+use crate::folio::{FolioId, FolioKind};
+use crate::tag_storage::design::{Refused, Reservation};
+use crate::tag_storage::reserve::ReserveError;
+
+/// Pages that go back to their lists before a request fails. Linux retries until its lists are
+/// exhausted; a bound keeps a machine whose tag storage is pinned from searching all of memory.
+const MAX_REFUSALS: usize = 64;
+
+/// What one request refused so far.
+#[derive(Default)]
+struct Refusals {
+    seen: BTreeSet<Pfn>,
+    aside: Vec<Pages>,
+}
+
+impl<S: Sink> Emulator<S> {
+    /// Allocates a folio and, for tagged requests, its tag storage.
+    pub(crate) fn allocate_kind(
+        &mut self,
+        cpu: CpuId,
+        order: Order,
+        gfp: GfpFlags,
+        kind: FolioKind,
+    ) -> Result<FolioId, AllocateError> {
+        let tagged = gfp.contains(GfpFlags::TAGGED) && !self.tags.is_empty();
+        let request = self.tags.request(order, gfp);
+        if !tagged {
+            return self.allocate_untagged(cpu, &request, kind);
+        }
+        if self.tags.must_sleep() && !gfp.contains(GfpFlags::DIRECT_RECLAIM) {
+            self.tags.stats_mut().atomic_requests += 1;
+            return Err(ReserveError::Atomic.into());
+        }
+        let mut refusals = Refusals::default();
+        let outcome = loop {
+            let id = match self.allocate_untagged(cpu, &request, kind) {
+                Ok(id) => id,
+                Err(error) => break Err(error),
+            };
+            let Err(error) = self.reserve_folio(cpu, id, gfp) else { break Ok(id) };
+            if self.tags.design().reservation() != Reservation::Mandatory {
+                break Ok(id);
+            }
+            if !self.refuse(id, &mut refusals) {
+                break Err(error.into());
+            }
+        };
+        for pages in refusals.aside {
+            self.memory.page_alloc.free_to_tail(pages);
+        }
+        outcome
+    }
+
+    fn allocate_untagged(
+        &mut self,
+        cpu: CpuId,
+        request: &AllocRequest,
+        kind: FolioKind,
+    ) -> Result<FolioId, AllocateError> {
+        let allocated = self.memory.alloc(cpu, request, kind);
+        // Compaction may have moved memory, also in vain.
+        match allocated {
+            _ if self.memory.log.is_empty() => {}
+            Ok(id) => self.hold(cpu, id, |emulator| emulator.settle(cpu)),
+            Err(_) => self.settle(cpu),
+        }
+        let id = allocated?;
+        self.tags.wrote_data(self.memory.folios[id].range());
+        Ok(id)
+    }
+
+    /// Takes back a page whose tag storage is missing; says whether another may be tried.
+    /// Linux (RFC v1, v2): the failure of `prep_new_page()`.
+    fn refuse(&mut self, id: FolioId, refusals: &mut Refusals) -> bool {
+        let pages = self.memory.disown(id);
+        self.tags.stats_mut().refused_pages += pages.order().pages().get();
+        match self.tags.design().refused() {
+            Refused::ToTail => {
+                let is_new = refusals.seen.insert(pages.pfn());
+                self.memory.page_alloc.free_to_tail(pages);
+                is_new && refusals.seen.len() < MAX_REFUSALS
+            }
+            Refused::SetAside => {
+                refusals.aside.push(pages);
+                true
+            }
+        }
+    }
+
+    /// Reserves tag storage for a folio and gives it tags.
+    pub(crate) fn reserve_folio(
+        &mut self,
+        cpu: CpuId,
+        id: FolioId,
+        gfp: GfpFlags,
+    ) -> Result<(), ReserveError> {
+        let folio = &self.memory.folios[id];
+        let (pfn, order) = (folio.pfn(), folio.order());
+        self.hold(cpu, id, |emulator| {
+            let tags = &mut emulator.tags;
+            let outcome = tags.reserve(&mut emulator.memory, cpu, (pfn, order), gfp);
+            emulator.settle(cpu);
+            outcome
+        })?;
+        self.tags.set_tags(PfnRange::block(pfn, order));
+        self.memory.folios.set_tagged(id);
+        Ok(())
+    }
+
+    /// Keeps a folio off the LRU lists while other memory moves: whoever allocated it, or handles
+    /// a fault on it, holds a reference to it that compaction cannot explain.
+    fn hold<T>(&mut self, cpu: CpuId, id: FolioId, work: impl FnOnce(&mut Self) -> T) -> T {
+        let held = self.memory.mover(cpu).isolate(id);
+        let result = work(self);
+        if held {
+            self.memory.mover(cpu).putback(&[id]);
+        }
+        result
+    }
+}
