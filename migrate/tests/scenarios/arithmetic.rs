@@ -28,6 +28,8 @@ fn s01_the_test_platform_maps_as_published() {
     assert_eq!(tag_page(0x8_0020), 0x8f_8001);
     assert_eq!(tag_page(0xf_ffff), 0x8f_bfff);
     assert_eq!(tag_page(0x88_0000 + 491_519), 0x8f_fbff);
+    let pageblocks = map.regions().map(|region| region.tags().len().get() / 512);
+    assert_eq!(pageblocks.collect::<Vec<_>>(), [32, 30]);
     let outside = Pfn::new(0x7_ffff);
     assert_eq!(map.shares(outside, Order::ZERO), Err(NoTagStorage(outside)));
 }
@@ -72,6 +74,10 @@ fn s04_a_block_is_the_least_common_multiple() {
         (0x8000, [8, 2, 1]),
         (0x1_0000, [16, 4, 1]),
     ];
+    let covered_kib = |size: u64, bytes| block_pages(size, bytes).unwrap().get() * 32 * size / 1024;
+    assert_eq!([0x1000, 0x3000, 0x1_0000].map(|bytes| covered_kib(4096, bytes)), [128, 384, 2048]);
+    assert_eq!([0x1000, 0x3000, 0x8000].map(|bytes| covered_kib(16384, bytes)), [512, 1536, 1024]);
+    assert_eq!([0x1000, 0x3000].map(|bytes| covered_kib(65536, bytes)), [2048, 6144]);
     for (bytes, pages) in expected {
         let got = [4096, 16384, 65536].map(|size| block_pages(size, bytes).unwrap().get());
         assert_eq!(got, pages, "block size {bytes:#x}");
@@ -96,6 +102,8 @@ fn s05_blocks_of_an_allocation_as_intended_and_as_coded() {
             let expected = tag_pages.div_ceil(block) * block;
             assert_eq!(pages_reserved(Formula::Intent, order, block), expected);
             assert_eq!(pages_reserved(Formula::AsCodedV2, order, block), tag_pages * block);
+            let visited = tag_pages.div_ceil(block).div_ceil(block) * block;
+            assert_eq!(pages_reserved(Formula::AsCodedV3, order, block), visited);
         }
     }
     let all = |order, block| {
@@ -106,4 +114,15 @@ fn s05_blocks_of_an_allocation_as_intended_and_as_coded() {
     assert_eq!(all(9, 2), [16, 32, 8]);
     assert_eq!(all(9, 1), [16, 16, 16]);
     assert_eq!(all(9, 16), [16, 256, 16]);
+}
+
+#[test]
+fn s14_16_gib_have_512_mib_of_tags() {
+    let pages = (16 << 30) / 4096;
+    let region = TagRegion::new(range(0, pages), range(pages, pages / 32), PageCount::new(1));
+    let tags = region.unwrap().tags().len().get();
+    assert_eq!(tags * 4096, 512 << 20);
+    // 3.125 % of the data, or 3.03 % of both; with 1 % in use, two thirds of it lie idle.
+    assert_eq!((tags * 100_000 / pages, tags * 10_000 / (pages + tags)), (3125, 303));
+    assert_eq!((tags - pages / 100) * 100 / tags, 68);
 }

@@ -15,6 +15,11 @@ fn s12_an_isolated_pageblock_blocks_64_mib_of_data() {
     let mut emulator = boot(CmaV3, 2);
     let mut crowd = Crowd::fill(&mut emulator);
     let far = DATA.end();
+    let map = emulator.tags().ledger().map();
+    let pageblock = |pfn| map.range(map.block_of(pfn).unwrap()).start().align_down(Order::of(9));
+    let same = pageblock(DATA.start());
+    assert_eq!(pageblock(DATA.start() + PageCount::new(16383)), same);
+    assert_ne!(pageblock(DATA.start() + PageCount::new(16384)), same);
     let wanted = [DATA.start() + PageCount::new(0x2000), far - PageCount::new(1), far];
     let map = emulator.tags().ledger().map();
     let storage = wanted.map(|pfn| map.range(map.block_of(pfn).unwrap()).start());

@@ -35,9 +35,18 @@ pub(crate) fn boot_on(
     regions: Vec<(PfnRange, PfnRange)>,
     design: impl TagStorageDesign + 'static,
 ) -> Result<Emulator<Silent>, SpecError> {
-    let design = Arc::new(design);
-    let tags = TagSpec { regions, block_size: 4096, formula: Formula::Intent, design };
+    let tags = TagSpec { regions, ..TagSpec::single(DATA, TAGS, Arc::new(design)) };
     Emulator::new(&EmulatorSpec { machine, tags: Some(tags) }, Silent)
+}
+
+/// One unit with tag blocks of two pages, by this arithmetic.
+pub(crate) fn boot_coded(design: impl TagStorageDesign + 'static, formula: Formula) -> Emulator {
+    let memory = PfnRange::new(DATA.start(), TAGS.end());
+    let machine =
+        MachineSpec::single(Geometry::PAGES_4K, KernelProfile::V6_12, ZoneType::Normal, memory);
+    let tags = TagSpec::single(DATA, TAGS, Arc::new(design));
+    let tags = Some(TagSpec { block_size: 0x2000, formula, ..tags });
+    Emulator::new(&EmulatorSpec { machine, tags }, Silent).unwrap()
 }
 
 /// A program and the range it uses.

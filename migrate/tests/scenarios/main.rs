@@ -9,6 +9,7 @@ mod crowd;
 mod designs;
 mod displaced;
 mod lazy;
+mod lent;
 mod machine;
 mod moved;
 mod pinned;

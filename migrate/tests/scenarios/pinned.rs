@@ -7,7 +7,7 @@ use pagelab_migrate::fault::{Access, AccessError, FaultOutcome};
 use pagelab_migrate::folio::{FolioId, Mapping, PinTerm};
 use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
 use pagelab_migrate::tag_storage::design::{Attempt, TagStorageDesign};
-use pagelab_migrate::vma::Prot;
+use pagelab_migrate::vma::{Prot, VirtRange};
 
 use crate::crowd::Crowd;
 use crate::designs::Metadata;
@@ -63,6 +63,49 @@ fn s09_v1_migrates_at_the_first_fault() {
     assert!(!GROUP.contains(program.pfn(&emulator, 0)));
     program.touch(&mut emulator, 0).unwrap();
     assert_eq!(emulator.tags().stats().fault_retries, 0);
+}
+
+#[test]
+fn s09_another_page_of_the_group_is_refused_as_well() {
+    let (mut emulator, mut crowd, _) = boot_pinned(CmaV2);
+    let second = PfnRange::from_len(X + PageCount::new(2), PageCount::new(1));
+    crowd.leave(&mut emulator, second, PfnRange::default());
+    let program = Program::start(&mut emulator, 1, Prot::TAGGED);
+    program.touch(&mut emulator, 0).unwrap();
+    assert_eq!(emulator.tags().stats().refused_pages, 2);
+    assert!(!GROUP.contains(program.pfn(&emulator, 0)));
+}
+
+#[test]
+fn a_pinned_page_in_tag_storage_makes_no_progress_until_it_is_unpinned() {
+    for design in [&CmaV2 as &dyn TagStorageDesign, &CmaV3] {
+        let tries = u64::from(design.migrate_tries());
+        let mut emulator = match design.name() {
+            "cma-v2" => boot(CmaV2, 1),
+            _ => boot(CmaV3, 1),
+        };
+        let program = Program::start(&mut emulator, 0x4200, Prot::READ_WRITE);
+        let inside = (0..0x4200).find(|offset| {
+            let page = program.page(*offset);
+            emulator.access(CPU, program.space, page, Access::Write).unwrap();
+            TAGS.contains(program.pfn(&emulator, *offset))
+        });
+        let inside = inside.unwrap();
+        let spare =
+            VirtRange::from_len(program.page(if inside < 0x1000 { 0x1000 } else { 0 }), 0x1000);
+        emulator.madvise_dontneed(CPU, program.space, spare).unwrap();
+        let own = program.folio(&emulator, inside);
+        emulator.pin(CPU, own, PinTerm::Short).unwrap();
+        program.protect(&mut emulator, Prot::TAGGED);
+        let before = emulator.mm_stats().pgmigrate_fail;
+        let stuck = program.touch(&mut emulator, inside);
+        assert_eq!(stuck, Err(AccessError::NoProgress(8)));
+        let fails = emulator.mm_stats().pgmigrate_fail - before;
+        assert_eq!(fails, 8 * tries, "{}", design.name());
+        emulator.unpin(CPU, own, PinTerm::Short);
+        program.touch(&mut emulator, inside).unwrap();
+        assert!(DATA.contains(program.pfn(&emulator, inside)));
+    }
 }
 
 #[test]

@@ -10,9 +10,13 @@ use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use pagelab_migrate::alloc::{AllocFailure, FailureCause};
+use pagelab_migrate::emulator::AllocateError;
 use pagelab_migrate::tag_storage::cma::CmaV3;
 use pagelab_migrate::tag_storage::design::{Residence, TagStorageDesign, Terms};
+use pagelab_migrate::tag_storage::region::TagRegion;
 
+use crate::crowd::Crowd;
 use crate::machine::{CPU, DATA, TAGS, boot};
 
 /// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of one page.
@@ -35,19 +39,60 @@ fn s07_without_alloc_cma_free_cma_does_not_count() {
     };
     assert!(ok(AllocFlags::CMA));
     assert!(!ok(AllocFlags::empty()));
-    assert_eq!(4_978_632 - 4_893_276, 85_356);
+}
+
+/// Whether a zone with this many free pages, some of them CMA, is above `mark`: for requests that
+/// may use CMA, and for others.
+fn above(free: u64, cma: u64, mark: u64) -> [bool; 2] {
+    let alloc = zone(free, cma);
+    let (free, mark) = (PageCount::new(free), PageCount::new(mark));
+    [AllocFlags::CMA, AllocFlags::empty()].map(|flags| {
+        alloc.zones()[0].watermark_ok_with(free, Order::ZERO, mark, ZoneType::Normal, flags)
+    })
+}
+
+#[test]
+fn s07_published_numbers() {
+    // Johannes Weiner: 3.0 of which 1.4 are CMA, watermark 2.0. CMA is not tried first either.
+    assert_eq!(above(3000, 1400, 2000), [true, false]);
+    assert!(!takes_cma_first(3000, 1400));
+    // A memory cache's report in kB: 4978632 free, 4893276 of them CMA, so 85356 are usable.
+    let (free, cma, usable) = (4_978_632 / 4, 4_893_276 / 4, 85_356 / 4);
+    assert_eq!(above(free, cma, usable), [true, false]);
+    assert_eq!(above(free, cma, usable - 1), [true, true]);
+}
+
+#[test]
+fn s07_a_tagged_request_fails_although_cma_is_free() {
+    let mut emulator = boot(CmaV3, 2);
+    let mut crowd = Crowd::fill(&mut emulator);
+    let map = emulator.tags().ledger().map();
+    let tags: Vec<_> = map.regions().map(TagRegion::tags).collect();
+    // Above the low watermark with CMA, nothing without.
+    crowd.leave(&mut emulator, tags[0], PfnRange::default());
+    let some = PfnRange::from_len(DATA.start() + PageCount::new(0x1000), PageCount::new(500));
+    crowd.leave(&mut emulator, some, PfnRange::default());
+    let plain = GfpFlags::HIGHUSER_MOVABLE;
+    let failed = emulator.allocate(CPU, Order::ZERO, plain | GfpFlags::TAGGED).unwrap_err();
+    let cause = FailureCause::OnlyCmaFree;
+    assert_eq!(failed, AllocateError::Alloc(AllocFailure { order: Order::ZERO, cause }));
+    emulator.allocate(CPU, Order::ZERO, plain).unwrap();
+    emulator.check().unwrap();
 }
 
 #[test]
 fn s08_cma_goes_first_only_above_half() {
     let expected = [(100, 50, false), (100, 51, true), (101, 50, false), (101, 51, true)];
     for (free, cma, first) in expected {
-        let mut alloc = zone(free, cma);
-        let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::MEMALLOC;
-        let pages = alloc.alloc_pages(CpuId::BOOT, &AllocRequest::new(Order::ZERO, gfp)).unwrap();
-        let is_cma = alloc.pageblock_type(pages.pfn()) == Some(MigrateType::Cma);
-        assert_eq!(is_cma, first, "{cma} of {free} pages");
+        assert_eq!(takes_cma_first(free, cma), first, "{cma} of {free} pages");
     }
+}
+
+fn takes_cma_first(free: u64, cma: u64) -> bool {
+    let mut alloc = zone(free, cma);
+    let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::MEMALLOC;
+    let pages = alloc.alloc_pages(CpuId::BOOT, &AllocRequest::new(Order::ZERO, gfp)).unwrap();
+    alloc.pageblock_type(pages.pfn()) == Some(MigrateType::Cma)
 }
 
 /// What Catalin Marinas first suggested: tagged requests are no longer movable.
