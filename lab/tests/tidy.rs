@@ -16,7 +16,7 @@ const MAY_USE: [(&str, &[&str]); 5] = [
     ("pagelab-migrate", &["pagelab-allocator"]),
     ("pagelab", &["pagelab-allocator", "pagelab-migrate"]),
     ("pagelab-benches", &["pagelab-allocator", "pagelab-migrate", "pagelab"]),
-    ("pagelab-loom-tests", &["pagelab-allocator", "pagelab-migrate"]),
+    ("pagelab-loom-tests", &["pagelab-allocator"]),
 ];
 
 /// Measured peers have unsafe interfaces, and Cargo cannot override one inherited lint.
