@@ -1,4 +1,4 @@
-//! The page allocator of a machine: zonelists, the fast path, and every door for freeing.
+//! The page allocator of a machine: zonelists, the fast path, the slow path.
 
 use crate::event::{Event, Sink};
 use crate::fallback::Grouping;

@@ -31,7 +31,7 @@ pub struct Memory<S: Sink = Silent> {
     pub stats: MmStats,
     /// What moved since the owner last looked.
     pub log: MoveLog,
-    /// See [`Mover::targets`].
+    /// What migration targets gain and lose.
     pub targets: TargetRules,
 }
 
