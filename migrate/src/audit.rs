@@ -42,7 +42,7 @@ impl<S: Sink> Emulator<S> {
                 let first = VirtPage::new(page.get() - page.get() % pages);
                 let at = Mapping { space: *id, page: first };
                 if !self.memory.folios.mappings(folio).any(|mapping| mapping == at) {
-                    return Err(format!("{folio} behind {page:?} does not know of {at:?}"));
+                    return Err(format!("{folio} behind {page} does not know of {at:?}"));
                 }
                 *entries.entry(folio).or_default() += 1;
                 self.check_tagged_entry(folio, space.vma_at(page), pte)?;

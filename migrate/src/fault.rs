@@ -47,10 +47,10 @@ pub struct Accessed {
 #[non_exhaustive]
 pub enum AccessError {
     /// No range there. Linux: `SIGSEGV`, `SEGV_MAPERR`.
-    #[error("{0:?} is not mapped")]
+    #[error("{0} is not mapped")]
     NotMapped(VirtPage),
     /// The range does not allow it. Linux: `SIGSEGV`, `SEGV_ACCERR`.
-    #[error("{0:?} does not allow that access")]
+    #[error("{0} does not allow that access")]
     Forbidden(VirtPage),
     /// The fault could not be served.
     #[error(transparent)]

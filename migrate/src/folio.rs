@@ -86,6 +86,12 @@ impl VirtPage {
     }
 }
 
+impl fmt::Display for VirtPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "virtual page {:#x}", self.0)
+    }
+}
+
 /// One place where a whole folio is mapped. Linux: one step of `rmap_walk()`.
 ///
 /// A folio of `n` pages mapped at `page` occupies `[page, page + n)`. Mapping a part of a folio

@@ -30,7 +30,7 @@ pub enum MmError {
     #[error("shared memory {} does not exist or is mapped", .0.get())]
     Shmem(ShmemId),
     /// A large folio needs an aligned, unpopulated, anonymous place.
-    #[error("{0:?} is no place for a folio of order {1}")]
+    #[error("{0} is no place for a folio of order {1}")]
     NoPlace(VirtPage, Order),
 }
 

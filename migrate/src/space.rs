@@ -25,7 +25,7 @@ pub enum SpaceError {
     #[error("{0} is mapped already")]
     Occupied(VirtRange),
     /// A page of the range is not mapped. Linux: `-ENOMEM`.
-    #[error("{0:?} is not mapped")]
+    #[error("{0} is not mapped")]
     Unmapped(VirtPage),
 }
 
@@ -235,7 +235,7 @@ impl AddressSpace {
         }
         self.table.check()?;
         match self.table.iter().find(|(page, _)| self.vma_at(*page).is_none()) {
-            Some((page, pte)) => Err(format!("{pte:?} at {page:?}, where nothing is mapped")),
+            Some((page, pte)) => Err(format!("{pte:?} at {page}, where nothing is mapped")),
             None => Ok(()),
         }
     }
