@@ -3,7 +3,7 @@
 //! Tiny geometries make exhaustive tests and loom models possible with the code that runs in
 //! production.
 
-use crate::units::{Order, PageCount, PageblockId, Pfn, PfnRange};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
 
 /// Sizes that Linux fixes at build time. Linux: `PAGE_SHIFT`, `pageblock_order`, `MAX_PAGE_ORDER`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -92,12 +92,6 @@ impl Geometry {
     #[must_use]
     pub const fn max_order(self) -> Order {
         self.max_order
-    }
-
-    /// The pageblock that holds `pfn`.
-    #[must_use]
-    pub const fn pageblock_of(self, pfn: Pfn) -> PageblockId {
-        PageblockId::containing(pfn, self.pageblock_order)
     }
 
     /// The frames of the pageblock that holds `pfn`.

@@ -388,30 +388,6 @@ impl fmt::Display for PfnRange {
     }
 }
 
-/// Index of a pageblock: the frame number divided by the pages per block.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct PageblockId(u64);
-
-impl PageblockId {
-    /// The block that holds `pfn` when pageblocks have `order`.
-    #[must_use]
-    pub const fn containing(pfn: Pfn, order: Order) -> Self {
-        Self(pfn.0 >> order.0)
-    }
-
-    /// The frames of the block when pageblocks have `order`.
-    #[must_use]
-    pub const fn range(self, order: Order) -> PfnRange {
-        PfnRange::block(Pfn(self.0 << order.0), order)
-    }
-
-    /// The raw index.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
 /// A virtual CPU: whose per-CPU page lists a request uses.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct CpuId(u16);
