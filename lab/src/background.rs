@@ -4,6 +4,7 @@
 //! allocated, but it takes its place: the kernel's image, slabs, and pages of earlier programs. The
 //! counters of /proc/zoneinfo at the first snapshot say how much of each kind there was.
 
+use core::fmt;
 use std::io;
 use std::path::Path;
 
@@ -45,18 +46,32 @@ impl Background {
 }
 
 /// Why a zoneinfo file could not be used.
-#[derive(Debug, thiserror::Error)]
-#[error("{file}:{line}: field `{field}`: {why}")]
+#[derive(Debug)]
 pub struct ZoneInfoError {
     /// The file as the user would name it.
     pub file: String,
     /// Line, from 1; 0 when it is the file as a whole.
     pub line: usize,
-    /// The counter.
+    /// The counter; empty when it is the file as a whole.
     pub field: &'static str,
     /// What is wrong with it.
     pub why: String,
 }
+
+impl fmt::Display for ZoneInfoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.file)?;
+        if self.line > 0 {
+            write!(f, "{}:", self.line)?;
+        }
+        if !self.field.is_empty() {
+            write!(f, " field `{}`:", self.field)?;
+        }
+        write!(f, " {}", self.why)
+    }
+}
+
+impl std::error::Error for ZoneInfoError {}
 
 /// More pages than any machine has: 52 bits of physical address.
 const PAGE_LIMIT: u64 = 1 << 40;
@@ -189,7 +204,7 @@ mod tests {
         let bad = TEXT.replace("managed  200", "managed  20");
         refused(
             &bad,
-            "zoneinfo:0: field `managed`: fewer pages are managed than are free, on lists, or in \
+            "zoneinfo: field `managed`: fewer pages are managed than are free, on lists, or in \
              slabs, or more than exist",
         );
         let bad = TEXT.replace("managed  200", "managed  18446744073709551615");

@@ -7,6 +7,7 @@ pub mod demo;
 pub mod drive;
 pub mod logical;
 pub mod machine;
+pub mod picture;
 pub mod plan;
 pub mod progress;
 pub mod report;

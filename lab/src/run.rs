@@ -16,6 +16,7 @@ use crate::demo;
 use crate::drive::{Driver, NoRoom};
 use crate::logical::Logical;
 use crate::machine::{self, LayoutError, MachinePlan, Mib};
+use crate::picture::picture;
 use crate::plan::{Action, Design, Plan, TraceChoice};
 use crate::progress::Progress;
 use crate::report::text::wrapped;
@@ -166,7 +167,7 @@ fn run_design(
     let driver = Driver::new(emulator, &machine.background, tagger);
     let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
     let mut sampler = Sampler::new(&driver, layout.tags);
-    let before = sampler.picture(&driver);
+    let before = picture(&driver, layout.tags);
     let mut progress = Progress::new(case.survey.operations.values().sum());
     for step in Logical::new(open(plan)?) {
         let step = step?;
@@ -185,7 +186,7 @@ fn run_design(
         claims: driver.lends().then(|| claims(&driver)),
         barred_cma: sampler.barred(&driver),
         before,
-        after: sampler.picture(&driver),
+        after: picture(&driver, layout.tags),
         counters: counters(&driver),
     };
     Ok((report, conserved(driver)))

@@ -1,10 +1,10 @@
 //! What is measured while a trace runs: averages over the trace's clock, peaks, and pictures.
 
-use pagelab_allocator::units::{PageCount, PfnRange};
+use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
-use crate::report::blocks::{BlockMap, occupancy};
-use crate::report::{Barred, Lent, Picture, approximate};
+use crate::picture::{free_cma, occupancy};
+use crate::report::{Barred, Lent, approximate};
 
 /// Operations between two counts of the data in tag storage; that count visits its frames.
 const STRIDE: u64 = 256;
@@ -76,7 +76,7 @@ impl Sampler {
     /// Looks at the machine after an operation at `now` (nanoseconds of the trace's clock).
     pub fn step(&mut self, driver: &Driver, now: u64) {
         let stats = driver.emulator().tags().stats();
-        let reserved = stats.claimed_pages - stats.released_pages;
+        let reserved = stats.reserved_pages();
         let tagged = driver.emulator().tags().ledger().reserved_pages().get();
         self.tagged_peak = self.tagged_peak.max(tagged);
         if self.lends {
@@ -100,14 +100,14 @@ impl Sampler {
     fn data_in_tags(&self, driver: &Driver) -> u64 {
         let all = occupancy(driver.emulator().page_alloc(), self.tags).used.get();
         let stats = driver.emulator().tags().stats();
-        all - (stats.claimed_pages - stats.released_pages)
+        all - (stats.reserved_pages())
     }
 
     /// What was given back; `None` when nothing is lent.
     #[must_use]
     pub fn lent(&self, driver: &Driver) -> Option<Lent> {
         let stats = driver.emulator().tags().stats();
-        let reserved = stats.claimed_pages - stats.released_pages;
+        let reserved = stats.reserved_pages();
         self.lends.then(|| Lent {
             average_pages: self.lent.get(),
             end_pages: self.tags.len().get() - reserved,
@@ -134,33 +134,6 @@ impl Sampler {
             failed_requests: driver.barred_failures(),
         })
     }
-
-    /// The machine at this moment.
-    #[must_use]
-    pub fn picture(&self, driver: &Driver) -> Picture {
-        let alloc = driver.emulator().page_alloc();
-        let snapshot = alloc.snapshot();
-        let order = alloc.geometry().pageblock_order();
-        let mut totals = snapshot.zones.iter().map(|zone| zone.total());
-        let mut all = totals.next().unwrap_or_default();
-        for other in totals {
-            all.0.iter_mut().zip(other.0).for_each(|(sum, n)| *sum += n);
-        }
-        Picture {
-            huge_available: all.suitable(order),
-            free_pages: all.pages(),
-            free_cma_pages: free_cma(driver),
-            unusable_index: all.unusable_index(order),
-            buddyinfo: snapshot.buddyinfo().to_string(),
-            pagetypeinfo: snapshot.pagetypeinfo().to_string(),
-            blocks: BlockMap::new(alloc, &[self.tags], |pfn| driver.holds_tags(pfn)),
-        }
-    }
-}
-
-fn free_cma(driver: &Driver) -> u64 {
-    let zones = driver.emulator().page_alloc().zones();
-    zones.iter().map(|zone| zone.free_pages().cma).sum::<PageCount>().get()
 }
 
 #[cfg(test)]

@@ -2,11 +2,7 @@
 
 use std::fmt::Write as _;
 
-use pagelab_allocator::event::Sink;
-use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::units::{PageCount, Pfn, PfnRange};
 use serde::{Serialize, Serializer};
 
 /// Cells in a row.
@@ -71,23 +67,10 @@ impl Serialize for BlockMap {
 }
 
 impl BlockMap {
-    /// Looks at every pageblock of every zone. `tags` are the ranges of tag storage; `reserved`
-    /// says whether a frame of them holds tags.
-    pub fn new<S: Sink>(
-        alloc: &PageAllocator<S>,
-        tags: &[PfnRange],
-        reserved: impl Fn(Pfn) -> bool,
-    ) -> Self {
-        let geometry = alloc.geometry();
-        let order = geometry.pageblock_order();
-        let blocks = || alloc.zones().iter().flat_map(|zone| zone.span().blocks(order));
-        let cells =
-            blocks().map(|block| cell(alloc, PfnRange::block(block, order), tags, &reserved));
-        Self {
-            start: blocks().next().unwrap_or_default().get() * geometry.page_size(),
-            step: geometry.bytes_of(order.pages()),
-            cells: cells.collect(),
-        }
+    /// A map of `cells` of `step` bytes each, the first at address `start`.
+    #[must_use]
+    pub const fn new(start: u64, step: u64, cells: Vec<Cell>) -> Self {
+        Self { start, step, cells }
     }
 
     /// The cells, by address.
@@ -118,59 +101,6 @@ impl BlockMap {
         }
         out
     }
-}
-
-/// How much of a range is in use.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Occupancy {
-    /// Pages that somebody holds.
-    pub used: PageCount,
-    /// Pages that the allocator knows: used, free, or on a per-CPU list.
-    pub known: PageCount,
-}
-
-/// Counts the pages of `range`; free blocks are passed in one step.
-#[must_use]
-pub fn occupancy<S: Sink>(alloc: &PageAllocator<S>, range: PfnRange) -> Occupancy {
-    let one = PageCount::new(1);
-    let mut sum = Occupancy::default();
-    let mut pfn = range.start();
-    while pfn < range.end() {
-        let (next, used) = match alloc.frame(pfn) {
-            Frame::Free { head, order } => ((head + order.pages()).min(range.end()), false),
-            Frame::PerCpu { .. } => (pfn + one, false),
-            Frame::Allocated { .. } => (pfn + one, true),
-            Frame::Reserved => {
-                pfn = pfn + one;
-                continue;
-            }
-        };
-        sum.known += next - pfn;
-        if used {
-            sum.used += next - pfn;
-        }
-        pfn = next;
-    }
-    sum
-}
-
-fn cell<S: Sink>(
-    alloc: &PageAllocator<S>,
-    block: PfnRange,
-    tags: &[PfnRange],
-    reserved: &impl Fn(Pfn) -> bool,
-) -> Cell {
-    let Occupancy { used, known } = occupancy(alloc, block);
-    let is_tags = tags.iter().any(|range| range.overlaps(block));
-    let kind = match alloc.pageblock_type(block.start()) {
-        _ if is_tags && known == PageCount::ZERO => CellKind::CarvedOut,
-        _ if is_tags && block.iter().any(reserved) => CellKind::Tags,
-        _ if is_tags => CellKind::Lent,
-        Some(mt) if known > PageCount::ZERO => CellKind::Type(mt),
-        _ => CellKind::Reserved,
-    };
-    let eighths = (used.get() * 8).div_ceil(block.len().get());
-    Cell { kind, eighths: u8::try_from(eighths).unwrap_or(8) }
 }
 
 impl Cell {

@@ -57,6 +57,12 @@ pub struct TagStats {
 }
 
 impl TagStats {
+    /// Pages of tag storage that hold tags now.
+    #[must_use]
+    pub const fn reserved_pages(&self) -> u64 {
+        self.claimed_pages - self.released_pages
+    }
+
     /// A claim was given up.
     pub(crate) fn claim_failed(&mut self, error: &ContigError) {
         self.claim_failures += 1;
