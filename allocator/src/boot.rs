@@ -1,5 +1,6 @@
 //! Building a machine: zones, the memory handed over at boot, watermarks and per-CPU sizes.
 
+use crate::counters::FreeCounters;
 use crate::event::Sink;
 use crate::fallback::Grouping;
 use crate::geometry::Geometry;
@@ -206,12 +207,11 @@ fn grouping(spec: &MachineSpec, zones: &[Zone]) -> Grouping {
 
 /// What a movable request needs before it may use the per-CPU lists: the right to all lent memory
 /// that may be on them. RFC v1 asks for it whatever the kernel below does.
-fn movable_pcp_needs(spec: &MachineSpec) -> AllocFlags {
-    let rule = spec.movable_pcp.unwrap_or(spec.profile.rules().movable_pcp);
-    let tags = spec.types.contains(MigrateType::Metadata);
+pub(crate) fn movable_pcp_needs(rule: MovablePcp, types: TypeSet) -> AllocFlags {
+    let tags = types.contains(MigrateType::Metadata);
     let mut needs = AllocFlags::empty();
     if rule == MovablePcp::OnlyWithCma || tags {
-        needs.set(AllocFlags::CMA, spec.types.contains(MigrateType::Cma));
+        needs.set(AllocFlags::CMA, types.contains(MigrateType::Cma));
         needs.set(AllocFlags::METADATA, tags);
     }
     needs
@@ -255,7 +255,8 @@ impl<S: Sink> PageAllocator<S> {
         for zone in &mut zones {
             zone.grouping = grouping;
             zone.boost_factor = spec.tunables.watermark_boost_factor;
-            zone.movable_pcp_needs = movable_pcp_needs(spec);
+            let rule = spec.movable_pcp.unwrap_or(spec.profile.rules().movable_pcp);
+            zone.movable_pcp_needs = movable_pcp_needs(rule, spec.types);
         }
         let mut allocator = Self {
             geometry: spec.geometry,
@@ -277,6 +278,12 @@ impl<S: Sink> PageAllocator<S> {
             let low = zone.watermarks.get(Mark::Low);
             let cpus = u64::from(spec.cpus);
             zone.set_pcp_sizes(PcpSizes::of_zone(spec.geometry, zone.managed, low, cpus));
+            let managed = zone.managed;
+            zone.set_stat_threshold(FreeCounters::usual_threshold(
+                spec.geometry,
+                managed,
+                spec.cpus,
+            ));
         }
         Ok(allocator)
     }

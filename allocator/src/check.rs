@@ -147,6 +147,11 @@ impl Zone {
             cached += pages;
         }
         same("pages on per-CPU lists", at, cached, tally.per_cpu)?;
+        if self.counters.threshold() > 0 {
+            for (counted, listed) in self.counters.known(self.buddy.free) {
+                same("free pages that were counted", at, counted, listed.get())?;
+            }
+        }
         let all = tally.free + tally.allocated + tally.per_cpu;
         same("managed pages", at, (self.managed + self.assumed).get(), all)
     }

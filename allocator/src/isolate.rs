@@ -6,7 +6,7 @@ use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::profile::LargeFree;
-use crate::units::{Order, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
 /// What the range is isolated for. Linux: `enum pb_isolate_mode`, or the `migratetype` argument.
@@ -127,6 +127,7 @@ impl Zone {
             let listed = self.buddy.blocks.migratetype(start);
             self.buddy.areas.remove(&mut self.buddy.map, start, order);
             self.buddy.sub_free(order.pages(), listed);
+            self.count_free(CpuId::BOOT);
             self.buddy.blocks.set_isolation(index, to);
             self.buddy.put_by_block(start, order, Placement::Likely);
         } else {
@@ -135,6 +136,7 @@ impl Zone {
             self.buddy.sub_free(moved, from);
             self.buddy.add_free(moved, to);
         }
+        self.count_free(CpuId::BOOT);
     }
 
     /// The first frame of a pageblock that no migration can empty. Linux: `has_unmovable_pages()`.
@@ -180,6 +182,7 @@ impl Zone {
         let mt = self.buddy.blocks.migratetype(start);
         self.buddy.areas.remove(&mut self.buddy.map, start, order);
         self.buddy.sub_free(order.pages(), mt);
+        self.count_free(CpuId::BOOT);
         let halves = [PfnRange::new(whole.start(), boundary), PfnRange::new(boundary, whole.end())];
         // Pieces of at most a pageblock: larger ones could merge again across the boundary.
         let piece = self.buddy.geometry.pageblock_order();
@@ -187,6 +190,7 @@ impl Zone {
             let index = self.buddy.index(pfn);
             let mt = self.buddy.blocks.migratetype(index);
             self.buddy.put_index(index, order, mt, Placement::Likely);
+            self.count_free(CpuId::BOOT);
         }
     }
 
@@ -209,6 +213,7 @@ impl Zone {
             self.buddy.areas.remove(&mut self.buddy.map, index, order);
             self.buddy.blocks.set_migratetype(index, mt);
             self.buddy.put_index(index, order, mt, Placement::Tail);
+            self.count_free(CpuId::BOOT);
         } else {
             self.change_isolation(index, mt);
         }
@@ -257,7 +262,7 @@ impl Zone {
         let mt = self.buddy.blocks.migratetype(index);
         if mt != MigrateType::Isolate {
             let mark = self.watermarks.min + order.pages();
-            let free = self.buddy.free.all;
+            let free = self.counted().all;
             let flags = AllocFlags::CMA | AllocFlags::METADATA;
             if !self.watermark_ok_with(free, Order::ZERO, mark, ZoneType::Dma, flags) {
                 return None;
@@ -265,6 +270,7 @@ impl Zone {
         }
         self.buddy.areas.remove(&mut self.buddy.map, index, order);
         self.buddy.sub_free(order.pages(), mt);
+        self.count_free(CpuId::BOOT);
         self.buddy.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
         if order.get() + 1 >= self.buddy.geometry.pageblock_order().get() {
             self.retype_taken(index, order);
@@ -297,5 +303,6 @@ impl Zone {
     pub(crate) fn putback_isolated(&mut self, pfn: Pfn, order: Order) {
         let index = self.buddy.index(pfn);
         self.buddy.put_by_block(index, order, Placement::Tail);
+        self.count_free(CpuId::BOOT);
     }
 }

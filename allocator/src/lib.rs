@@ -32,6 +32,7 @@ pub mod boot;
 pub mod buddy;
 pub mod check;
 pub mod contig;
+pub mod counters;
 pub mod event;
 pub mod fallback;
 pub mod frame;

@@ -366,7 +366,7 @@ impl<S: Sink> PageAllocator<S> {
         near.into_iter().find(|&at| {
             let zone = &self.zones[at];
             let mark = zone.watermarks.get(Mark::Low) + wanted;
-            zone.watermark_ok_with(zone.buddy.free.all, Order::ZERO, mark, highest, flags)
+            zone.watermark_ok_with(zone.counted().all, Order::ZERO, mark, highest, flags)
         })
     }
 
@@ -395,8 +395,8 @@ impl<S: Sink> PageAllocator<S> {
         }
     }
 
-    /// One tick of the statistics timer (`stat_interval`, one second by default): per-CPU high
-    /// marks decay. Linux: `vmstat_update()`.
+    /// One tick of the statistics timer (`stat_interval`, one second by default): the counters
+    /// catch up with the lists, and per-CPU high marks decay. Linux: `vmstat_update()`.
     pub fn tick(&mut self) {
         for zone in &mut self.zones {
             zone.tick(&mut self.sink);

@@ -151,6 +151,17 @@ pub enum ContigGfp {
     Callers,
 }
 
+/// When a refill takes its blocks out of the zone's count of free pages; the count of lent pages
+/// follows block by block in any case. The choice between the two kinds compares them.
+/// Linux: `rmqueue_bulk()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RefillAccounting {
+    /// All together when the refill is complete.
+    AtTheEnd,
+    /// Each as it leaves its list.
+    EachBlock,
+}
+
 /// The answers of one profile.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Rules {
@@ -160,6 +171,8 @@ pub struct Rules {
     pub merge: MergeRule,
     /// See [`PcpTuning`].
     pub pcp: PcpTuning,
+    /// See [`RefillAccounting`].
+    pub refill_accounting: RefillAccounting,
     /// See [`DrainType`].
     pub drain_type: DrainType,
     /// See [`HighAtomicUnusable`].
@@ -195,6 +208,7 @@ impl KernelProfile {
                 fallback: FallbackRule::MoveThenTake,
                 merge: MergeRule::KeepTypes,
                 pcp: PcpTuning::Fixed,
+                refill_accounting: RefillAccounting::AtTheEnd,
                 drain_type: DrainType::Remembered,
                 highatomic_unusable: HighAtomicUnusable::Reserved,
                 highatomic_limit: HighAtomicLimit::PlusOneBlock,
@@ -212,6 +226,7 @@ impl KernelProfile {
                 fallback: FallbackRule::ClaimThenSteal,
                 merge: MergeRule::OverwriteBuddy,
                 pcp: PcpTuning::Adaptive,
+                refill_accounting: RefillAccounting::EachBlock,
                 drain_type: DrainType::Pageblock,
                 highatomic_unusable: HighAtomicUnusable::Free,
                 highatomic_limit: HighAtomicLimit::RoundedUp,

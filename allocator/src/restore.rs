@@ -5,8 +5,9 @@
 //! hole, or somebody's page. They all start as allocated single pages, so that whatever is freed
 //! later was allocated; [`PageAllocator::reclaim`] gives them the shape in which they come back.
 
-use crate::boot::zonelists;
+use crate::boot::{movable_pcp_needs, zonelists};
 use crate::buddy::Buddy;
+use crate::counters::{FreeCounters, Uncounted};
 use crate::event::Sink;
 use crate::fallback::Grouping;
 use crate::frame::{Frame, Head, Movability};
@@ -16,9 +17,9 @@ use crate::gfp::ZoneType;
 use crate::migratetype::{MigrateType, TypeSet};
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{Cached, PcpCounters, PcpSizes, PerCpuPages, Thp};
-use crate::profile::KernelProfile;
+use crate::profile::{KernelProfile, MovablePcp};
 use crate::stats::VmStat;
-use crate::units::{Order, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
 use crate::zone::{Zone, ZoneSpec};
 
@@ -40,6 +41,8 @@ pub struct PcpState {
     pub sizes: PcpSizes,
     /// How the traffic so far has tuned them.
     pub counters: PcpCounters,
+    /// What the CPU has not added to the zone's counters.
+    pub uncounted: Uncounted,
     /// What is on the lists, list by list, heads first; the type is that of the list.
     pub blocks: Vec<ListedBlock>,
 }
@@ -61,6 +64,8 @@ pub struct ZoneState {
     pub lowmem_reserve: [PageCount; ZoneType::COUNT],
     /// Pages of highatomic pageblocks.
     pub reserved_highatomic: PageCount,
+    /// How many pages a CPU may keep to itself before it adds them to the counters.
+    pub stat_threshold: u32,
     /// What is on the buddy lists, heads first, by order, then by type.
     pub free: Vec<ListedBlock>,
     /// Types of the pageblocks; a pageblock that is not named is MOVABLE.
@@ -82,6 +87,8 @@ pub struct MachineState {
     pub thp: Thp,
     /// Whether pageblocks are grouped by type.
     pub grouping: Grouping,
+    /// Per-CPU rule for movable requests; `None` is the profile's.
+    pub movable_pcp: Option<MovablePcp>,
     /// Linux: `watermark_boost_factor`.
     pub watermark_boost_factor: u64,
     /// The zones, any order.
@@ -168,7 +175,7 @@ impl Buddy {
         self.claim_frames(pfn, order)?;
         let index = self.index(pfn);
         self.areas.add(&mut self.map, (index, order), migratetype, End::Tail);
-        self.free.add(order.pages(), migratetype);
+        self.add_free(order.pages(), migratetype);
         Ok(())
     }
 
@@ -201,10 +208,15 @@ impl Zone {
             watermarks: self.watermarks,
             lowmem_reserve: self.lowmem_reserve,
             reserved_highatomic: self.reserved_highatomic,
+            stat_threshold: self.counters.threshold(),
             free: self.free_state(),
             pageblocks: self.pageblock_state(),
-            pcp: self.pcp.iter().map(|pcp| self.pcp_state(pcp)).collect(),
+            pcp: (0..).map(CpuId::new).take(self.pcp.len()).map(|c| self.pcp_state(c)).collect(),
         }
+    }
+
+    fn movable_pcp(&self) -> MovablePcp {
+        if self.movable_pcp_needs.is_empty() { MovablePcp::Always } else { MovablePcp::OnlyWithCma }
     }
 
     fn free_state(&self) -> Vec<ListedBlock> {
@@ -223,13 +235,19 @@ impl Zone {
         blocks.map(|pfn| (pfn, self.buddy.migratetype(pfn))).collect()
     }
 
-    fn pcp_state(&self, pcp: &PerCpuPages) -> PcpState {
+    fn pcp_state(&self, cpu: CpuId) -> PcpState {
+        let pcp = &self.pcp[cpu.index()];
         let listed = pcp.listed().map(|(block, order, migratetype)| ListedBlock {
             pfn: self.buddy.map.pfn(block.index),
             order,
             migratetype,
         });
-        PcpState { sizes: pcp.sizes(), counters: pcp.counters(), blocks: listed.collect() }
+        PcpState {
+            sizes: pcp.sizes(),
+            counters: pcp.counters(),
+            uncounted: self.counters.uncounted(cpu),
+            blocks: listed.collect(),
+        }
     }
 
     fn restore(state: &ZoneState, machine: &MachineState) -> Result<Self, RestoreError> {
@@ -243,7 +261,13 @@ impl Zone {
             state.pcp.iter().map(|pcp| restore_pcp(pcp, &mut buddy, thp)).collect();
         let cpus = u16::try_from(state.pcp.len()).unwrap_or(u16::MAX);
         let fresh = Self::new(state.spec, geometry, profile, thp, cpus);
+        let mut counters = FreeCounters::new(cpus);
+        let uncounted: Vec<_> = state.pcp.iter().map(|pcp| pcp.uncounted).collect();
+        counters.restore(state.stat_threshold, buddy.free_pages(), &uncounted);
+        let rule = machine.movable_pcp.unwrap_or(profile.rules().movable_pcp);
         Ok(Self {
+            counters,
+            movable_pcp_needs: movable_pcp_needs(rule, machine.types),
             assumed: span.len() - state.managed,
             pcp: pcp?,
             buddy,
@@ -290,6 +314,7 @@ impl<S: Sink> PageAllocator<S> {
             types: self.types,
             thp: self.zones.first().and_then(|z| z.pcp.first()).map_or(Thp::Absent, |p| p.thp()),
             grouping: self.grouping,
+            movable_pcp: self.zones.first().map(Zone::movable_pcp),
             watermark_boost_factor: self.zones.first().map_or(0, |z| z.boost_factor),
             zones: self.zones.iter().map(Zone::state).collect(),
         }

@@ -6,7 +6,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::pcp::Cached;
-use crate::profile::FallbackRule;
+use crate::profile::{FallbackRule, RefillAccounting};
 use crate::units::{CpuId, Order, Pfn};
 use crate::zone::{Boosted, Zone};
 
@@ -92,7 +92,9 @@ impl Zone {
                 return Some(cached.index);
             }
         }
-        self.alloc_uncached(request, sink)
+        let index = self.alloc_uncached(request, sink)?;
+        self.count_free(cpu);
+        Some(index)
     }
 
     /// Takes order-0 pages off one list of a CPU, refilling as needed, without the bookkeeping of
@@ -122,11 +124,16 @@ impl Zone {
         let blocks = self.pcp[cpu.index()].refill_blocks(request.order, self.pressure);
         let mut mode = Mode::Normal;
         for _ in 0..blocks {
-            let Some(got) = self.take_one(request, &mut mode, sink) else { return };
+            let Some(got) = self.take_one(request, &mut mode, sink) else { break };
             self.buddy.map.set_head(got.index, Head::PerCpu(request.order));
             let cached = Cached { index: got.index, mt: got.mt };
             self.pcp[cpu.index()].push_refilled(list, request.order, cached);
+            self.count_lent(cpu);
+            if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
+                self.count_all(cpu);
+            }
         }
+        self.count_all(cpu);
     }
 
     /// Linux: `rmqueue_buddy()`.
@@ -167,7 +174,7 @@ impl Zone {
         sink: &mut impl Sink,
     ) -> Option<Got> {
         let ZoneRequest { order, flags, .. } = request;
-        let free = self.buddy.free;
+        let free = self.counted();
         if flags.contains(AllocFlags::CMA)
             && free.cma.get() > free.all.get() / 2
             && let Some(got) = self.take_from(order, MigrateType::Cma, sink)

@@ -118,7 +118,7 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        let unusable = unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags);
+        let unusable = unusable_free(self.counted(), self.highatomic_unusable(), order, flags);
         let floor = PageCount::new(reduced(mark, flags)) + self.lowmem_reserve[highest.index()];
         if free <= floor + unusable {
             return false;
@@ -146,7 +146,7 @@ impl Zone {
         flags: AllocFlags,
     ) -> bool {
         let mark = self.watermarks.get(mark);
-        self.watermark_ok_with(self.buddy.free.all, order, mark, highest, flags)
+        self.watermark_ok_with(self.counted().all, order, mark, highest, flags)
     }
 
     /// The check of the fast path: an order-0 request with reserves may disregard the boost.
@@ -161,9 +161,10 @@ impl Zone {
         flags: AllocFlags,
     ) -> bool {
         if order == Order::ZERO {
-            let unusable = unusable_free(self.buddy.free, self.highatomic_unusable(), order, flags);
+            let free = self.counted();
+            let unusable = unusable_free(free, self.highatomic_unusable(), order, flags);
             let floor = self.watermarks.get(mark) + self.lowmem_reserve[highest.index()];
-            if self.buddy.free.all > floor + unusable {
+            if free.all > floor + unusable {
                 return true;
             }
         }
@@ -178,7 +179,7 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        let (free, pages) = (self.buddy.free.all, self.watermarks.get(mark));
+        let (free, pages) = (self.counted().all, self.watermarks.get(mark));
         if self.watermark_ok_with(free, order, pages, highest, flags) {
             return true;
         }

@@ -5,6 +5,7 @@
 //! and each CPU's lists behind locks of their own, in the order of notes/locking.md.
 
 use crate::buddy::{Buddy, FreePages, Placement};
+use crate::counters::FreeCounters;
 use crate::event::{Event, Sink};
 use crate::fallback::Grouping;
 use crate::frame::{FrameIndex, Head, Movability};
@@ -31,6 +32,7 @@ pub struct Zone {
     pub(crate) kind: ZoneType,
     pub(crate) node: NodeId,
     pub(crate) buddy: Buddy,
+    pub(crate) counters: FreeCounters,
     pub(crate) managed: PageCount,
     pub(crate) present: PageCount,
     pub(crate) cma: PageCount,
@@ -74,6 +76,7 @@ impl Zone {
             kind: spec.kind,
             node: spec.node,
             buddy,
+            counters: FreeCounters::new(cpus),
             managed: PageCount::ZERO,
             present: PageCount::ZERO,
             cma: PageCount::ZERO,
@@ -189,6 +192,7 @@ impl Zone {
         self.managed += order.pages();
         let index = self.buddy.index(pfn);
         self.buddy.put_by_block(index, order, Placement::Tail);
+        self.count_free(CpuId::BOOT);
     }
 
     /// Hands a reserved pageblock over as lent memory. At that point of the boot every free goes
@@ -200,6 +204,7 @@ impl Zone {
         self.managed += order.pages();
         self.cma += order.pages();
         self.buddy.put_index(index, order, mt, Placement::Likely);
+        self.count_free(CpuId::BOOT);
     }
 
     /// Frees a block of any order and type. Linux: `__free_pages()`, `free_unref_page()`.
@@ -257,7 +262,10 @@ impl Zone {
                     self.give_back(cpu, pages, list, sink);
                 }
             }
-            _ => self.buddy.put_by_block(index, order, Placement::Likely),
+            _ => {
+                self.buddy.put_by_block(index, order, Placement::Likely);
+                self.count_free(cpu);
+            }
         }
     }
 
@@ -267,6 +275,7 @@ impl Zone {
         sink.emit(Event::PageFree { pfn, order });
         let index = self.buddy.index(pfn);
         self.buddy.put_by_block(index, order, Placement::Tail);
+        self.count_free(CpuId::BOOT);
     }
 
     /// The drain that a free brings about. It ends the below-high state when it brings the zone
@@ -289,6 +298,7 @@ impl Zone {
         while let Some((cached, order)) = self.pcp[cpu.index()].drain_next(&mut drain) {
             let mt = self.drain_type(cached);
             self.buddy.put_index(cached.index, order, mt, Placement::Likely);
+            self.count_free(cpu);
             let pfn = self.buddy.map.pfn(cached.index);
             sink.emit(Event::PcpuDrain { pfn, order, migratetype: mt });
         }
@@ -323,6 +333,7 @@ impl Zone {
     /// One tick of the statistics timer on every CPU. Linux: `refresh_cpu_vm_stats()`.
     pub(crate) fn tick(&mut self, sink: &mut impl Sink) {
         for cpu in (0..).map(CpuId::new).take(self.pcp.len()) {
+            self.collect_counts(cpu);
             let batch = self.pcp[cpu.index()].sizes().batch;
             let mut left = self.pcp[cpu.index()].decay();
             while left > 0 {

@@ -50,7 +50,7 @@ pub(crate) fn suitability(
 pub(crate) fn has_room(zone: &Zone, order: Order, highest: ZoneType) -> bool {
     let mark = if order > Order::COSTLY { Mark::Low } else { Mark::Min };
     let mark = zone.watermarks().get(mark) + gap(order);
-    zone.watermark_ok_with(zone.free_pages().all, Order::ZERO, mark, highest, AllocFlags::CMA)
+    zone.watermark_ok_with(zone.counted().all, Order::ZERO, mark, highest, AllocFlags::CMA)
 }
 
 fn mark_of(flags: AllocFlags) -> Mark {

@@ -1,0 +1,208 @@
+//! A zone's counters of free pages, as everybody reads them.
+//!
+//! A CPU keeps small changes to itself and adds them to the zone's counter when they exceed a
+//! threshold; a timer collects the rest. So the numbers lag a few pages behind the lists, and
+//! whoever compares them, the watermarks and the choice between lent and ordinary memory, decides
+//! a few pages early or late. Which frames are handed out depends on it.
+
+use crate::buddy::FreePages;
+use crate::geometry::Geometry;
+use crate::units::{CpuId, PageCount};
+use crate::zone::Zone;
+
+/// Changes that a CPU has not added to the zone's counters yet, in pages. Linux: `vm_stat_diff`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Uncounted {
+    /// Of `NR_FREE_PAGES`.
+    pub all: i64,
+    /// Of `NR_FREE_CMA_PAGES`.
+    pub cma: i64,
+    /// Of RFC v1 `NR_FREE_METADATA_PAGES`.
+    pub metadata: i64,
+}
+
+/// One counter: what is added up, and what each CPU still keeps. Linux: `vm_stat[item]`.
+#[derive(Clone, Debug)]
+struct Counter {
+    shared: i64,
+    kept: Vec<i64>,
+    /// All of it together, to tell what is new.
+    known: i64,
+}
+
+impl Counter {
+    fn new(cpus: u16) -> Self {
+        Self { shared: 0, kept: vec![0; usize::from(cpus)], known: 0 }
+    }
+
+    /// Linux: `__mod_zone_page_state()`.
+    #[inline]
+    fn note(&mut self, cpu: CpuId, now: PageCount, threshold: i64) {
+        let now = signed(now);
+        let kept = &mut self.kept[cpu.index()];
+        *kept += now - self.known;
+        self.known = now;
+        if kept.abs() > threshold {
+            self.shared += *kept;
+            *kept = 0;
+        }
+    }
+
+    /// Linux: one item of `refresh_cpu_vm_stats()`.
+    fn collect(&mut self, cpu: CpuId) {
+        self.shared += core::mem::take(&mut self.kept[cpu.index()]);
+    }
+
+    fn restore(&mut self, now: PageCount, kept: impl Iterator<Item = i64>) {
+        self.kept.iter_mut().zip(kept).for_each(|(slot, kept)| *slot = kept);
+        self.known = signed(now);
+        self.shared = self.known - self.kept.iter().sum::<i64>();
+    }
+
+    /// Linux: `zone_page_state()`.
+    #[inline]
+    fn read(&self) -> PageCount {
+        PageCount::new(u64::try_from(self.shared).unwrap_or(0))
+    }
+}
+
+fn signed(pages: PageCount) -> i64 {
+    i64::try_from(pages.get()).expect("a zone has fewer than 2^32 frames")
+}
+
+/// The counters of free pages of a zone.
+#[derive(Clone, Debug)]
+pub(crate) struct FreeCounters {
+    all: Counter,
+    cma: Counter,
+    metadata: Counter,
+    /// Linux: `stat_threshold`. Zero until the zones are set up: nothing is kept then.
+    threshold: u32,
+}
+
+impl FreeCounters {
+    pub(crate) fn new(cpus: u16) -> Self {
+        let counter = || Counter::new(cpus);
+        Self { all: counter(), cma: counter(), metadata: counter(), threshold: 0 }
+    }
+
+    /// How many pages a CPU may keep to itself. Linux: `calculate_normal_threshold()`.
+    pub(crate) fn usual_threshold(geometry: Geometry, managed: PageCount, cpus: u16) -> u32 {
+        let bits = |n: u64| u64::BITS - n.leading_zeros();
+        let chunks = geometry.bytes_of(managed) >> 27;
+        (2 * bits(u64::from(cpus)) * (1 + bits(chunks))).min(125)
+    }
+
+    pub(crate) const fn threshold(&self) -> u32 {
+        self.threshold
+    }
+
+    pub(crate) fn uncounted(&self, cpu: CpuId) -> Uncounted {
+        let kept = |counter: &Counter| counter.kept[cpu.index()];
+        Uncounted { all: kept(&self.all), cma: kept(&self.cma), metadata: kept(&self.metadata) }
+    }
+
+    /// Each counter with what CPUs keep, beside what is on the lists, for `check()`.
+    pub(crate) fn known(&self, free: FreePages) -> [(u64, PageCount); 3] {
+        let counters = [&self.all, &self.cma, &self.metadata];
+        let listed = [free.all, free.cma, free.metadata];
+        let sum = |c: &Counter| c.shared + c.kept.iter().sum::<i64>();
+        core::array::from_fn(|i| (u64::try_from(sum(counters[i])).unwrap_or(u64::MAX), listed[i]))
+    }
+
+    pub(crate) fn restore(&mut self, threshold: u32, free: FreePages, kept: &[Uncounted]) {
+        self.threshold = threshold;
+        self.all.restore(free.all, kept.iter().map(|kept| kept.all));
+        self.cma.restore(free.cma, kept.iter().map(|kept| kept.cma));
+        self.metadata.restore(free.metadata, kept.iter().map(|kept| kept.metadata));
+    }
+}
+
+impl Zone {
+    /// Free pages as the zone's counters say: a few pages behind
+    /// [`free_pages`](Self::free_pages). Linux: `zone_page_state()`.
+    #[inline]
+    #[must_use]
+    pub fn counted(&self) -> FreePages {
+        if self.counters.threshold == 0 {
+            return self.buddy.free;
+        }
+        FreePages {
+            all: self.counters.all.read(),
+            cma: self.counters.cma.read(),
+            metadata: self.counters.metadata.read(),
+            highatomic: self.buddy.free.highatomic,
+        }
+    }
+
+    /// A CPU has put pages on the buddy lists or taken them off.
+    /// Linux: `__mod_zone_freepage_state()`, `account_freepages()`.
+    #[inline]
+    pub(crate) fn count_free(&mut self, cpu: CpuId) {
+        self.count_all(cpu);
+        self.count_lent(cpu);
+    }
+
+    /// The part of [`count_free`](Self::count_free) that has to do with all pages.
+    #[inline]
+    pub(crate) fn count_all(&mut self, cpu: CpuId) {
+        let threshold = i64::from(self.counters.threshold);
+        self.counters.all.note(cpu, self.buddy.free.all, threshold);
+    }
+
+    /// The part of [`count_free`](Self::count_free) that has to do with lent pages.
+    #[inline]
+    pub(crate) fn count_lent(&mut self, cpu: CpuId) {
+        let threshold = i64::from(self.counters.threshold);
+        self.counters.cma.note(cpu, self.buddy.free.cma, threshold);
+        self.counters.metadata.note(cpu, self.buddy.free.metadata, threshold);
+    }
+
+    /// Adds what a CPU has kept to the zone's counters. Linux: `refresh_cpu_vm_stats()`.
+    pub(crate) fn collect_counts(&mut self, cpu: CpuId) {
+        self.count_free(cpu);
+        self.counters.all.collect(cpu);
+        self.counters.cma.collect(cpu);
+        self.counters.metadata.collect(cpu);
+    }
+
+    /// Lets CPUs keep up to `threshold` pages from now on, and starts with exact counters.
+    /// Linux: `refresh_zone_stat_thresholds()`.
+    pub(crate) fn set_stat_threshold(&mut self, threshold: u32) {
+        let kept = vec![Uncounted::default(); self.pcp.len()];
+        self.counters.restore(threshold, self.buddy.free, &kept);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn thresholds_of_the_measured_guests() {
+        let threshold = |pages, cpus| {
+            FreeCounters::usual_threshold(Geometry::PAGES_4K, PageCount::new(pages), cpus)
+        };
+        assert_eq!(threshold(3840, 1), 2);
+        assert_eq!(threshold(116_475, 1), 6);
+        assert_eq!(threshold(1 << 30, 1024), 125);
+    }
+
+    #[test]
+    fn a_counter_moves_when_more_than_the_threshold_has_gathered() {
+        let mut counter = Counter::new(2);
+        let (first, second) = (CpuId::new(0), CpuId::new(1));
+        counter.note(first, PageCount::new(100), 6);
+        assert_eq!(counter.read().get(), 100);
+        for left in (93..100).rev() {
+            assert_eq!(counter.read().get(), 100);
+            counter.note(first, PageCount::new(left), 6);
+        }
+        assert_eq!(counter.read().get(), 93);
+        counter.note(first, PageCount::new(90), 6);
+        counter.note(second, PageCount::new(95), 6);
+        assert_eq!((counter.read().get(), &counter.kept[..]), (93, &[-3, 5][..]));
+        counter.collect(second);
+        assert_eq!(counter.read().get(), 98);
+    }
+}
