@@ -8,7 +8,7 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::emulator::Emulator;
 use crate::folio::{FolioId, FolioKind, Mapping, SpaceId, VirtPage};
 use crate::mapping::{MmError, user_gfp};
-use crate::migrate::{MigrateError, MigrateMode, MigrateReason, Target};
+use crate::migrate::{MigrateError, MigrateMode, MigrateReason, MigrateResult, Target};
 use crate::page_table::Pte;
 use crate::tag_storage::design::{Attempt, FaultVerdict, Reservation};
 use crate::vma::{Backing, Prot, Vma};
@@ -307,18 +307,11 @@ impl<S: Sink> Emulator<S> {
     /// Linux (RFC v3): `replace_folio_with_tagged()`.
     fn replace_with_tagged(&mut self, cpu: CpuId, id: FolioId) {
         let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::TAGGED;
-        let order = self.memory.folios[id].order();
-        let target = self.tags.request(order, gfp);
         for _ in 0..self.tags.design().migrate_tries() {
-            let mut mover = self.memory.mover(cpu);
-            if !mover.isolate(id) {
+            if !self.memory.mover(cpu).isolate(id) {
                 break;
             }
-            let target = Target::Allocate(target);
-            let reason = MigrateReason::TagStorage;
-            let result = mover.migrate_pages(vec![id], target, MigrateMode::Sync, reason);
-            mover.putback(&result.failed);
-            self.settle(cpu);
+            let result = self.migrate_to_tagged(cpu, id, gfp);
             match result.error {
                 None if result.failed.is_empty() => {
                     self.tags.stats_mut().fault_migrations += 1;
@@ -334,5 +327,31 @@ impl<S: Sink> Emulator<S> {
             }
         }
         self.tags.stats_mut().fault_migration_failures += 1;
+    }
+
+    /// Moves an isolated folio to frames that were allocated for tags. Where reservation is
+    /// mandatory, only frames that have tag storage count as allocated.
+    fn migrate_to_tagged(&mut self, cpu: CpuId, id: FolioId, gfp: GfpFlags) -> MigrateResult {
+        let (order, kind) = (self.memory.folios[id].order(), self.memory.folios[id].kind());
+        let mandatory = self.tags.design().reservation() == Reservation::Mandatory;
+        let reserved = match mandatory {
+            true => self.allocate_kind(cpu, order, gfp, kind).ok(),
+            false => None,
+        };
+        let mut given = reserved.map(|target| self.memory.disown(target));
+        let target = match mandatory {
+            true => Target::Given(&mut given),
+            false => Target::Allocate(self.tags.request(order, gfp)),
+        };
+        let mut mover = self.memory.mover(cpu);
+        let reason = MigrateReason::TagStorage;
+        let result = mover.migrate_pages(vec![id], target, MigrateMode::Sync, reason);
+        mover.putback(&result.failed);
+        self.settle(cpu);
+        if let Some(unused) = given {
+            self.tags.free(&mut self.memory, cpu, (unused.pfn(), unused.order()));
+            self.memory.page_alloc.free_pages(cpu, unused);
+        }
+        result
     }
 }

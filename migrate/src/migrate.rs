@@ -48,6 +48,8 @@ pub enum Target<'t> {
     Allocate(AllocRequest),
     /// From the free scanner of a compaction run. Linux: `compaction_alloc()`.
     Compaction(&'t mut CompactControl),
+    /// This block, if it is of the folio's order; what is not used stays here.
+    Given(&'t mut Option<Pages>),
 }
 
 /// Why a migration stopped before trying everything.
@@ -277,6 +279,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         let found = match &mut self.target {
             Target::Allocate(request) => self.mover.migration_target(id, request, self.reason),
             Target::Compaction(cc) => self.mover.compaction_alloc(cc, order),
+            Target::Given(given) => given.take_if(|pages| pages.order() == order),
         };
         if let Some(target) = found {
             return Found::Target(target);
@@ -298,6 +301,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         match &mut self.target {
             Target::Allocate(_) => self.mover.page_alloc.free_pages(self.mover.cpu, target),
             Target::Compaction(cc) => cc.give_back(target),
+            Target::Given(given) => **given = Some(target),
         }
     }
 

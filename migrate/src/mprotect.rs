@@ -24,6 +24,7 @@ impl<S: Sink> Emulator<S> {
         range: VirtRange,
         prot: Prot,
     ) -> Result<(), MmError> {
+        self.space_mut(space)?.check_protect(range, prot)?;
         self.split_at(cpu, space, range.start())?;
         self.split_at(cpu, space, range.end())?;
         let changed = self.space_mut(space)?.protect(range, prot)?;

@@ -130,16 +130,7 @@ impl AddressSpace {
     /// [`SpaceError`] when a page is not mapped or may not have tags; nothing changes then. (Linux
     /// changes the ranges before the first hole.)
     pub(crate) fn protect(&mut self, range: VirtRange, prot: Prot) -> Result<Vec<Vma>, SpaceError> {
-        if range.is_empty() {
-            return Err(SpaceError::Empty);
-        }
-        self.check_mapped(range)?;
-        if prot.contains(Prot::MTE) {
-            let refusing = self.overlapping(range).find(|vma| !vma.backing().allows_tags());
-            if let Some(vma) = refusing {
-                return Err(SpaceError::NotTaggable(vma.range()));
-            }
-        }
+        self.check_protect(range, prot)?;
         let mut changed = Vec::new();
         for vma in self.take_overlapping(range) {
             // Linux keeps VM_MTE whatever the new protection says.
@@ -153,6 +144,21 @@ impl AddressSpace {
             }
         }
         Ok(changed)
+    }
+
+    /// Whether [`AddressSpace::protect`] would succeed.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub(crate) fn check_protect(&self, range: VirtRange, prot: Prot) -> Result<(), SpaceError> {
+        if range.is_empty() {
+            return Err(SpaceError::Empty);
+        }
+        self.check_mapped(range)?;
+        let refuses = |vma: &&Vma| prot.contains(Prot::MTE) && !vma.backing().allows_tags();
+        let refusing = self.overlapping(range).find(refuses);
+        refusing.map_or(Ok(()), |vma| Err(SpaceError::NotTaggable(vma.range())))
     }
 
     /// Whether every page of `range` is mapped.

@@ -11,6 +11,7 @@ mod displaced;
 mod lazy;
 mod lent;
 mod machine;
+mod misuse;
 mod moved;
 mod pinned;
 mod programs;

@@ -1,5 +1,7 @@
 //! S9: the tag page of a wanted page is used as data, and pinned.
 
+use std::collections::BTreeMap;
+
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::emulator::Emulator;
@@ -135,6 +137,46 @@ fn s09_v2_faults_for_ever_after_mprotect() {
     emulator.unpin(CPU, pinned, PinTerm::Short);
     program.touch(&mut emulator, 0).unwrap();
     assert_eq!(program.pfn(&emulator, 0), X);
+}
+
+#[test]
+fn v2_leaves_tag_storage_only_for_pages_that_have_theirs() {
+    let mut emulator = boot(CmaV2, 1);
+    let program = Program::start(&mut emulator, 0x4200, Prot::READ_WRITE);
+    let touched = (0..0x4200)
+        .take_while(|offset| {
+            let page = program.page(*offset);
+            emulator.access(CPU, program.space, page, Access::Write).is_ok()
+        })
+        .count();
+    let places: BTreeMap<_, _> = (0..u64::try_from(touched).unwrap())
+        .map(|offset| (program.pfn(&emulator, offset), offset))
+        .collect();
+    // The data page whose tags belong where `pinned` lies will be the first that is free.
+    let map = emulator.tags().ledger().map();
+    let (pinned, first) = places
+        .range(TAGS.start()..)
+        .find_map(|(pfn, pinned)| {
+            let mut group = map.covered(map.block_at(*pfn)?).iter();
+            Some((*pinned, *group.find_map(|page| places.get(&page))?))
+        })
+        .unwrap();
+    let inside = *places.range(TAGS.start()..).next_back().unwrap().1;
+    let spare = VirtRange::from_len(program.page(4000), 2000);
+    let second = 3000;
+    assert!([pinned, first, inside].iter().all(|n| !spare.contains(program.page(*n))));
+    assert!(![pinned, first, inside].contains(&second));
+    let single = |offset| VirtRange::from_len(program.page(offset), 1);
+    for range in [spare, single(second), single(first)] {
+        emulator.madvise_dontneed(CPU, program.space, range).unwrap();
+        emulator.drain();
+    }
+    let held = program.folio(&emulator, pinned);
+    emulator.pin(CPU, held, PinTerm::Short).unwrap();
+    program.protect(&mut emulator, Prot::TAGGED);
+    program.touch(&mut emulator, inside).unwrap();
+    assert_eq!(emulator.tags().stats().refused_pages, 1);
+    assert_eq!(emulator.tags().stats().fault_migrations, 1);
 }
 
 /// A program whose only page is X.
