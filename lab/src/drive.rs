@@ -237,6 +237,10 @@ impl Driver {
         let held = if user {
             self.map(pid, tags)
         } else {
+            // Blocks are not mapped here, so that nothing in them can carry tags.
+            if tags == Tags::FromStart {
+                self.tagging.not_mappable += order.pages().get();
+            }
             let plain = gfp.difference(GfpFlags::TAGGED);
             match self.emulator.allocate(CpuId::BOOT, order, plain) {
                 Ok(folio) => Held::Block(folio, order),

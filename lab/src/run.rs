@@ -234,7 +234,14 @@ fn claims(driver: &Driver) -> Claims {
 
 fn counters(driver: &Driver) -> BTreeMap<&'static str, u64> {
     let emulator = driver.emulator();
-    emulator.mm_stats().iter().chain(emulator.tags().stats().iter()).collect()
+    let caches = emulator.tags().caches();
+    let maintenance = [
+        ("tag_data_cache_invalidations", caches.data_invalidations()),
+        ("tag_cache_invalidations", caches.tag_invalidations()),
+        ("tag_cache_corruptions", caches.corruptions()),
+    ];
+    let counted = emulator.mm_stats().iter().chain(emulator.tags().stats().iter());
+    counted.chain(maintenance).collect()
 }
 
 fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
