@@ -47,6 +47,7 @@ pub mod migratetype;
 pub mod page_alloc;
 mod pageblock;
 pub mod pcp;
+mod pcp_list;
 pub mod profile;
 pub mod restore;
 pub mod rmqueue;

@@ -3,11 +3,10 @@
 //! This file moves no page between the lists and the buddy system; the zone does. It answers how
 //! many pages to bring in and how many to give back, by the rule of the kernel profile.
 
-use std::collections::VecDeque;
-
 use crate::frame::FrameIndex;
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
+use crate::pcp_list::PageList;
 use crate::profile::{PcpTuning, Rules};
 use crate::units::{Order, PageCount};
 
@@ -101,7 +100,7 @@ pub struct PerCpuPages {
     /// pageblocks are smaller, since a cached block has one migratetype.
     low: Order,
     huge: Option<Order>,
-    lists: [VecDeque<Cached>; LISTS],
+    lists: [PageList; LISTS],
     count: u32,
     sizes: PcpSizes,
     tuned: PcpCounters,
@@ -192,21 +191,21 @@ impl PerCpuPages {
     /// The block to hand out next: the head of its list.
     #[inline]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
-        let cached = self.lists[list].pop_front()?;
+        let cached = self.lists[list].pop_newest()?;
         self.count -= 1 << order.get();
         Some(cached)
     }
 
     /// A refilled block: served after those that came before it.
     pub(crate) fn push_refilled(&mut self, list: usize, order: Order, cached: Cached) {
-        self.lists[list].push_back(cached);
+        self.lists[list].push_oldest(cached);
         self.count += 1 << order.get();
     }
 
     /// A freed block: served first.
     #[inline]
     pub(crate) fn push_freed(&mut self, list: usize, order: Order, cached: Cached) {
-        self.lists[list].push_front(cached);
+        self.lists[list].push_newest(cached);
         self.count += 1 << order.get();
     }
 
@@ -382,7 +381,7 @@ impl PerCpuPages {
             drain.list = (drain.list + 1) % self.lists.len();
         }
         let order = self.order_of(drain.list);
-        let cached = self.lists[drain.list].pop_back()?;
+        let cached = self.lists[drain.list].pop_oldest()?;
         self.count -= 1 << order.get();
         drain.left -= 1 << order.get();
         Some((cached, order))

@@ -1,0 +1,91 @@
+//! One per-CPU list: blocks in order, used at the newest end, drained at the oldest.
+//!
+//! A deque whose common end is the end of a vector, so that a hit on the list is a compare and a
+//! load. What left at the oldest end is a gap before the blocks, closed when it outgrows them.
+
+use crate::pcp::Cached;
+
+/// A gap is not worth closing, and is opened with at least this much room, in blocks.
+const MIN_GAP: usize = 32;
+
+/// Linux: one of `pcp->lists[]`; the newest block is the head.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PageList {
+    /// The gap, then the blocks from the oldest to the newest.
+    blocks: Vec<Cached>,
+    gap: usize,
+}
+
+impl PageList {
+    /// Whether there is no block.
+    #[inline]
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.blocks.len() == self.gap
+    }
+
+    /// Adds a block at the head.
+    #[inline]
+    pub(crate) fn push_newest(&mut self, block: Cached) {
+        self.blocks.push(block);
+    }
+
+    /// Takes the block at the head.
+    #[inline]
+    pub(crate) fn pop_newest(&mut self) -> Option<Cached> {
+        if self.is_empty() { None } else { self.blocks.pop() }
+    }
+
+    /// Adds a block at the tail.
+    pub(crate) fn push_oldest(&mut self, block: Cached) {
+        if self.gap == 0 {
+            self.gap = self.blocks.len().max(MIN_GAP);
+            self.blocks.splice(0..0, core::iter::repeat_n(block, self.gap));
+        }
+        self.gap -= 1;
+        self.blocks[self.gap] = block;
+    }
+
+    /// Takes the block at the tail.
+    pub(crate) fn pop_oldest(&mut self) -> Option<Cached> {
+        let block = *self.blocks.get(self.gap)?;
+        self.gap += 1;
+        if self.gap > MIN_GAP && self.gap > self.blocks.len() / 2 {
+            self.blocks.drain(..self.gap);
+            self.gap = 0;
+        }
+        Some(block)
+    }
+
+    /// The blocks, head first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Cached> {
+        self.blocks[self.gap..].iter().rev()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::migratetype::MigrateType;
+
+    proptest! {
+        #[test]
+        fn it_is_a_deque(operations in prop::collection::vec(0u8..9, 0..600)) {
+            let (mut list, mut twin) = (PageList::default(), VecDeque::new());
+            for (index, operation) in (0..).zip(operations) {
+                let block = Cached { index, mt: MigrateType::Movable };
+                match operation {
+                    0..3 => { list.push_newest(block); twin.push_front(block); }
+                    3..5 => { list.push_oldest(block); twin.push_back(block); }
+                    5..7 => prop_assert_eq!(list.pop_newest(), twin.pop_front()),
+                    _ => prop_assert_eq!(list.pop_oldest(), twin.pop_back()),
+                }
+                prop_assert_eq!(list.is_empty(), twin.is_empty());
+                prop_assert!(list.iter().eq(twin.iter()));
+            }
+        }
+    }
+}
