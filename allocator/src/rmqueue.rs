@@ -21,6 +21,18 @@ pub struct ZoneRequest {
     pub flags: AllocFlags,
 }
 
+impl ZoneRequest {
+    /// What a block handed out to this request is: those of movable requests can be migrated.
+    #[inline]
+    const fn head(self) -> Head {
+        let movability = match self.migratetype {
+            MigrateType::Movable => Movability::Movable,
+            _ => Movability::Unmovable,
+        };
+        Head::Allocated(self.order, movability)
+    }
+}
+
 /// The stage that served the last page of a bulk request (6.12). Linux: `enum rmqueue_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Mode {
@@ -42,15 +54,11 @@ impl Zone {
     /// the caller's. Linux: `rmqueue()`.
     #[inline]
     pub fn alloc(&mut self, cpu: CpuId, request: ZoneRequest, sink: &mut impl Sink) -> Option<Pfn> {
-        let movability = match request.migratetype {
-            MigrateType::Movable => Movability::Movable,
-            _ => Movability::Unmovable,
-        };
         let index = match self.alloc_cached(cpu, request) {
             Some(index) => index,
             None => self.alloc_missed(cpu, request, sink)?,
         };
-        self.buddy.map.set_head(index, Head::Allocated(request.order, movability));
+        self.buddy.map.set_head(index, request.head());
         Some(self.buddy.map.pfn(index))
     }
 
@@ -111,11 +119,7 @@ impl Zone {
             self.refill(cpu, list, request, sink);
             self.pcp[cpu.index()].pop(list, request.order)
         })?;
-        let movability = match request.migratetype {
-            MigrateType::Movable => Movability::Movable,
-            _ => Movability::Unmovable,
-        };
-        self.buddy.map.set_head(cached.index, Head::Allocated(request.order, movability));
+        self.buddy.map.set_head(cached.index, request.head());
         Some(self.buddy.map.pfn(cached.index))
     }
 
