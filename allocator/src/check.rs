@@ -138,8 +138,8 @@ impl Zone {
         for pcp in &self.pcp {
             let mut pages = 0;
             for (block, order) in pcp.blocks() {
-                let pfn = self.buddy.map.pfn(block.index);
-                let stored = self.buddy.map.head(block.index) == Some(Head::PerCpu(order));
+                let pfn = self.buddy.map.pfn(block.index());
+                let stored = self.buddy.map.head(block.index()) == Some(Head::PerCpu(order));
                 same("state of a per-CPU block", pfn, u64::from(stored), 1)?;
                 pages += order.pages().get();
             }

@@ -48,6 +48,7 @@ pub mod page_alloc;
 mod pageblock;
 pub mod pcp;
 mod pcp_list;
+mod pcp_tuning;
 pub mod profile;
 pub mod restore;
 pub mod rmqueue;

@@ -1,13 +1,14 @@
-//! Per-CPU page lists of one zone and one CPU: what is on them, when to refill, when to drain.
+//! Per-CPU page lists of one zone and one CPU.
 //!
-//! This file moves no page between the lists and the buddy system; the zone does. It answers how
-//! many pages to bring in and how many to give back, by the rule of the kernel profile.
+//! This file moves no page between the lists and the buddy system; the zone does.
 
 use crate::frame::FrameIndex;
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
 use crate::pcp_list::PageList;
-use crate::profile::{PcpTuning, Rules};
+pub use crate::pcp_tuning::{PcpCounters, PcpSizes};
+use crate::pcp_tuning::{Tuning, ZonePressure};
+use crate::profile::Rules;
 use crate::units::{Order, PageCount};
 
 /// Whether the kernel was built with transparent huge pages, which have lists of their own.
@@ -19,91 +20,49 @@ pub enum Thp {
     Absent,
 }
 
-/// Bound of the factors by which refills and drains grow. Linux: `CONFIG_PCP_BATCH_SCALE_MAX`.
-const SCALE_MAX: u32 = 5;
 /// Orders with lists for each of the three types: 0 to `PAGE_ALLOC_COSTLY_ORDER`.
 const LOW_ORDERS: usize = 4;
 const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 /// And two for huge pages, which stay empty where there are none.
 const LISTS: usize = LOW_LISTS + 2;
+/// The list of users' single pages.
+const SINGLES: usize = MigrateType::Movable.index();
 
-/// A block on a per-CPU list.
+/// A block on a per-CPU list: where it starts, and the type under which it came in, in one word.
+/// The type is stored as its difference from MOVABLE, so that for most blocks there is nothing to
+/// add.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Cached {
-    /// Where the block starts.
-    pub(crate) index: FrameIndex,
-    /// Type under which it came in. Linux: `get_pcppage_migratetype()`.
-    pub(crate) mt: MigrateType,
-}
+pub(crate) struct Cached(u64);
 
-/// What a zone's state adds to the tuning rules. Linux: zone flags.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct ZonePressure {
-    /// kswapd runs. Linux: `ZONE_RECLAIM_ACTIVE`.
-    pub(crate) reclaim_active: bool,
-    /// Free pages fell below the high mark (6.12). Linux: `ZONE_BELOW_HIGH`.
-    pub(crate) below_high: bool,
-}
-
-/// Sizes of the lists, in pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PcpSizes {
-    /// Pages moved at a time.
-    pub batch: u32,
-    /// Lower bound of the high mark; the mark itself under [`PcpTuning::Fixed`].
-    pub high_min: u32,
-    /// Upper bound of the high mark.
-    pub high_max: u32,
-}
-
-impl PcpSizes {
-    /// Before the zones are set up: every free goes straight to the buddy lists.
-    /// Linux: `boot_pageset`.
-    pub const BOOT: Self = Self { batch: 1, high_min: 0, high_max: 0 };
-
-    /// Sizes for a zone. Linux: `zone_batchsize()`, `zone_highsize()`.
-    #[must_use]
-    pub fn of_zone(geometry: Geometry, managed: PageCount, low: PageCount, cpus: u64) -> Self {
-        let limit = (1u64 << 20) >> geometry.page_shift();
-        let quarter = ((managed.get() >> 10).min(limit) / 4).max(1);
-        let batch = (1u64 << (quarter + quarter / 2).ilog2()).saturating_sub(1).max(1);
-        let high = |total: u64| (total / cpus.max(1)).max(4 * batch);
-        let clip = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
-        Self {
-            batch: clip(batch),
-            high_min: clip(high(low.get())),
-            high_max: clip(high(managed.get() / 8)),
-        }
+impl Cached {
+    pub(crate) const fn new(index: FrameIndex, mt: MigrateType) -> Self {
+        Self((mt as u64 ^ MigrateType::Movable as u64) << FrameIndex::BITS | index as u64)
     }
-}
 
-/// How the traffic so far has tuned one CPU's lists.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct PcpCounters {
-    /// Live high mark (adaptive only).
-    pub high: u32,
-    /// Growth of drains (fixed): frees in a row double it.
-    pub free_factor: u32,
-    /// Growth of refills (adaptive): allocations in a row double it.
-    pub alloc_factor: u32,
-    /// Pages freed lately (adaptive): the size of the next drain.
-    pub free_count: u32,
-    /// The last free was of order 1 to 3 (adaptive). Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
-    pub freed_high_order: bool,
+    /// Where the block starts.
+    pub(crate) const fn index(self) -> FrameIndex {
+        let [a, b, c, d, ..] = self.0.to_le_bytes();
+        FrameIndex::from_le_bytes([a, b, c, d])
+    }
+
+    /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
+    pub(crate) const fn mt(self) -> MigrateType {
+        let [.., mt, _, _, _] = self.0.to_le_bytes();
+        MigrateType::from_index(mt as usize ^ MigrateType::Movable.index())
+    }
 }
 
 /// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
 #[derive(Clone, Debug)]
 pub struct PerCpuPages {
-    tuning: PcpTuning,
     /// The largest order with lists by type. Linux: `PAGE_ALLOC_COSTLY_ORDER`; smaller where
     /// pageblocks are smaller, since a cached block has one migratetype.
     low: Order,
     huge: Option<Order>,
     lists: [PageList; LISTS],
-    count: u32,
-    sizes: PcpSizes,
-    tuned: PcpCounters,
+    /// Pages on all lists but that of users' single pages.
+    others: u32,
+    pub(crate) tuning: Tuning,
 }
 
 impl PerCpuPages {
@@ -115,40 +74,35 @@ impl PerCpuPages {
             _ => None,
         };
         Self {
-            tuning: rules.pcp,
             low: Order::COSTLY.min(geometry.pageblock_order()),
             huge,
             lists: Default::default(),
-            count: 0,
-            sizes: PcpSizes::BOOT,
-            tuned: PcpCounters::default(),
+            others: 0,
+            tuning: Tuning::new(rules),
         }
     }
 
     /// Pages on all lists. Linux: `pcp->count`.
     #[must_use]
-    pub const fn count(&self) -> PageCount {
-        PageCount::new(self.count as u64)
+    pub fn count(&self) -> PageCount {
+        PageCount::new(u64::from(self.pages()))
+    }
+
+    fn pages(&self) -> u32 {
+        let singles = u32::try_from(self.lists[SINGLES].len());
+        self.others + singles.expect("a zone has fewer than 2^32 frames")
     }
 
     /// The sizes in force.
     #[must_use]
     pub const fn sizes(&self) -> PcpSizes {
-        self.sizes
-    }
-
-    pub(crate) fn set_sizes(&mut self, sizes: PcpSizes) {
-        self.sizes = sizes;
+        self.tuning.sizes()
     }
 
     /// How the traffic so far has tuned the lists.
     #[must_use]
     pub const fn counters(&self) -> PcpCounters {
-        self.tuned
-    }
-
-    pub(crate) fn set_counters(&mut self, counters: PcpCounters) {
-        self.tuned = counters;
+        self.tuning.counters()
     }
 
     /// The list for a block, or `None` for orders that have none.
@@ -179,196 +133,80 @@ impl PerCpuPages {
         }
     }
 
-    /// A request of this CPU: drains and refills of the other direction shrink.
-    #[inline]
-    pub(crate) fn note_alloc(&mut self) {
-        match self.tuning {
-            PcpTuning::Fixed => self.tuned.free_factor >>= 1,
-            PcpTuning::Adaptive => self.tuned.free_count >>= 1,
-        }
-    }
-
     /// The block to hand out next: the head of its list.
-    #[inline]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
-        self.count -= 1 << order.get();
+        self.shrunk(list, order);
         Some(cached)
+    }
+
+    /// A single page for a user, if one is ready; the request is noted then.
+    #[inline(always)]
+    pub(crate) fn pop_single(&mut self) -> Option<FrameIndex> {
+        let single = self.lists[SINGLES].pop_newest()?;
+        self.tuning.note_alloc();
+        Some(single.index())
     }
 
     /// A refilled block: served after those that came before it.
     pub(crate) fn push_refilled(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_oldest(cached);
-        self.count += 1 << order.get();
+        self.grown(list, order);
     }
 
     /// A freed block: served first.
-    #[inline]
     pub(crate) fn push_freed(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_newest(cached);
-        self.count += 1 << order.get();
+        self.grown(list, order);
+    }
+
+    /// A user's single page that comes back while the lists are far from full: all that
+    /// [`push_freed`](Self::push_freed) and [`drain_after_free`](Self::drain_after_free) would do.
+    /// Nothing is done and `false` returned when there may be more to do.
+    #[inline(always)]
+    pub(crate) fn push_calmly(&mut self, index: FrameIndex, zone: ZonePressure) -> bool {
+        let pages = self.others as usize + self.lists[SINGLES].len() + 1;
+        let calm = self.tuning.is_calm(pages, zone);
+        let single = Cached::new(index, MigrateType::Movable);
+        if !calm || !self.lists[SINGLES].push_if_room(single) {
+            return false;
+        }
+        self.tuning.note_calm_free();
+        true
+    }
+
+    fn grown(&mut self, list: usize, order: Order) {
+        if list != SINGLES {
+            self.others += 1 << order.get();
+        }
+    }
+
+    fn shrunk(&mut self, list: usize, order: Order) {
+        if list != SINGLES {
+            self.others -= 1 << order.get();
+        }
     }
 
     /// How many blocks to bring in for an empty list. Linux: `nr_pcp_alloc()`.
     pub(crate) fn refill_blocks(&mut self, order: Order, zone: ZonePressure) -> u32 {
-        let batch = self.sizes.batch;
-        let blocks = match self.tuning {
-            PcpTuning::Fixed => {
-                return if batch > 1 { (batch >> order.get()).max(2) } else { batch };
-            }
-            PcpTuning::Adaptive => self.adaptive_refill(order, zone),
-        };
-        if blocks > 1 { (blocks >> order.get()).max(2) } else { blocks }
-    }
-
-    fn adaptive_refill(&mut self, order: Order, zone: ZonePressure) -> u32 {
-        let PcpSizes { batch, high_min, high_max } = self.sizes;
-        self.tuned.high = self.tuned.high.max(high_min).min(high_max);
-        let mut high = self.tuned.high;
-        if high < batch {
-            return 1;
-        }
-        let mut wanted =
-            if order == Order::ZERO { batch << self.tuned.alloc_factor } else { batch };
-        if high_min != high_max && !zone.below_high {
-            self.tuned.high = (high + wanted).min(high_max);
-            high = self.tuned.high;
-        }
-        if order == Order::ZERO {
-            let room = high.saturating_sub(self.count).saturating_sub(batch).max(batch);
-            if wanted <= room && self.tuned.alloc_factor < SCALE_MAX {
-                self.tuned.alloc_factor += 1;
-            }
-            wanted = wanted.min(room);
-        }
-        wanted
+        self.tuning.refill(order, self.pages(), zone)
     }
 
     /// Called after a free: how many pages to give back now, if any.
     /// Linux: the end of `free_unref_page_commit()`.
-    #[inline]
     pub(crate) fn drain_after_free(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
-        match self.tuning {
-            PcpTuning::Fixed => self.fixed_drain(order, zone),
-            PcpTuning::Adaptive => self.adaptive_drain(order, zone),
-        }
-    }
-
-    fn is_high_order(order: Order) -> bool {
-        order > Order::ZERO && order <= Order::COSTLY
-    }
-
-    #[inline]
-    fn fixed_drain(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
-        let PcpSizes { batch, high_min: mark, .. } = self.sizes;
-        let all = self.tuned.free_factor > 0 && Self::is_high_order(order);
-        let high = match (all, zone.reclaim_active) {
-            (true, _) => 0,
-            (_, true) => mark.min(4 * batch),
-            _ => mark,
-        };
-        if self.count < high {
-            return None;
-        }
-        if all {
-            return Some(self.count);
-        }
-        if high < batch {
-            return Some(1);
-        }
-        let most = high - batch;
-        let wanted = batch << self.tuned.free_factor;
-        if wanted < most && self.tuned.free_factor < SCALE_MAX {
-            self.tuned.free_factor += 1;
-        }
-        Some(wanted.max(batch).min(most))
-    }
-
-    #[inline]
-    fn adaptive_drain(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
-        let batch = self.sizes.batch;
-        self.tuned.alloc_factor >>= 1;
-        let high_order = Self::is_high_order(order);
-        let all = high_order && self.tuned.free_count >= batch && self.tuned.freed_high_order;
-        self.tuned.freed_high_order = high_order;
-        if self.tuned.free_count < batch << SCALE_MAX {
-            self.tuned.free_count += 1 << order.get();
-        }
-        let high = self.tuned.high.max(self.sizes.high_min).min(self.sizes.high_max);
-        self.tuned.high = high;
-        if !all && zone == ZonePressure::default() && self.count < high {
-            return None;
-        }
-        self.adaptive_excess(all, zone)
-    }
-
-    /// How many pages are too many, when a first look does not tell that there are none.
-    fn adaptive_excess(&mut self, all: bool, zone: ZonePressure) -> Option<u32> {
-        let batch = self.sizes.batch;
-        let high = self.adaptive_high(all, zone);
-        if self.count < high {
-            return None;
-        }
-        Some(if all {
-            self.count.min(batch << SCALE_MAX)
-        } else if high < batch {
-            1
-        } else {
-            self.tuned.free_count.max(batch).min(high - batch)
-        })
-    }
-
-    /// Linux 6.12: `nr_pcp_high()`.
-    fn adaptive_high(&mut self, drain_all: bool, zone: ZonePressure) -> u32 {
-        let PcpSizes { batch, high_min, high_max } = self.sizes;
-        let high = self.tuned.high;
-        let lowered = |by: u32| high.saturating_sub(by).max(high_min);
-        if high == 0 {
-            return 0;
-        }
-        if drain_all {
-            self.tuned.high = lowered(batch << SCALE_MAX);
-            return 0;
-        }
-        let freed = self.tuned.free_count.max(batch);
-        if zone.reclaim_active {
-            self.tuned.high = lowered(freed);
-            return self.tuned.high.min(4 * batch);
-        }
-        if high_min == high_max {
-            return high;
-        }
-        if zone.below_high {
-            self.tuned.high = lowered(freed);
-            return self.count.max(high_min);
-        }
-        let needed = self.tuned.free_count + batch;
-        if self.count >= high && self.tuned.high < needed {
-            self.tuned.high = needed.max(high_min).min(high_max);
-        }
-        high
+        self.tuning.drain(order, self.pages(), zone)
     }
 
     /// One tick of the statistics timer: the high mark sinks. Returns how many pages to drain, in
     /// steps of one batch. Linux: `decay_pcp_high()`.
     pub(crate) fn decay(&mut self) -> u32 {
-        if self.tuning == PcpTuning::Fixed {
-            return 0;
-        }
-        let PcpSizes { batch, high_min, .. } = self.sizes;
-        if self.tuned.high > high_min {
-            self.tuned.high = self
-                .count
-                .saturating_sub(batch << SCALE_MAX)
-                .max(self.tuned.high - self.tuned.high / 8)
-                .max(high_min);
-        }
-        self.count.saturating_sub(self.tuned.high)
+        self.tuning.decay(self.pages())
     }
 
     /// Starts giving back `pages` pages, beginning with `list`. Linux: `free_pcppages_bulk()`.
     pub(crate) fn start_drain(&self, pages: u32, list: usize) -> Drain {
-        Drain { left: i64::from(pages.min(self.count)), list }
+        Drain { left: i64::from(pages.min(self.pages())), list }
     }
 
     /// The next block to give back: the oldest of the current list; the next non-empty list
@@ -382,14 +220,14 @@ impl PerCpuPages {
         }
         let order = self.order_of(drain.list);
         let cached = self.lists[drain.list].pop_oldest()?;
-        self.count -= 1 << order.get();
+        self.shrunk(drain.list, order);
         drain.left -= 1 << order.get();
         Some((cached, order))
     }
 
     /// How many pages an explicit drain gives back at a time. Linux: `drain_pages_zone()`.
     pub(crate) fn drain_step(&self) -> u32 {
-        self.count.min(self.sizes.batch << SCALE_MAX)
+        self.tuning.drain_step(self.pages())
     }
 
     /// The blocks of every list, heads first, with the order of their list.
@@ -423,55 +261,20 @@ mod tests {
     use super::*;
     use crate::profile::KernelProfile;
 
-    fn pcp(profile: KernelProfile, high: (u32, u32)) -> PerCpuPages {
-        let mut pcp = PerCpuPages::new(profile.rules(), Geometry::PAGES_4K, Thp::Configured);
-        pcp.set_sizes(PcpSizes { batch: 31, high_min: high.0, high_max: high.1 });
-        pcp
-    }
-
-    #[test]
-    fn sizes_of_the_measured_guest() {
-        let sizes =
-            PcpSizes::of_zone(Geometry::PAGES_4K, PageCount::new(116_232), PageCount::new(828), 1);
-        assert_eq!(sizes, PcpSizes { batch: 31, high_min: 828, high_max: 14_529 });
-    }
-
-    #[test]
-    fn refills_grow_as_the_kernels_do() {
-        let mut old = pcp(KernelProfile::V6_1, (828, 828));
-        assert_eq!(old.refill_blocks(Order::ZERO, ZonePressure::default()), 31);
-        assert_eq!(old.refill_blocks(Order::of(3), ZonePressure::default()), 3);
-        let mut new = pcp(KernelProfile::V6_12, (821, 13_971));
-        let sizes: Vec<_> =
-            (0..7).map(|_| new.refill_blocks(Order::ZERO, ZonePressure::default())).collect();
-        assert_eq!(sizes, [31, 62, 124, 248, 496, 992, 992]);
-    }
-
-    #[test]
-    fn drains_in_a_row_double() {
-        let mut pcp = pcp(KernelProfile::V6_1, (2_000, 2_000));
-        pcp.count = 2_000;
-        let sizes: Vec<_> = (0..6)
-            .map(|_| pcp.drain_after_free(Order::ZERO, ZonePressure::default()).unwrap())
-            .collect();
-        assert_eq!(sizes, [31, 62, 124, 248, 496, 992]);
-        pcp.note_alloc();
-        assert_eq!(pcp.drain_after_free(Order::ZERO, ZonePressure::default()), Some(124));
-    }
-
     #[test]
     fn a_drain_empties_list_by_list_from_the_tail() {
-        let mut pcp = pcp(KernelProfile::V6_1, (100, 100));
+        let rules = KernelProfile::V6_1.rules();
+        let mut pcp = PerCpuPages::new(rules, Geometry::PAGES_4K, Thp::Configured);
         let movable = pcp.list_of(Order::ZERO, MigrateType::Movable).unwrap();
         let pairs = pcp.list_of(Order::of(1), MigrateType::Unmovable).unwrap();
         for index in [4, 5] {
-            pcp.push_freed(movable, Order::ZERO, Cached { index, mt: MigrateType::Movable });
+            pcp.push_freed(movable, Order::ZERO, Cached::new(index, MigrateType::Movable));
         }
-        pcp.push_freed(pairs, Order::of(1), Cached { index: 8, mt: MigrateType::Unmovable });
+        pcp.push_freed(pairs, Order::of(1), Cached::new(8, MigrateType::Unmovable));
         let mut drain = pcp.start_drain(3, movable);
         let mut out = Vec::new();
         while let Some((cached, _)) = pcp.drain_next(&mut drain) {
-            out.push(cached.index);
+            out.push(cached.index());
         }
         assert_eq!((out, pcp.count()), (vec![4, 5, 8], PageCount::ZERO));
     }

@@ -23,14 +23,30 @@ impl PageList {
         self.blocks.len() == self.gap
     }
 
+    /// Number of blocks.
+    #[inline(always)]
+    pub(crate) const fn len(&self) -> usize {
+        self.blocks.len() - self.gap
+    }
+
     /// Adds a block at the head.
     #[inline]
     pub(crate) fn push_newest(&mut self, block: Cached) {
         self.blocks.push(block);
     }
 
+    /// Adds a block at the head where the list need not grow for it; says whether it could.
+    #[inline(always)]
+    pub(crate) fn push_if_room(&mut self, block: Cached) -> bool {
+        let room = self.blocks.len() < self.blocks.capacity();
+        if room {
+            self.blocks.push(block);
+        }
+        room
+    }
+
     /// Takes the block at the head.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop_newest(&mut self) -> Option<Cached> {
         if self.is_empty() { None } else { self.blocks.pop() }
     }
@@ -76,7 +92,7 @@ mod tests {
         fn it_is_a_deque(operations in prop::collection::vec(0u8..9, 0..600)) {
             let (mut list, mut twin) = (PageList::default(), VecDeque::new());
             for (index, operation) in (0..).zip(operations) {
-                let block = Cached { index, mt: MigrateType::Movable };
+                let block = Cached::new(index, MigrateType::Movable);
                 match operation {
                     0..3 => { list.push_newest(block); twin.push_front(block); }
                     3..5 => { list.push_oldest(block); twin.push_back(block); }

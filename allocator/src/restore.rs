@@ -238,7 +238,7 @@ impl Zone {
     fn pcp_state(&self, cpu: CpuId) -> PcpState {
         let pcp = &self.pcp[cpu.index()];
         let listed = pcp.listed().map(|(block, order, migratetype)| ListedBlock {
-            pfn: self.buddy.map.pfn(block.index),
+            pfn: self.buddy.map.pfn(block.index()),
             order,
             migratetype,
         });
@@ -286,8 +286,8 @@ impl Zone {
 
 fn restore_pcp(state: &PcpState, buddy: &mut Buddy, thp: Thp) -> Result<PerCpuPages, RestoreError> {
     let mut pcp = PerCpuPages::new(buddy.rules, buddy.geometry, thp);
-    pcp.set_sizes(state.sizes);
-    pcp.set_counters(state.counters);
+    pcp.tuning.set_sizes(state.sizes);
+    pcp.tuning.set_counters(state.counters);
     for &ListedBlock { pfn, order, migratetype } in &state.blocks {
         let list = pcp.list_of(order, migratetype).ok_or(RestoreError::NoSuchList(order))?;
         buddy.claim_frames(pfn, order)?;
@@ -298,7 +298,7 @@ fn restore_pcp(state: &PcpState, buddy: &mut Buddy, thp: Thp) -> Result<PerCpuPa
             block if block.is_mergeable() => migratetype,
             block => block,
         };
-        pcp.push_refilled(list, order, Cached { index, mt });
+        pcp.push_refilled(list, order, Cached::new(index, mt));
     }
     Ok(pcp)
 }

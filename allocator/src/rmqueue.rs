@@ -52,14 +52,50 @@ struct Got {
 impl Zone {
     /// Takes a block for a request, from the per-CPU lists or the buddy lists. The watermarks are
     /// the caller's. Linux: `rmqueue()`.
-    #[inline]
+    #[inline(always)]
     pub fn alloc(&mut self, cpu: CpuId, request: ZoneRequest, sink: &mut impl Sink) -> Option<Pfn> {
-        let index = match self.alloc_cached(cpu, request) {
+        let index = match self.single(cpu, request) {
             Some(index) => index,
-            None => self.alloc_missed(cpu, request, sink)?,
+            None => self.alloc_any(cpu, request, sink)?,
         };
         self.buddy.map.set_head(index, request.head());
         Some(self.buddy.map.pfn(index))
+    }
+
+    /// A single page for a user that is ready on a per-CPU list: most requests.
+    #[inline(always)]
+    fn single(&mut self, cpu: CpuId, request: ZoneRequest) -> Option<FrameIndex> {
+        let single = request.order == Order::ZERO && request.migratetype == MigrateType::Movable;
+        if !single || !request.flags.contains(self.movable_pcp_needs) {
+            return None;
+        }
+        self.pcp[cpu.index()].pop_single()
+    }
+
+    /// Any request, from its per-CPU list, refilled if empty, or the buddy lists.
+    /// Linux: `rmqueue_pcplist()`, else `rmqueue_buddy()`.
+    #[inline(never)]
+    fn alloc_any(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<FrameIndex> {
+        if let Some(list) = self.pcp_list(cpu, request) {
+            let pcp = &mut self.pcp[cpu.index()];
+            pcp.tuning.note_alloc();
+            let hit = pcp.pop(list, request.order);
+            let cached = hit.or_else(|| {
+                self.refill(cpu, list, request, sink);
+                self.pcp[cpu.index()].pop(list, request.order)
+            });
+            if let Some(cached) = cached {
+                return Some(cached.index());
+            }
+        }
+        let index = self.alloc_uncached(request, sink)?;
+        self.count_free(cpu);
+        Some(index)
     }
 
     /// Whether the request's per-CPU list holds nothing that the request is barred from.
@@ -77,34 +113,6 @@ impl Zone {
         self.pcp[cpu.index()].list_of(request.order, request.migratetype)
     }
 
-    /// A block that is ready on a per-CPU list. Linux: `rmqueue_pcplist()`.
-    #[inline]
-    fn alloc_cached(&mut self, cpu: CpuId, request: ZoneRequest) -> Option<FrameIndex> {
-        let list = self.pcp_list(cpu, request)?;
-        let pcp = &mut self.pcp[cpu.index()];
-        pcp.note_alloc();
-        Some(pcp.pop(list, request.order)?.index)
-    }
-
-    /// A block when the per-CPU list is empty, or there is none.
-    #[inline(never)]
-    fn alloc_missed(
-        &mut self,
-        cpu: CpuId,
-        request: ZoneRequest,
-        sink: &mut impl Sink,
-    ) -> Option<FrameIndex> {
-        if let Some(list) = self.pcp_list(cpu, request) {
-            self.refill(cpu, list, request, sink);
-            if let Some(cached) = self.pcp[cpu.index()].pop(list, request.order) {
-                return Some(cached.index);
-            }
-        }
-        let index = self.alloc_uncached(request, sink)?;
-        self.count_free(cpu);
-        Some(index)
-    }
-
     /// Takes order-0 pages off one list of a CPU, refilling as needed, without the bookkeeping of
     /// single requests. Linux: the loop of `__alloc_pages_bulk()`.
     pub(crate) fn alloc_bulk_one(
@@ -119,8 +127,8 @@ impl Zone {
             self.refill(cpu, list, request, sink);
             self.pcp[cpu.index()].pop(list, request.order)
         })?;
-        self.buddy.map.set_head(cached.index, request.head());
-        Some(self.buddy.map.pfn(cached.index))
+        self.buddy.map.set_head(cached.index(), request.head());
+        Some(self.buddy.map.pfn(cached.index()))
     }
 
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
@@ -130,7 +138,7 @@ impl Zone {
         for _ in 0..blocks {
             let Some(got) = self.take_one(request, &mut mode, sink) else { break };
             self.buddy.map.set_head(got.index, Head::PerCpu(request.order));
-            let cached = Cached { index: got.index, mt: got.mt };
+            let cached = Cached::new(got.index, got.mt);
             self.pcp[cpu.index()].push_refilled(list, request.order, cached);
             self.count_lent(cpu);
             if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {

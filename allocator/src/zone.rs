@@ -12,7 +12,8 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp, ZonePressure};
+use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp};
+use crate::pcp_tuning::ZonePressure;
 use crate::profile::{BelowHigh, DrainType, KernelProfile};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::{Mark, Watermarks};
@@ -177,7 +178,7 @@ impl Zone {
 
     /// Sets the per-CPU lists' sizes. Linux: `zone_set_pageset_high_and_batch()`.
     pub(crate) fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
-        self.pcp.iter_mut().for_each(|pcp| pcp.set_sizes(sizes));
+        self.pcp.iter_mut().for_each(|pcp| pcp.tuning.set_sizes(sizes));
     }
 
     /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the frames
@@ -214,7 +215,7 @@ impl Zone {
     /// # Panics
     ///
     /// Panics when the block is not allocated with this order.
-    #[inline]
+    #[inline(always)]
     pub fn free(&mut self, cpu: CpuId, pfn: Pfn, order: Order, sink: &mut impl Sink) {
         let index = self.buddy.index(pfn);
         assert!(
@@ -222,42 +223,27 @@ impl Zone {
             "freed block is not allocated with this order"
         );
         sink.emit(Event::PageFree { pfn, order });
-        let mt = self.buddy.blocks.migratetype(index);
-        // Most pages are single pages of users. With their list known beforehand, nothing waits for
-        // the pageblock's type.
-        if mt == MigrateType::Movable && order == Order::ZERO {
-            self.free_as(cpu, (index, Order::ZERO), MigrateType::Movable, sink);
+        // Most pages are single pages of users, and most of their frees do nothing else.
+        if order == Order::ZERO
+            && self.buddy.blocks.is_plain(index, MigrateType::Movable)
+            && self.pcp[cpu.index()].push_calmly(index, self.pressure)
+        {
+            self.buddy.map.set_head(index, Head::PerCpu(Order::ZERO));
         } else {
-            self.free_other(cpu, (index, order), mt, sink);
+            self.free_commit(cpu, (index, order), sink);
         }
     }
 
+    /// Linux: `free_unref_page_commit()`.
     #[inline(never)]
-    fn free_other(
-        &mut self,
-        cpu: CpuId,
-        block: (FrameIndex, Order),
-        mt: MigrateType,
-        sink: &mut impl Sink,
-    ) {
-        self.free_as(cpu, block, mt, sink);
-    }
-
-    /// Frees a block of a pageblock of `mt`. Linux: `free_unref_page_commit()`.
-    #[inline(always)]
-    fn free_as(
-        &mut self,
-        cpu: CpuId,
-        block: (FrameIndex, Order),
-        mt: MigrateType,
-        sink: &mut impl Sink,
-    ) {
+    fn free_commit(&mut self, cpu: CpuId, block: (FrameIndex, Order), sink: &mut impl Sink) {
         let (index, order) = block;
+        let mt = self.buddy.blocks.migratetype(index);
         let pcp = &mut self.pcp[cpu.index()];
         match pcp.list_of(order, mt) {
             Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
-                pcp.push_freed(list, order, Cached { index, mt });
+                pcp.push_freed(list, order, Cached::new(index, mt));
                 if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
                     self.give_back(cpu, pages, list, sink);
                 }
@@ -297,9 +283,9 @@ impl Zone {
         let mut drain = self.pcp[cpu.index()].start_drain(pages, list);
         while let Some((cached, order)) = self.pcp[cpu.index()].drain_next(&mut drain) {
             let mt = self.drain_type(cached);
-            self.buddy.put_index(cached.index, order, mt, Placement::Likely);
+            self.buddy.put_index(cached.index(), order, mt, Placement::Likely);
             self.count_free(cpu);
-            let pfn = self.buddy.map.pfn(cached.index);
+            let pfn = self.buddy.map.pfn(cached.index());
             sink.emit(Event::PcpuDrain { pfn, order, migratetype: mt });
         }
     }
@@ -307,8 +293,8 @@ impl Zone {
     /// The list a drained block goes to.
     fn drain_type(&self, cached: Cached) -> MigrateType {
         match self.buddy.rules.drain_type {
-            DrainType::Remembered if self.buddy.blocks.isolated() == 0 => cached.mt,
-            _ => self.buddy.blocks.migratetype(cached.index),
+            DrainType::Remembered if self.buddy.blocks.isolated() == 0 => cached.mt(),
+            _ => self.buddy.blocks.migratetype(cached.index()),
         }
     }
 

@@ -1,0 +1,394 @@
+//! When one CPU's page lists are refilled and drained, and by how much.
+//!
+//! Answers only: no page is moved and no list is known here, just how many pages there are.
+
+use crate::geometry::Geometry;
+use crate::profile::{PcpTuning, Rules};
+use crate::units::{Order, PageCount};
+
+/// Bound of the factors by which refills and drains grow. Linux: `CONFIG_PCP_BATCH_SCALE_MAX`.
+const SCALE_MAX: u32 = 5;
+
+/// What a zone's state adds to the tuning rules. Linux: zone flags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct ZonePressure {
+    /// kswapd runs. Linux: `ZONE_RECLAIM_ACTIVE`.
+    pub(crate) reclaim_active: bool,
+    /// Free pages fell below the high mark (6.12). Linux: `ZONE_BELOW_HIGH`.
+    pub(crate) below_high: bool,
+}
+
+/// Sizes of the lists, in pages.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PcpSizes {
+    /// Pages moved at a time.
+    pub batch: u32,
+    /// Lower bound of the high mark; the mark itself under [`PcpTuning::Fixed`].
+    pub high_min: u32,
+    /// Upper bound of the high mark.
+    pub high_max: u32,
+}
+
+impl PcpSizes {
+    /// Before the zones are set up: every free goes straight to the buddy lists.
+    /// Linux: `boot_pageset`.
+    pub const BOOT: Self = Self { batch: 1, high_min: 0, high_max: 0 };
+
+    /// Sizes for a zone. Linux: `zone_batchsize()`, `zone_highsize()`.
+    #[must_use]
+    pub fn of_zone(geometry: Geometry, managed: PageCount, low: PageCount, cpus: u64) -> Self {
+        let limit = (1u64 << 20) >> geometry.page_shift();
+        let quarter = ((managed.get() >> 10).min(limit) / 4).max(1);
+        let batch = (1u64 << (quarter + quarter / 2).ilog2()).saturating_sub(1).max(1);
+        let high = |total: u64| (total / cpus.max(1)).max(4 * batch);
+        let clip = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
+        Self {
+            batch: clip(batch),
+            high_min: clip(high(low.get())),
+            high_max: clip(high(managed.get() / 8)),
+        }
+    }
+}
+
+/// How the traffic so far has tuned one CPU's lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PcpCounters {
+    /// Live high mark (adaptive only).
+    pub high: u32,
+    /// Growth of drains (fixed): frees in a row double it.
+    pub free_factor: u32,
+    /// Growth of refills (adaptive): allocations in a row double it.
+    pub alloc_factor: u32,
+    /// Pages freed lately (adaptive): the size of the next drain.
+    pub free_count: u32,
+    /// The last free was of order 1 to 3 (adaptive). Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
+    pub freed_high_order: bool,
+}
+
+/// The rules of one CPU's lists and what the traffic so far made of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tuning {
+    rule: PcpTuning,
+    sizes: PcpSizes,
+    /// Live high mark (adaptive).
+    high: u32,
+    /// What frees raise and allocations halve. Linux: `free_factor` (fixed), `free_count`
+    /// (adaptive).
+    frees: u32,
+    /// Up to here a free of a single page counts as one of `frees`; zero where it does not.
+    frees_bound: u32,
+    alloc_factor: u32,
+    freed_high_order: bool,
+    /// Below this many pages, a free of a single page drains nothing and raises `frees`, and that
+    /// is all; as long as the zone is under no pressure. Zero when the rules have to be asked.
+    calm: u32,
+}
+
+impl Tuning {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rule: rules.pcp,
+            sizes: PcpSizes::BOOT,
+            high: 0,
+            frees: 0,
+            frees_bound: 0,
+            alloc_factor: 0,
+            freed_high_order: false,
+            calm: 0,
+        }
+    }
+
+    pub(crate) const fn sizes(&self) -> PcpSizes {
+        self.sizes
+    }
+
+    pub(crate) fn set_sizes(&mut self, sizes: PcpSizes) {
+        self.sizes = sizes;
+        self.calm = 0;
+        self.frees_bound = match self.rule {
+            PcpTuning::Fixed => 0,
+            PcpTuning::Adaptive => sizes.batch << SCALE_MAX,
+        };
+    }
+
+    pub(crate) const fn counters(&self) -> PcpCounters {
+        let Self { high, frees, alloc_factor, freed_high_order, .. } = *self;
+        let (free_factor, free_count) = match self.rule {
+            PcpTuning::Fixed => (frees, 0),
+            PcpTuning::Adaptive => (0, frees),
+        };
+        PcpCounters { high, free_factor, alloc_factor, free_count, freed_high_order }
+    }
+
+    pub(crate) fn set_counters(&mut self, counters: PcpCounters) {
+        self.high = counters.high;
+        self.frees = match self.rule {
+            PcpTuning::Fixed => counters.free_factor,
+            PcpTuning::Adaptive => counters.free_count,
+        };
+        self.alloc_factor = counters.alloc_factor;
+        self.freed_high_order = counters.freed_high_order;
+        self.calm = 0;
+    }
+
+    /// A request of this CPU: drains and refills of the other direction shrink.
+    #[inline(always)]
+    pub(crate) fn note_alloc(&mut self) {
+        self.frees >>= 1;
+    }
+
+    /// Whether a single page that makes the lists hold `pages` pages asks for nothing but
+    /// [`note_calm_free`](Self::note_calm_free).
+    #[inline(always)]
+    pub(crate) fn is_calm(&self, pages: usize, zone: ZonePressure) -> bool {
+        pages < self.calm as usize && zone == ZonePressure::default()
+    }
+
+    /// What [`drain`](Self::drain) does for a single page when all [is calm](Self::is_calm).
+    #[inline(always)]
+    pub(crate) fn note_calm_free(&mut self) {
+        if self.frees < self.frees_bound {
+            self.frees += 1;
+        }
+    }
+
+    /// How many blocks to bring in for an empty list while all lists hold `pages` pages. Linux: `nr_pcp_alloc()`.
+    pub(crate) fn refill(&mut self, order: Order, pages: u32, zone: ZonePressure) -> u32 {
+        self.calm = 0;
+        let batch = self.sizes.batch;
+        let blocks = match self.rule {
+            PcpTuning::Fixed => {
+                return if batch > 1 { (batch >> order.get()).max(2) } else { batch };
+            }
+            PcpTuning::Adaptive => self.adaptive_refill(order, pages, zone),
+        };
+        if blocks > 1 { (blocks >> order.get()).max(2) } else { blocks }
+    }
+
+    fn adaptive_refill(&mut self, order: Order, pages: u32, zone: ZonePressure) -> u32 {
+        let PcpSizes { batch, high_min, high_max } = self.sizes;
+        self.high = self.high.max(high_min).min(high_max);
+        let mut high = self.high;
+        if high < batch {
+            return 1;
+        }
+        let mut wanted = if order == Order::ZERO { batch << self.alloc_factor } else { batch };
+        if high_min != high_max && !zone.below_high {
+            self.high = (high + wanted).min(high_max);
+            high = self.high;
+        }
+        if order == Order::ZERO {
+            let room = high.saturating_sub(pages).saturating_sub(batch).max(batch);
+            if wanted <= room && self.alloc_factor < SCALE_MAX {
+                self.alloc_factor += 1;
+            }
+            wanted = wanted.min(room);
+        }
+        wanted
+    }
+
+    /// Called after a free that made the lists hold `pages` pages: how many of them to give back
+    /// now, if any. Linux: the end of `free_unref_page_commit()`.
+    pub(crate) fn drain(&mut self, order: Order, pages: u32, zone: ZonePressure) -> Option<u32> {
+        let excess = match self.rule {
+            PcpTuning::Fixed => self.fixed_drain(order, pages, zone),
+            PcpTuning::Adaptive => self.adaptive_drain(order, pages, zone),
+        };
+        self.calm = match self.rule {
+            PcpTuning::Fixed => self.sizes.high_min,
+            PcpTuning::Adaptive if self.freed_high_order || self.alloc_factor > 0 => 0,
+            PcpTuning::Adaptive => self.high,
+        };
+        excess
+    }
+
+    fn is_high_order(order: Order) -> bool {
+        order > Order::ZERO && order <= Order::COSTLY
+    }
+
+    fn fixed_drain(&mut self, order: Order, pages: u32, zone: ZonePressure) -> Option<u32> {
+        let PcpSizes { batch, high_min: mark, .. } = self.sizes;
+        let all = self.frees > 0 && Self::is_high_order(order);
+        let high = match (all, zone.reclaim_active) {
+            (true, _) => 0,
+            (_, true) => mark.min(4 * batch),
+            _ => mark,
+        };
+        if pages < high {
+            return None;
+        }
+        if all {
+            return Some(pages);
+        }
+        if high < batch {
+            return Some(1);
+        }
+        let most = high - batch;
+        let wanted = batch << self.frees;
+        if wanted < most && self.frees < SCALE_MAX {
+            self.frees += 1;
+        }
+        Some(wanted.max(batch).min(most))
+    }
+
+    fn adaptive_drain(&mut self, order: Order, pages: u32, zone: ZonePressure) -> Option<u32> {
+        let batch = self.sizes.batch;
+        self.alloc_factor >>= 1;
+        let high_order = Self::is_high_order(order);
+        let all = high_order && self.frees >= batch && self.freed_high_order;
+        self.freed_high_order = high_order;
+        if self.frees < batch << SCALE_MAX {
+            self.frees += 1 << order.get();
+        }
+        let high = self.high.max(self.sizes.high_min).min(self.sizes.high_max);
+        self.high = high;
+        if !all && zone == ZonePressure::default() && pages < high {
+            return None;
+        }
+        self.adaptive_excess(all, pages, zone)
+    }
+
+    /// How many pages are too many, when a first look does not tell that there are none.
+    fn adaptive_excess(&mut self, all: bool, pages: u32, zone: ZonePressure) -> Option<u32> {
+        let batch = self.sizes.batch;
+        let high = self.adaptive_high(all, pages, zone);
+        if pages < high {
+            return None;
+        }
+        Some(if all {
+            pages.min(batch << SCALE_MAX)
+        } else if high < batch {
+            1
+        } else {
+            self.frees.max(batch).min(high - batch)
+        })
+    }
+
+    /// Linux 6.12: `nr_pcp_high()`.
+    fn adaptive_high(&mut self, drain_all: bool, pages: u32, zone: ZonePressure) -> u32 {
+        let PcpSizes { batch, high_min, high_max } = self.sizes;
+        let high = self.high;
+        let lowered = |by: u32| high.saturating_sub(by).max(high_min);
+        if high == 0 {
+            return 0;
+        }
+        if drain_all {
+            self.high = lowered(batch << SCALE_MAX);
+            return 0;
+        }
+        let freed = self.frees.max(batch);
+        if zone.reclaim_active {
+            self.high = lowered(freed);
+            return self.high.min(4 * batch);
+        }
+        if high_min == high_max {
+            return high;
+        }
+        if zone.below_high {
+            self.high = lowered(freed);
+            return pages.max(high_min);
+        }
+        let needed = self.frees + batch;
+        if pages >= high && self.high < needed {
+            self.high = needed.max(high_min).min(high_max);
+        }
+        high
+    }
+
+    /// How many of `pages` pages an explicit drain gives back at a time.
+    /// Linux: `drain_pages_zone()`.
+    pub(crate) fn drain_step(&self, pages: u32) -> u32 {
+        pages.min(self.sizes.batch << SCALE_MAX)
+    }
+
+    /// One tick of the statistics timer: the high mark sinks. Returns how many pages to drain, in
+    /// steps of one batch. Linux: `decay_pcp_high()`.
+    pub(crate) fn decay(&mut self, pages: u32) -> u32 {
+        if self.rule == PcpTuning::Fixed {
+            return 0;
+        }
+        self.calm = 0;
+        let PcpSizes { batch, high_min, .. } = self.sizes;
+        if self.high > high_min {
+            self.high = pages
+                .saturating_sub(batch << SCALE_MAX)
+                .max(self.high - self.high / 8)
+                .max(high_min);
+        }
+        pages.saturating_sub(self.high)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::KernelProfile;
+
+    fn tuning(profile: KernelProfile, high: (u32, u32)) -> Tuning {
+        let mut tuning = Tuning::new(profile.rules());
+        tuning.set_sizes(PcpSizes { batch: 31, high_min: high.0, high_max: high.1 });
+        tuning
+    }
+
+    #[test]
+    fn sizes_of_the_measured_guest() {
+        let sizes =
+            PcpSizes::of_zone(Geometry::PAGES_4K, PageCount::new(116_232), PageCount::new(828), 1);
+        assert_eq!(sizes, PcpSizes { batch: 31, high_min: 828, high_max: 14_529 });
+    }
+
+    #[test]
+    fn refills_grow_as_the_kernels_do() {
+        let mut old = tuning(KernelProfile::V6_1, (828, 828));
+        assert_eq!(old.refill(Order::ZERO, 0, ZonePressure::default()), 31);
+        assert_eq!(old.refill(Order::of(3), 0, ZonePressure::default()), 3);
+        let mut new = tuning(KernelProfile::V6_12, (821, 13_971));
+        let sizes: Vec<_> =
+            (0..7).map(|_| new.refill(Order::ZERO, 0, ZonePressure::default())).collect();
+        assert_eq!(sizes, [31, 62, 124, 248, 496, 992, 992]);
+    }
+
+    #[test]
+    fn drains_in_a_row_double() {
+        let mut tuning = tuning(KernelProfile::V6_1, (2_000, 2_000));
+        let sizes: Vec<_> = (0..6)
+            .map(|_| tuning.drain(Order::ZERO, 2_000, ZonePressure::default()).unwrap())
+            .collect();
+        assert_eq!(sizes, [31, 62, 124, 248, 496, 992]);
+        tuning.note_alloc();
+        assert_eq!(tuning.drain(Order::ZERO, 2_000, ZonePressure::default()), Some(124));
+    }
+
+    /// The short cut for single pages against the rules it stands for.
+    #[test]
+    fn calm_frees_are_what_the_rules_make_of_them() {
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            let mut short = tuning(profile, (100, 400));
+            let mut pages = 0;
+            let mut calm = 0;
+            for step in 0..600u32 {
+                let order = if step % 97 == 13 { Order::of(1) } else { Order::ZERO };
+                if step % 5 == 4 {
+                    short.note_alloc();
+                    pages -= 1;
+                    continue;
+                }
+                if step % 61 == 60 {
+                    short.refill(Order::ZERO, pages, ZonePressure::default());
+                }
+                pages += 1 << order.get();
+                let mut long = short.clone();
+                let excess = long.drain(order, pages, ZonePressure::default());
+                if order == Order::ZERO && short.is_calm(pages as usize, ZonePressure::default()) {
+                    calm += 1;
+                    short.note_calm_free();
+                    assert_eq!((excess, long.counters()), (None, short.counters()), "step {step}");
+                } else {
+                    short = long;
+                    pages -= excess.unwrap_or(0);
+                }
+            }
+            assert!(calm > 100, "{profile:?}: the short cut was taken {calm} times");
+        }
+    }
+}
