@@ -10,8 +10,8 @@
 //! - The free counters equal what is on the lists; isolated blocks are not counted as free.
 //! - Two free buddies below pageblock order never stay unmerged.
 
-use crate::frame::{Frame, FrameIndex, Head, MemMap, Movability};
-use crate::free_area::{End, FreeAreas};
+use crate::frame::{Frame, FrameIndex, Frames, Head, MemMap, Movability};
+use crate::free_area::{End, FreeAreas, Row};
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
@@ -231,38 +231,35 @@ impl Buddy {
         order: Order,
         mt: MigrateType,
     ) -> Option<(FrameIndex, Order)> {
-        let from = self.areas.smallest(order, mt)?;
-        let index = self.areas.pop(&mut self.map, from, mt)?;
-        self.hand_out(index, from, order, mt);
+        let mut row = self.areas.row(mt);
+        let (index, from) = self.areas.pop_smallest(&mut self.map.frames(), &mut row, order)?;
+        self.hand_out(index, from, order, row);
+        self.sub_free(order.pages(), mt);
         Some((index, from))
     }
 
     /// Takes the block at `index` off its list and splits it down to `order`; the rest goes to the
     /// lists of `mt`. Linux: `page_del_and_expand()`.
-    #[inline]
     pub(crate) fn take(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
-        self.areas.remove_from(&mut self.map, (index, from), mt);
-        self.hand_out(index, from, order, mt);
-    }
-
-    /// Splits a block that is off its list and accounts for it.
-    #[inline(always)]
-    fn hand_out(&mut self, index: FrameIndex, from: Order, order: Order, mt: MigrateType) {
-        self.expand(index, order, from, mt);
+        let mut row = self.areas.row(mt);
+        self.areas.extract(&mut self.map.frames(), &mut row, (index, from));
+        self.hand_out(index, from, order, row);
         self.sub_free(order.pages(), mt);
-        self.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
     }
 
-    /// Returns the upper halves of a block of order `high` to the heads of the lists of `mt` until
-    /// `low` is left. Linux: `expand()`.
+    /// Splits a block that is off its list: the upper halves go to the heads of the lists of `row`
+    /// until one of order `low` is left. Linux: `expand()`.
     #[inline(always)]
-    pub(crate) fn expand(&mut self, index: FrameIndex, low: Order, high: Order, mt: MigrateType) {
+    fn hand_out(&mut self, index: FrameIndex, high: Order, low: Order, mut row: Row) {
+        let frames = &mut self.map.frames();
         let mut order = high.get();
         while order > low.get() {
             order -= 1;
             let half = (index + (1 << order), Order::from_bits(order));
-            self.areas.add(&mut self.map, half, mt, End::Head);
+            self.areas.insert(frames, &mut row, half, End::Head);
         }
+        self.areas.keep(row);
+        frames.set_head(index, Head::Allocated(low, Movability::Unmovable));
     }
 
     /// Returns a block to the lists of `mt`, merging it with free buddies.
@@ -291,58 +288,31 @@ impl Buddy {
     ) {
         assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
         self.add_free(order.pages(), mt);
-        self.map.clear_head(index);
-        let (max, mut index, mut order) = (self.geometry.max_order(), index, order);
+        let (max, block) = (self.geometry.max_order(), self.geometry.pageblock_order());
+        let (mut index, mut order) = (index, order);
+        let Self { map, areas, blocks, rules, .. } = self;
+        let (frames, mut row) = (&mut map.frames(), areas.row(mt));
         while order < max {
-            let buddy = index ^ (1 << order.get());
-            if !self.map.is_free_block(buddy, order) {
+            let half = 1 << order.get();
+            let buddy = index ^ half;
+            if !frames.is_free_block(buddy, order) {
                 break;
             }
             // Types matter only where the buddy lies in another pageblock.
-            if order >= self.geometry.pageblock_order() && !self.may_merge(buddy, order, mt) {
+            if order >= block && !may_merge(blocks, (buddy, order), mt, rules.merge) {
                 break;
             }
-            self.areas.remove_from(&mut self.map, (buddy, order), mt);
+            areas.extract(frames, &mut row, (buddy, order));
+            frames.clear_head(index | half);
             index &= buddy;
             order = Order::from_bits(order.get() + 1);
         }
         let end = match placement {
-            Placement::Likely if !self.will_merge(index, order) => End::Head,
+            Placement::Likely if !will_merge(frames, index, order, max) => End::Head,
             _ => End::Tail,
         };
-        self.areas.add(&mut self.map, (index, order), mt, end);
-    }
-
-    /// Whether a block of `mt` may merge with its free buddy in another pageblock.
-    #[inline(always)]
-    fn may_merge(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
-        self.blocks.is_plain(buddy, mt) || self.may_mix(buddy, order, mt)
-    }
-
-    /// [`may_merge`](Self::may_merge) when the types differ or the buddy is isolated.
-    #[cold]
-    fn may_mix(&mut self, buddy: FrameIndex, order: Order, mt: MigrateType) -> bool {
-        let other = self.blocks.migratetype(buddy);
-        if other == mt {
-            return true;
-        }
-        let mergeable = other.is_mergeable() && mt.is_mergeable();
-        if mergeable && self.rules.merge == MergeRule::OverwriteBuddy {
-            self.set_types(buddy, order, mt);
-        }
-        mergeable
-    }
-
-    /// Whether the block one order up is one free buddy away from merging again.
-    /// Linux: `buddy_merge_likely()`.
-    #[inline(always)]
-    fn will_merge(&self, index: FrameIndex, order: Order) -> bool {
-        if order.get() + 1 >= self.geometry.max_order().get() {
-            return false;
-        }
-        let above = Order::from_bits(order.get() + 1);
-        let combined = index & !(1 << order.get());
-        self.map.is_free_block(combined ^ (1 << above.get()), above)
+        areas.insert(frames, &mut row, (index, order), end);
+        areas.keep(row);
     }
 
     /// Returns a block of any order with the types of its pageblocks. Linux: `free_one_page()`.
@@ -365,10 +335,7 @@ impl Buddy {
     /// Gives every pageblock that a block of `order` touches a type.
     /// Linux: `change_pageblock_range()`.
     pub(crate) fn set_types(&mut self, index: FrameIndex, order: Order, mt: MigrateType) {
-        let step = 1 << self.geometry.pageblock_order().get();
-        for start in (index..index + (1 << order.get())).step_by(step) {
-            self.blocks.set_migratetype(start, mt);
-        }
+        self.blocks.set_migratetypes((index, order), mt);
     }
 
     /// Moves every free block of the pageblock of `index` to the tails of the lists of `mt`,
@@ -448,4 +415,46 @@ impl Buddy {
     pub(crate) fn index(&self, pfn: Pfn) -> FrameIndex {
         self.map.index(pfn).expect("frame outside the zone")
     }
+}
+
+/// Whether a block of `mt` may merge with its free buddy in another pageblock.
+#[inline(always)]
+fn may_merge(
+    blocks: &mut Pageblocks,
+    buddy: (FrameIndex, Order),
+    mt: MigrateType,
+    rule: MergeRule,
+) -> bool {
+    blocks.is_plain(buddy.0, mt) || may_mix(blocks, buddy, mt, rule)
+}
+
+/// [`may_merge`] when the types differ or the buddy is isolated.
+#[cold]
+fn may_mix(
+    blocks: &mut Pageblocks,
+    buddy: (FrameIndex, Order),
+    mt: MigrateType,
+    rule: MergeRule,
+) -> bool {
+    let other = blocks.migratetype(buddy.0);
+    if other == mt {
+        return true;
+    }
+    let mergeable = other.is_mergeable() && mt.is_mergeable();
+    if mergeable && rule == MergeRule::OverwriteBuddy {
+        blocks.set_migratetypes(buddy, mt);
+    }
+    mergeable
+}
+
+/// Whether the block one order up is one free buddy away from merging again.
+/// Linux: `buddy_merge_likely()`.
+#[inline(always)]
+fn will_merge(frames: &Frames<'_>, index: FrameIndex, order: Order, max: Order) -> bool {
+    if order.get() + 1 >= max.get() {
+        return false;
+    }
+    let above = Order::from_bits(order.get() + 1);
+    let combined = index & !(1 << order.get());
+    frames.is_free_block(combined ^ (1 << above.get()), above)
 }

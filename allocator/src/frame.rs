@@ -70,7 +70,7 @@ impl Head {
 
     const fn encode(self) -> u8 {
         match self {
-            Self::Free(order) => FREE | order.get(),
+            Self::Free(order) => free(order),
             Self::Allocated(order, Movability::Unmovable) => ALLOCATED | order.get(),
             Self::Allocated(order, Movability::Movable) => ALLOCATED | MOVABLE | order.get(),
             Self::PerCpu(order) => PER_CPU | order.get(),
@@ -84,6 +84,11 @@ const FREE: u8 = 0x10;
 const ALLOCATED: u8 = 0x20;
 const PER_CPU: u8 = 0x30;
 const MOVABLE: u8 = 0x40;
+
+/// The state of a frame that starts a free block.
+const fn free(order: Order) -> u8 {
+    FREE | order.get()
+}
 
 /// Position of a frame in its zone's map: frame number minus the map's base.
 pub(crate) type FrameIndex = u32;
@@ -162,16 +167,100 @@ impl MemMap {
         }
     }
 
-    /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
-    #[inline(always)]
+    /// [`Frames::is_free_block`].
     pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
-        self.state[index as usize] == FREE | order.get()
+        self.state[index as usize] == free(order)
     }
 
     /// Whether an allocated block of exactly `order` starts at `index`.
     #[inline(always)]
     pub(crate) fn is_allocated_block(&self, index: FrameIndex, order: Order) -> bool {
         self.state[index as usize] & !MOVABLE == ALLOCATED | order.get()
+    }
+
+    /// [`Frames::set_head`].
+    #[inline(always)]
+    pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {
+        self.frames().set_head(index, head);
+    }
+
+    /// [`Frames::clear_head`].
+    pub(crate) fn clear_head(&mut self, index: FrameIndex) {
+        self.frames().clear_head(index);
+    }
+
+    /// The two tables, for several steps in a row.
+    #[inline(always)]
+    pub(crate) fn frames(&mut self) -> Frames<'_> {
+        Frames { state: &mut self.state, links: &mut self.links }
+    }
+
+    /// The block that holds `index`: where it starts and what it is.
+    pub(crate) fn covering(&self, index: FrameIndex, max: Order) -> Option<(FrameIndex, Head)> {
+        Order::ZERO.to(max).find_map(|order| {
+            let start = index & !((1 << order.get()) - 1);
+            let head = self.head(start)?;
+            (head.order() >= order).then_some((start, head))
+        })
+    }
+
+    /// [`Frames::first`].
+    pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
+        self.links[head as usize].next.checked_sub(HEADS)
+    }
+
+    /// The frame behind `index` on its list, if any.
+    pub(crate) fn next(&self, index: FrameIndex) -> Option<FrameIndex> {
+        self.links[(index + HEADS) as usize].next.checked_sub(HEADS)
+    }
+
+    /// Frames of the list at `head`, first to last.
+    pub(crate) fn list(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
+        core::iter::successors(self.first(head), |&index| self.next(index))
+    }
+
+    /// Frames of the list at `head`, last to first. Linux: `list_for_each_entry_reverse()`.
+    pub(crate) fn list_back(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
+        let before = |node: Node| self.links[node as usize].prev.checked_sub(HEADS);
+        core::iter::successors(before(head), move |&index| before(index + HEADS))
+    }
+
+    /// Moves the part of the list from `index` to its end to the front.
+    /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
+    pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
+        let (last, first) = (self.links[head as usize].prev, self.links[head as usize].next);
+        let node = index + HEADS;
+        if first == node {
+            return;
+        }
+        let before = self.links[node as usize].prev;
+        self.links[last as usize].next = first;
+        self.links[first as usize].prev = last;
+        self.links[head as usize] = Link { next: node, prev: before };
+        self.links[node as usize].prev = head;
+        self.links[before as usize].next = head;
+    }
+
+    /// Whether `index`'s neighbours on its list point back at it.
+    pub(crate) fn is_linked(&self, index: FrameIndex) -> bool {
+        let node = index + HEADS;
+        let Link { next, prev } = self.links[node as usize];
+        self.links[prev as usize].next == node && self.links[next as usize].prev == node
+    }
+}
+
+/// State and links of the frames of a [`MemMap`], borrowed: a processor's registers hold where the
+/// tables lie while blocks are split and merged.
+pub(crate) struct Frames<'a> {
+    state: &'a mut [u8],
+    links: &'a mut [Link],
+}
+
+impl Frames<'_> {
+    /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
+    #[inline(always)]
+    pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
+        self.state[index as usize] == free(order)
     }
 
     /// Notes what starts at `index`.
@@ -184,15 +273,6 @@ impl MemMap {
     #[inline(always)]
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.state[index as usize] = 0;
-    }
-
-    /// The block that holds `index`: where it starts and what it is.
-    pub(crate) fn covering(&self, index: FrameIndex, max: Order) -> Option<(FrameIndex, Head)> {
-        Order::ZERO.to(max).find_map(|order| {
-            let start = index & !((1 << order.get()) - 1);
-            let head = self.head(start)?;
-            (head.order() >= order).then_some((start, head))
-        })
     }
 
     /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
@@ -240,45 +320,6 @@ impl MemMap {
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
         self.links[head as usize].next.checked_sub(HEADS)
     }
-
-    /// The frame behind `index` on its list, if any.
-    pub(crate) fn next(&self, index: FrameIndex) -> Option<FrameIndex> {
-        self.links[(index + HEADS) as usize].next.checked_sub(HEADS)
-    }
-
-    /// Frames of the list at `head`, first to last.
-    pub(crate) fn list(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
-        core::iter::successors(self.first(head), |&index| self.next(index))
-    }
-
-    /// Frames of the list at `head`, last to first. Linux: `list_for_each_entry_reverse()`.
-    pub(crate) fn list_back(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
-        let before = |node: Node| self.links[node as usize].prev.checked_sub(HEADS);
-        core::iter::successors(before(head), move |&index| before(index + HEADS))
-    }
-
-    /// Moves the part of the list from `index` to its end to the front.
-    /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
-    pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
-        let (last, first) = (self.links[head as usize].prev, self.links[head as usize].next);
-        let node = index + HEADS;
-        if first == node {
-            return;
-        }
-        let before = self.links[node as usize].prev;
-        self.links[last as usize].next = first;
-        self.links[first as usize].prev = last;
-        self.links[head as usize] = Link { next: node, prev: before };
-        self.links[node as usize].prev = head;
-        self.links[before as usize].next = head;
-    }
-
-    /// Whether `index`'s neighbours on its list point back at it.
-    pub(crate) fn is_linked(&self, index: FrameIndex) -> bool {
-        let node = index + HEADS;
-        let Link { next, prev } = self.links[node as usize];
-        self.links[prev as usize].next == node && self.links[next as usize].prev == node
-    }
 }
 
 impl core::fmt::Debug for MemMap {
@@ -319,15 +360,15 @@ mod tests {
     #[test]
     fn lists_keep_order_and_unlink_anywhere() {
         let mut map = map();
-        map.link_after(7, 1);
-        map.link_after(7, 2);
-        map.link_before(7, 3);
+        map.frames().link_after(7, 1);
+        map.frames().link_after(7, 2);
+        map.frames().link_before(7, 3);
         assert_eq!(list(&map, 7), [2, 1, 3]);
         assert_eq!(map.list_back(7).collect::<Vec<_>>(), [3, 1, 2]);
-        assert_eq!(map.unlink(1), None);
+        assert_eq!(map.frames().unlink(1), None);
         assert_eq!(list(&map, 7), [2, 3]);
-        assert_eq!(map.unlink(2), None);
-        assert_eq!(map.unlink(3), Some(7));
+        assert_eq!(map.frames().unlink(2), None);
+        assert_eq!(map.frames().unlink(3), Some(7));
         assert!(list(&map, 7).is_empty());
     }
 
@@ -335,7 +376,7 @@ mod tests {
     fn rotation_keeps_the_cycle() {
         for at in 1..=4 {
             let mut map = map();
-            (1..=4).for_each(|index| map.link_before(9, index));
+            (1..=4).for_each(|index| map.frames().link_before(9, index));
             map.rotate_to_front(9, at);
             let expected: Vec<_> = (at..=4).chain(1..at).collect();
             assert_eq!(list(&map, 9), expected);

@@ -1,6 +1,6 @@
 //! Free lists by order and migratetype.
 
-use crate::frame::{FrameIndex, HEADS, Head, MemMap, Node};
+use crate::frame::{FrameIndex, Frames, HEADS, Head, MemMap, Node};
 use crate::migratetype::MigrateType;
 use crate::units::Order;
 
@@ -30,13 +30,38 @@ pub(crate) struct FreeAreas {
     nr_free: [u64; ORDERS],
 }
 
+/// Which lists of one type have blocks, while several of them change: in a register, not in
+/// memory.
+#[derive(Debug)]
+pub(crate) struct Row {
+    mt: MigrateType,
+    non_empty: u32,
+}
+
+impl Row {
+    #[inline(always)]
+    const fn clear_mark(&mut self, order: Order) {
+        self.non_empty &= !(1 << order.get());
+    }
+
+    /// The smallest order from `order` up whose list has a block.
+    #[inline(always)]
+    fn smallest(&self, order: Order) -> Option<Order> {
+        let mask = self.non_empty >> order.get();
+        if mask == 0 {
+            return None;
+        }
+        let up = mask.trailing_zeros().to_le_bytes()[0];
+        Some(Order::from_bits(order.get() + up))
+    }
+}
+
 const fn head(order: Order, mt: MigrateType) -> Node {
     order.get() as Node * TYPES + mt as Node
 }
 
 impl FreeAreas {
     /// Puts a block on a list. Linux: `__add_to_free_list()`.
-    #[inline(always)]
     pub(crate) fn add(
         &mut self,
         map: &mut MemMap,
@@ -44,82 +69,99 @@ impl FreeAreas {
         mt: MigrateType,
         end: End,
     ) {
-        let (index, order) = block;
-        match end {
-            End::Head => map.link_after(head(order, mt), index),
-            End::Tail => map.link_before(head(order, mt), index),
-        }
-        map.set_head(index, Head::Free(order));
-        self.non_empty[mt.index()] |= 1 << order.get();
-        self.nr_free[order.index()] += 1;
+        let mut row = self.row(mt);
+        self.insert(&mut map.frames(), &mut row, block, end);
+        self.keep(row);
     }
 
     /// Takes a block off whichever list it is on. Linux: `__del_page_from_free_list()`.
     pub(crate) fn remove(&mut self, map: &mut MemMap, index: FrameIndex, order: Order) {
-        self.remove_from(map, (index, order), MigrateType::Movable);
+        let mut row = self.row(MigrateType::Movable);
+        let frames = &mut map.frames();
+        self.extract(frames, &mut row, (index, order));
+        frames.clear_head(index);
+        self.keep(row);
     }
 
-    /// [`remove`](Self::remove) of a block that is most likely on the list of `likely`: to foresee
-    /// a branch is faster than to wait for an address that comes from a link.
+    /// The lists of one type, for several changes in a row; [`keep`](Self::keep) ends them.
     #[inline(always)]
-    pub(crate) fn remove_from(
+    pub(crate) const fn row(&self, mt: MigrateType) -> Row {
+        Row { mt, non_empty: self.non_empty[mt.index()] }
+    }
+
+    /// Ends changes to the lists of one type.
+    #[inline(always)]
+    pub(crate) const fn keep(&mut self, row: Row) {
+        self.non_empty[row.mt.index()] = row.non_empty;
+    }
+
+    /// [`add`](Self::add) to a list of `row`.
+    #[inline(always)]
+    pub(crate) fn insert(
         &mut self,
-        map: &mut MemMap,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
         block: (FrameIndex, Order),
-        likely: MigrateType,
+        end: End,
     ) {
         let (index, order) = block;
-        match map.unlink(index) {
-            Some(emptied) if emptied == head(order, likely) => self.clear_mark(order, likely),
+        match end {
+            End::Head => frames.link_after(head(order, row.mt), index),
+            End::Tail => frames.link_before(head(order, row.mt), index),
+        }
+        frames.set_head(index, Head::Free(order));
+        row.non_empty |= 1 << order.get();
+        self.nr_free[order.index()] += 1;
+    }
+
+    /// Takes a block off its list, most likely one of `row`: to foresee a branch is faster than to
+    /// wait for an address that comes from a link. Its state is the caller's to set.
+    #[inline(always)]
+    pub(crate) fn extract(&mut self, frames: &mut Frames<'_>, row: &mut Row, block: (FrameIndex, Order)) {
+        let (index, order) = block;
+        match frames.unlink(index) {
+            Some(emptied) if emptied == head(order, row.mt) => row.clear_mark(order),
             Some(emptied) => self.clear_mark_of(emptied),
             None => {}
         }
-        map.clear_head(index);
         self.nr_free[order.index()] -= 1;
     }
 
-    #[inline(always)]
-    fn clear_mark(&mut self, order: Order, mt: MigrateType) {
-        self.non_empty[mt.index()] &= !(1 << order.get());
-    }
-
+    /// A list of another type than foreseen has become empty.
     #[cold]
     fn clear_mark_of(&mut self, list: Node) {
         self.non_empty[(list % TYPES) as usize] &= !(1 << (list / TYPES));
     }
 
-    /// Takes the first block off a list; its state is the caller's to set.
+    /// Takes the first block of the smallest order from `order` up that has one; its state is the
+    /// caller's to set.
     #[inline(always)]
-    pub(crate) fn pop(
+    pub(crate) fn pop_smallest(
         &mut self,
-        map: &mut MemMap,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
         order: Order,
-        mt: MigrateType,
-    ) -> Option<FrameIndex> {
-        let list = head(order, mt);
-        let index = map.first(list)?;
-        if map.unlink_first(list, index) {
-            self.clear_mark(order, mt);
+    ) -> Option<(FrameIndex, Order)> {
+        let from = row.smallest(order)?;
+        let list = head(from, row.mt);
+        let index = frames.first(list)?;
+        if frames.unlink_first(list, index) {
+            row.clear_mark(from);
         }
-        self.nr_free[order.index()] -= 1;
-        Some(index)
-    }
-
-    /// The smallest order from `order` up whose list of `mt` has a block.
-    #[inline(always)]
-    pub(crate) fn smallest(&self, order: Order, mt: MigrateType) -> Option<Order> {
-        let mask = self.non_empty[mt.index()] >> order.get();
-        if mask == 0 {
-            return None;
-        }
-        let up = mask.trailing_zeros().to_le_bytes()[0];
-        Some(Order::from_bits(order.get() + up))
+        self.nr_free[from.index()] -= 1;
+        Some((index, from))
     }
 
     /// The first block of a list. Linux: `get_page_from_free_area()`.
     #[inline(always)]
     pub(crate) fn first(&self, map: &MemMap, order: Order, mt: MigrateType) -> Option<FrameIndex> {
         map.first(head(order, mt))
+    }
+
+    /// Whether a list of `mt` of `order` or above has a block.
+    #[inline(always)]
+    pub(crate) const fn has_from(&self, order: Order, mt: MigrateType) -> bool {
+        self.non_empty[mt.index()] >> order.get() != 0
     }
 
     /// Whether a list has no block. Linux: `free_area_empty()`.

@@ -63,6 +63,15 @@ impl Pageblocks {
         self.flags[slot] = self.flags[slot] & SKIP | mt as u8;
     }
 
+    /// Gives every pageblock that a block of `order` touches a type.
+    /// Linux: `change_pageblock_range()`.
+    pub(crate) fn set_migratetypes(&mut self, block: (FrameIndex, Order), mt: MigrateType) {
+        let (index, order) = block;
+        for start in (index..index + (1 << order.get())).step_by(1 << self.order.get()) {
+            self.set_migratetype(start, mt);
+        }
+    }
+
     /// Marks the block as isolated; its type stays beside the mark.
     ///
     /// # Panics

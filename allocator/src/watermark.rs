@@ -128,7 +128,7 @@ impl Zone {
 
     /// Whether a list that the request may use has a block of at least `order`.
     fn has_block(&self, order: Order, flags: AllocFlags) -> bool {
-        let has = |mt| self.buddy.areas.smallest(order, mt).is_some();
+        let has = |mt| self.buddy.areas.has_from(order, mt);
         MigrateType::PCP.into_iter().any(has)
             || flags.contains(AllocFlags::CMA) && has(MigrateType::Cma)
             || flags.contains(AllocFlags::METADATA) && has(MigrateType::Metadata)

@@ -1,9 +1,9 @@
 //! Memory for peers that write metadata into what they manage.
 
 use memmap2::{MmapMut, MmapOptions};
-use pagelab_allocator::units::{Order, Pfn};
+use pagelab_allocator::units::Order;
 
-use crate::{FRAMES, MAX_ORDER, index, pages, pfn};
+use crate::{FRAMES, Frame, MAX_ORDER, pages};
 
 /// Bytes of a frame.
 pub(crate) const FRAME: usize = 4096;
@@ -39,13 +39,13 @@ impl Arena {
     }
 
     /// The number of the frame at an address.
-    pub(crate) fn frame_at(&self, address: usize) -> Pfn {
-        pfn((address - self.map.as_ptr().addr() - self.zero) / FRAME)
+    pub(crate) fn frame_at(&self, address: usize) -> Frame {
+        Frame::at((address - self.map.as_ptr().addr() - self.zero) / FRAME)
     }
 
     /// The address of a frame.
-    pub(crate) fn address_of(&self, frame: Pfn) -> usize {
-        self.map.as_ptr().addr() + self.zero + index(frame) * FRAME
+    pub(crate) fn address_of(&self, frame: Frame) -> usize {
+        self.map.as_ptr().addr() + self.zero + frame.index() * FRAME
     }
 }
 

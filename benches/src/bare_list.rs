@@ -8,7 +8,7 @@
 
 use pagelab_allocator::units::{Order, Pfn};
 
-use crate::{FRAMES, MAX_ORDER, Peer, index, pages, pfn};
+use crate::{FRAMES, Frame, MAX_ORDER, Peer, pages};
 
 const NEXT: usize = 0;
 const PREV: usize = 1;
@@ -53,18 +53,18 @@ impl BareList {
 impl Peer for BareList {
     const NAME: &'static str = "bare-list";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let frames = u32::try_from(FRAMES).expect("2^20 frames");
-        let mut links = vec![[0; 2]; index(Pfn::new(FRAMES)) + HEADS as usize];
+        let mut links = vec![[0; 2]; (frames + HEADS) as usize];
         (0..HEADS).for_each(|head| links[head as usize] = [head; 2]);
-        let mut lists = Self { state: vec![0; index(Pfn::new(FRAMES))], links, orders: 0 };
+        let mut lists = Self { state: vec![0; frames as usize], links, orders: 0 };
         (0..frames).step_by(pages(MAX_ORDER)).rev().for_each(|frame| lists.push(frame, MAX));
         lists
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
         let order = u32::from(order.get());
         let up = self.orders >> order;
         if up == 0 {
@@ -77,11 +77,11 @@ impl Peer for BareList {
             at -= 1;
             self.push(frame + (1 << at), at);
         }
-        Some(pfn(frame as usize))
+        Some(Frame(frame))
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        let mut frame = u32::try_from(pfn.get()).expect("2^20 frames");
+    fn free(&mut self, block: Frame, order: Order) {
+        let mut frame = block.0;
         let mut order = u32::from(order.get());
         while order < MAX {
             let buddy = frame ^ (1 << order);
@@ -95,7 +95,7 @@ impl Peer for BareList {
         self.push(frame, order);
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use bitmap_allocator::{BitAlloc, BitAlloc1M};
 use pagelab_allocator::units::{Order, Pfn};
 
-use crate::{FRAMES, Peer, index, pages, pfn};
+use crate::{FRAMES, Frame, Peer, pages};
 
 /// One bit a frame.
 pub struct BitmapAllocator(Box<BitAlloc1M>);
@@ -19,30 +19,30 @@ impl fmt::Debug for BitmapAllocator {
 impl Peer for BitmapAllocator {
     const NAME: &'static str = "bitmap-allocator";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let mut bits = Box::new(BitAlloc1M::DEFAULT);
-        bits.insert(0..index(Pfn::new(FRAMES)));
+        bits.insert(0..Frame::from(Pfn::new(FRAMES)).index());
         Self(bits)
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
         let found = match order {
             Order::ZERO => self.0.alloc(),
             _ => self.0.alloc_contiguous(None, pages(order), order.index()),
         };
-        found.map(pfn)
+        found.map(Frame::at)
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
+    fn free(&mut self, block: Frame, order: Order) {
         match order {
-            Order::ZERO => self.0.dealloc(index(pfn)),
-            _ => self.0.dealloc_contiguous(index(pfn), pages(order)),
+            Order::ZERO => self.0.dealloc(block.index()),
+            _ => self.0.dealloc_contiguous(block.index(), pages(order)),
         };
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

@@ -11,7 +11,7 @@ use buddy_slab_allocator::BuddyAllocator;
 use pagelab_allocator::units::{Order, Pfn};
 
 use crate::{
-    Peer,
+    Frame, Peer,
     arena::{Arena, FRAME, bytes},
     pages,
 };
@@ -31,7 +31,7 @@ impl fmt::Debug for BuddySlab {
 impl Peer for BuddySlab {
     const NAME: &'static str = "buddy-slab-allocator";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let mut arena = Arena::new();
@@ -45,16 +45,16 @@ impl Peer for BuddySlab {
         Self { pages, arena }
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
         let address = self.pages.alloc_pages(pages(order), bytes(order)).ok()?;
         Some(self.arena.frame_at(address))
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        self.pages.dealloc_pages(self.arena.address_of(pfn), pages(order));
+    fn free(&mut self, block: Frame, order: Order) {
+        self.pages.dealloc_pages(self.arena.address_of(block), pages(order));
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

@@ -5,7 +5,7 @@ use core::fmt;
 use buddy_system_allocator::FrameAllocator;
 use pagelab_allocator::units::{Order, Pfn};
 
-use crate::{FRAMES, MAX_ORDER, Peer, index, pages, pfn};
+use crate::{FRAMES, Frame, MAX_ORDER, Peer, pages};
 
 const ORDERS: usize = MAX_ORDER.index() + 1;
 
@@ -21,23 +21,23 @@ impl fmt::Debug for BuddySystem {
 impl Peer for BuddySystem {
     const NAME: &'static str = "buddy_system_allocator";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let mut frames = FrameAllocator::new();
-        frames.insert(0..index(Pfn::new(FRAMES)));
+        frames.insert(0..Frame::from(Pfn::new(FRAMES)).index());
         Self(frames)
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
-        self.0.alloc(pages(order)).map(pfn)
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
+        self.0.alloc(pages(order)).map(Frame::at)
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        self.0.dealloc(index(pfn), pages(order));
+    fn free(&mut self, block: Frame, order: Order) {
+        self.0.dealloc(block.index(), pages(order));
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

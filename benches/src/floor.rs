@@ -2,7 +2,7 @@
 
 use pagelab_allocator::units::{Order, Pfn};
 
-use crate::Peer;
+use crate::{Frame, Peer};
 
 /// Answers every request with frame zero.
 #[derive(Debug)]
@@ -11,21 +11,21 @@ pub struct Floor;
 impl Peer for Floor {
     const NAME: &'static str = "floor";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         Self
     }
 
-    fn alloc(&mut self, _order: Order) -> Option<Pfn> {
-        Some(Pfn::new(0))
+    fn alloc(&mut self, _order: Order) -> Option<Frame> {
+        Some(Frame::at(0))
     }
 
-    fn free(&mut self, pfn: Pfn, _order: Order) {
-        std::hint::black_box(pfn);
+    fn free(&mut self, block: Frame, _order: Order) {
+        std::hint::black_box(block);
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

@@ -9,7 +9,7 @@ use frame_alloc::{PageSize, PhysicalAllocator, Provenance, RegionInit, SummaryBu
 use pagelab_allocator::units::{Order, Pfn};
 
 use crate::{
-    MAX_ORDER, Peer,
+    Frame, MAX_ORDER, Peer,
     arena::{Arena, FRAME, bytes},
     pages,
 };
@@ -50,7 +50,7 @@ fn count(order: Order) -> NonZeroUsize {
 impl Peer for FrameAlloc {
     const NAME: &'static str = "frame-alloc";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let mut arena = Arena::new();
@@ -64,20 +64,20 @@ impl Peer for FrameAlloc {
         Self { frames, arena }
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
         let address = self.frames.allocate_physical(BASE, count(order)).ok()?;
         Some(self.arena.frame_at(address))
     }
 
-    fn free(&mut self, pfn: Pfn, order: Order) {
-        let address = self.arena.address_of(pfn);
+    fn free(&mut self, block: Frame, order: Order) {
+        let address = self.arena.address_of(block);
         // SAFETY: by the contract of `Peer`, the block was allocated with this order and is not
         // used any more.
         unsafe { self.frames.deallocate_physical(BASE, count(order), address) };
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }
 const _: () = assert!(BASE.bytes() == FRAME);

@@ -41,7 +41,7 @@ pub trait Peer {
     /// The name in reports.
     const NAME: &'static str;
 
-    /// An allocated block: a number, or a handle that is used up by freeing it.
+    /// An allocated block: a number ([`Frame`]), or a handle that is used up by freeing it.
     type Block: fmt::Debug;
 
     /// An allocator of which [`FRAMES`] frames can be had as blocks of any order, numbered below
@@ -58,14 +58,37 @@ pub trait Peer {
     fn start(block: &Self::Block) -> Pfn;
 }
 
-/// A frame number of a peer that counts in machine words.
-fn pfn(index: usize) -> Pfn {
-    Pfn::new(u64::try_from(index).expect("a machine word has at most 64 bits"))
+/// A block of a peer that knows its blocks by number: its first frame, in half a machine word, so
+/// that the harness's own table of blocks is no larger than it has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame(u32);
+
+impl Frame {
+    /// The frame `index` frames above frame zero.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are numbered below 2^21")]
+    const fn at(index: usize) -> Self {
+        Self(index as u32)
+    }
+
+    /// Frames above frame zero.
+    #[inline(always)]
+    const fn index(self) -> usize {
+        self.0 as usize
+    }
+
+    #[inline(always)]
+    fn pfn(self) -> Pfn {
+        Pfn::new(u64::from(self.0))
+    }
 }
 
-/// A frame number for a peer that counts in machine words.
-fn index(pfn: Pfn) -> usize {
-    usize::try_from(pfn.get()).expect("frames are numbered below 2^21")
+impl From<Pfn> for Frame {
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "frames are numbered below 2^21")]
+    fn from(pfn: Pfn) -> Self {
+        Self(pfn.get() as u32)
+    }
 }
 
 /// The pages of a block for a peer that counts in machine words.

@@ -8,7 +8,7 @@ use pagelab_allocator::{
     units::{Order, PageCount, Pfn, PfnRange},
 };
 
-use crate::{FRAMES, MAX_ORDER, Peer};
+use crate::{FRAMES, Frame, MAX_ORDER, Peer};
 
 /// `__rmqueue_smallest()` and `__free_one_page()` on movable pageblocks.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub struct PagelabBuddy(Buddy);
 impl Peer for PagelabBuddy {
     const NAME: &'static str = "pagelab-buddy";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         let span = PfnRange::from_len(Pfn::new(0), PageCount::new(FRAMES));
@@ -28,15 +28,15 @@ impl Peer for PagelabBuddy {
         Self(buddy)
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
-        Some(self.0.take_smallest(order, MigrateType::Movable)?.pfn)
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
+        Some(self.0.take_smallest(order, MigrateType::Movable)?.pfn.into())
     }
 
-    fn free(&mut self, block: Pfn, order: Order) {
-        self.0.put(block, order, MigrateType::Movable, Placement::Likely);
+    fn free(&mut self, block: Frame, order: Order) {
+        self.0.put(block.pfn(), order, MigrateType::Movable, Placement::Likely);
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

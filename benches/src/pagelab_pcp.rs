@@ -9,36 +9,42 @@ use pagelab_allocator::{
     zone::Zone,
 };
 
-use crate::{PagelabCpu, Peer};
+use crate::{Frame, PagelabCpu, Peer};
 
 /// `rmqueue()` and `free_unref_page()` for movable pages: no zonelist, no watermarks. A request
 /// that finds nothing drains the per-CPU lists and tries again, as the slow path does.
 #[derive(Debug)]
 pub struct PagelabPcp(Zone);
 
+impl PagelabPcp {
+    #[cold]
+    fn alloc_drained(&mut self, request: ZoneRequest) -> Option<Pfn> {
+        self.0.drain_all(&mut Silent);
+        self.0.alloc(CpuId::BOOT, request, &mut Silent)
+    }
+}
+
 impl Peer for PagelabPcp {
     const NAME: &'static str = "pagelab-pcp";
 
-    type Block = Pfn;
+    type Block = Frame;
 
     fn new() -> Self {
         Self(PagelabCpu::new().into_zone())
     }
 
-    fn alloc(&mut self, order: Order) -> Option<Pfn> {
+    fn alloc(&mut self, order: Order) -> Option<Frame> {
         let (migratetype, flags) = (MigrateType::Movable, AllocFlags::CMA);
         let request = ZoneRequest { order, migratetype, flags };
-        self.0.alloc(CpuId::BOOT, request, &mut Silent).or_else(|| {
-            self.0.drain_all(&mut Silent);
-            self.0.alloc(CpuId::BOOT, request, &mut Silent)
-        })
+        let pfn = self.0.alloc(CpuId::BOOT, request, &mut Silent);
+        Some(pfn.or_else(|| self.alloc_drained(request))?.into())
     }
 
-    fn free(&mut self, block: Pfn, order: Order) {
-        self.0.free(CpuId::BOOT, block, order, &mut Silent);
+    fn free(&mut self, block: Frame, order: Order) {
+        self.0.free(CpuId::BOOT, block.pfn(), order, &mut Silent);
     }
 
-    fn start(block: &Pfn) -> Pfn {
-        *block
+    fn start(block: &Frame) -> Pfn {
+        block.pfn()
     }
 }

@@ -2,7 +2,7 @@
 
 use pagelab_allocator::units::{Order, PageCount, Pfn};
 use rand_pcg::{
-    Pcg64Mcg,
+    Pcg32,
     rand_core::{Rng, SeedableRng},
 };
 
@@ -13,14 +13,15 @@ const SEED: u64 = 0x70a6_e1ab;
 
 /// The generator of the draws.
 #[must_use]
-pub fn rng() -> Pcg64Mcg {
-    Pcg64Mcg::seed_from_u64(SEED)
+pub fn rng() -> Pcg32 {
+    Pcg32::seed_from_u64(SEED)
 }
 
-/// A draw from `0..bound`, with a bias below 2^-32 for the bounds used here.
-fn below(rng: &mut Pcg64Mcg, bound: usize) -> usize {
-    let bound = u128::try_from(bound).expect("a machine word has at most 64 bits");
-    let scaled = (u128::from(rng.next_u64()) * bound) >> 64;
+/// A draw from `0..bound`, with a bias below 2^-11 for the bounds used here: an index needs no more.
+#[inline(always)]
+fn below(rng: &mut Pcg32, bound: usize) -> usize {
+    let bound = u64::try_from(bound).expect("a machine word has at most 64 bits");
+    let scaled = (u64::from(rng.next_u32()) * bound) >> 32;
     usize::try_from(scaled).expect("below a machine word")
 }
 
@@ -33,8 +34,8 @@ pub fn shuffle<T>(items: &mut [T]) {
 }
 
 /// An order from 0 to [`MAX_ORDER`], each half as likely as the one below it.
-fn geometric(rng: &mut Pcg64Mcg) -> Order {
-    let limited = rng.next_u64() | MAX_ORDER.pages().get();
+fn geometric(rng: &mut Pcg32) -> Order {
+    let limited = u64::from(rng.next_u32()) | MAX_ORDER.pages().get();
     Pfn::new(limited).natural_order(MAX_ORDER)
 }
 
@@ -60,7 +61,7 @@ pub fn drain<P: Peer>(peer: &mut P, blocks: &mut Vec<P::Block>) {
 #[derive(Debug)]
 pub struct Churn<P: Peer> {
     peer: P,
-    rng: Pcg64Mcg,
+    rng: Pcg32,
     live: Vec<(P::Block, Order)>,
     used: PageCount,
     failures: u64,
