@@ -117,7 +117,12 @@ impl FreeAreas {
     /// Takes a block off its list, most likely one of `row`: to foresee a branch is faster than to
     /// wait for an address that comes from a link. Its state is the caller's to set.
     #[inline(always)]
-    pub(crate) fn extract(&mut self, frames: &mut Frames<'_>, row: &mut Row, block: (FrameIndex, Order)) {
+    pub(crate) fn extract(
+        &mut self,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
+        block: (FrameIndex, Order),
+    ) {
         let (index, order) = block;
         match frames.unlink(index) {
             Some(emptied) if emptied == head(order, row.mt) => row.clear_mark(order),

@@ -160,21 +160,34 @@ impl PerCpuPages {
         self.grown(list, order);
     }
 
-    /// A user's single page that comes back while the lists are far from full: all that
+    /// A freed block that comes back while the lists are far from full: all that
     /// [`push_freed`](Self::push_freed) and [`drain_after_free`](Self::drain_after_free) would do.
     /// Nothing is done and `false` returned when there may be more to do.
     #[inline(always)]
-    pub(crate) fn push_calmly(&mut self, index: FrameIndex, zone: ZonePressure) -> bool {
-        let pages = self.others as usize + self.lists[SINGLES].len() + 1;
-        let calm = self.tuning.is_calm(pages, zone);
-        let single = Cached::new(index, MigrateType::Movable);
-        if !calm || !self.lists[SINGLES].push_if_room(single) {
+    pub(crate) fn push_calmly(
+        &mut self,
+        list: usize,
+        order: Order,
+        cached: Cached,
+        zone: ZonePressure,
+    ) -> bool {
+        let pages = self.others as usize + self.lists[SINGLES].len() + (1 << order.get());
+        let calm = !Tuning::is_high_order(order) && self.tuning.is_calm(pages, zone);
+        if !calm || !self.lists[list].push_if_room(cached) {
             return false;
         }
-        self.tuning.note_calm_free();
+        self.grown(list, order);
+        self.tuning.note_calm_free(order);
         true
     }
 
+    /// [`push_calmly`](Self::push_calmly) of a user's single page.
+    #[inline(always)]
+    pub(crate) fn push_single_calmly(&mut self, index: FrameIndex, zone: ZonePressure) -> bool {
+        self.push_calmly(SINGLES, Order::ZERO, Cached::new(index, MigrateType::Movable), zone)
+    }
+
+    #[inline(always)]
     fn grown(&mut self, list: usize, order: Order) {
         if list != SINGLES {
             self.others += 1 << order.get();

@@ -75,11 +75,11 @@ pub(crate) struct Tuning {
     /// What frees raise and allocations halve. Linux: `free_factor` (fixed), `free_count`
     /// (adaptive).
     frees: u32,
-    /// Up to here a free of a single page counts as one of `frees`; zero where it does not.
+    /// Up to here pages freed count as `frees`; zero where they do not.
     frees_bound: u32,
     alloc_factor: u32,
     freed_high_order: bool,
-    /// Below this many pages, a free of a single page drains nothing and raises `frees`, and that
+    /// Below this many pages, a free of no high order drains nothing and raises `frees`, and that
     /// is all; as long as the zone is under no pressure. Zero when the rules have to be asked.
     calm: u32,
 }
@@ -137,18 +137,18 @@ impl Tuning {
         self.frees >>= 1;
     }
 
-    /// Whether a single page that makes the lists hold `pages` pages asks for nothing but
-    /// [`note_calm_free`](Self::note_calm_free).
+    /// Whether a block that is no [high order](Self::is_high_order) and makes the lists hold `pages`
+    /// pages asks for nothing but [`note_calm_free`](Self::note_calm_free).
     #[inline(always)]
     pub(crate) fn is_calm(&self, pages: usize, zone: ZonePressure) -> bool {
         pages < self.calm as usize && zone == ZonePressure::default()
     }
 
-    /// What [`drain`](Self::drain) does for a single page when all [is calm](Self::is_calm).
+    /// What [`drain`](Self::drain) does for a block when all [is calm](Self::is_calm).
     #[inline(always)]
-    pub(crate) fn note_calm_free(&mut self) {
+    pub(crate) fn note_calm_free(&mut self, order: Order) {
         if self.frees < self.frees_bound {
-            self.frees += 1;
+            self.frees += 1 << order.get();
         }
     }
 
@@ -202,7 +202,9 @@ impl Tuning {
         excess
     }
 
-    fn is_high_order(order: Order) -> bool {
+    /// Orders whose frees in a row empty the lists. Linux: `order && order <= COSTLY_ORDER`.
+    #[inline(always)]
+    pub(crate) fn is_high_order(order: Order) -> bool {
         order > Order::ZERO && order <= Order::COSTLY
     }
 
@@ -367,7 +369,11 @@ mod tests {
             let mut pages = 0;
             let mut calm = 0;
             for step in 0..600u32 {
-                let order = if step % 97 == 13 { Order::of(1) } else { Order::ZERO };
+                let order = match step % 97 {
+                    13 => Order::of(1),
+                    51 => Order::of(4),
+                    _ => Order::ZERO,
+                };
                 if step % 5 == 4 {
                     short.note_alloc();
                     pages -= 1;
@@ -379,9 +385,10 @@ mod tests {
                 pages += 1 << order.get();
                 let mut long = short.clone();
                 let excess = long.drain(order, pages, ZonePressure::default());
-                if order == Order::ZERO && short.is_calm(pages as usize, ZonePressure::default()) {
+                let calmly = short.is_calm(pages as usize, ZonePressure::default());
+                if !Tuning::is_high_order(order) && calmly {
                     calm += 1;
-                    short.note_calm_free();
+                    short.note_calm_free(order);
                     assert_eq!((excess, long.counters()), (None, short.counters()), "step {step}");
                 } else {
                     short = long;

@@ -226,7 +226,7 @@ impl Zone {
         // Most pages are single pages of users, and most of their frees do nothing else.
         if order == Order::ZERO
             && self.buddy.blocks.is_plain(index, MigrateType::Movable)
-            && self.pcp[cpu.index()].push_calmly(index, self.pressure)
+            && self.pcp[cpu.index()].push_single_calmly(index, self.pressure)
         {
             self.buddy.map.set_head(index, Head::PerCpu(Order::ZERO));
         } else {
@@ -243,7 +243,11 @@ impl Zone {
         match pcp.list_of(order, mt) {
             Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
-                pcp.push_freed(list, order, Cached::new(index, mt));
+                let cached = Cached::new(index, mt);
+                if pcp.push_calmly(list, order, cached, self.pressure) {
+                    return;
+                }
+                pcp.push_freed(list, order, cached);
                 if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
                     self.give_back(cpu, pages, list, sink);
                 }

@@ -20,11 +20,13 @@ use pagelab_benches::{
 const ALL: PageCount = PageCount::new(FRAMES);
 const HALF: PageCount = PageCount::new(FRAMES / 2);
 /// Pairs of a slice.
-const PAIRS: u32 = 2_000;
-const PAIR_TURNS: usize = 200;
-/// Steps of a slice of the churn: enough to forget what the other peers left in the caches.
-const STEPS: u32 = 20_000;
-const STEP_TURNS: usize = 50;
+const PAIRS: u32 = 20_000;
+const PAIR_TURNS: usize = 100;
+/// Steps of a slice of the churn that are not timed: the other peers have emptied the caches.
+const WARM_STEPS: u32 = 200_000;
+/// And steps that are.
+const STEPS: u32 = 400_000;
+const STEP_TURNS: usize = 10;
 const LONG_TURNS: usize = 10;
 /// Rows of the harness alone and of the yardstick.
 const FLOOR: usize = 0;
@@ -92,7 +94,10 @@ impl Workload {
             Self::Order9Pair => pairs::<P>(Order::of(9)),
             Self::Mixed75 => {
                 let mut churn = Churn::new(P::new());
-                Box::new(move || repeat(STEPS, || churn.step()))
+                Box::new(move || {
+                    (0..WARM_STEPS).for_each(|_| churn.step());
+                    repeat(STEPS, || churn.step())
+                })
             }
             Self::BulkAlloc => phases::<P>(drain, |peer, blocks| fill(peer, HALF, blocks)),
             Self::BulkFree => phases::<P>(|peer, blocks| fill(peer, HALF, blocks), drain),
