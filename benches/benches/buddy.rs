@@ -34,7 +34,6 @@ const ALL: PageCount = PageCount::new(FRAMES);
 const HALF: PageCount = PageCount::new(FRAMES / 2);
 /// One page more, so that the next single page is there without a split.
 const OVER_HALF: PageCount = PageCount::new(FRAMES / 2 + 1);
-const PAGEBLOCK: Order = Order::of(9);
 
 fn main() {
     let mut criterion = Criterion::default()
@@ -55,19 +54,20 @@ fn main() {
 }
 
 fn all_of<P: Peer>(criterion: &mut Criterion) {
-    pairs::<P>(criterion, "order0_pair_fresh", Order::ZERO, PageCount::ZERO);
-    pairs::<P>(criterion, "order0_pair_half", Order::ZERO, OVER_HALF);
-    pairs::<P>(criterion, "order9_pair_fresh", PAGEBLOCK, PageCount::ZERO);
+    pairs::<P, 0>(criterion, "order0_pair_fresh", PageCount::ZERO);
+    pairs::<P, 0>(criterion, "order0_pair_half", OVER_HALF);
+    pairs::<P, 9>(criterion, "order9_pair_fresh", PageCount::ZERO);
     bulk::<P>(criterion);
     free_random::<P>(criterion);
     mixed::<P>(criterion);
 }
 
-fn pairs<P: Peer>(criterion: &mut Criterion, group: &str, order: Order, used: PageCount) {
+/// The order is a constant, as it is where pages are asked for.
+fn pairs<P: Peer, const ORDER: u8>(criterion: &mut Criterion, group: &str, used: PageCount) {
     criterion.benchmark_group(group).bench_function(P::NAME, |bencher| {
         let mut peer = P::new();
         fill(&mut peer, used, &mut Vec::new());
-        bencher.iter(|| pair(&mut peer, order));
+        bencher.iter(|| pair(&mut peer, Order::of(ORDER)));
     });
 }
 

@@ -90,8 +90,8 @@ impl Workload {
     /// What runs one slice on a peer of its own.
     fn slice<P: Peer + 'static>(self) -> Box<dyn FnMut() -> f64> {
         match self {
-            Self::Order0Pair => pairs::<P>(Order::ZERO),
-            Self::Order9Pair => pairs::<P>(Order::of(9)),
+            Self::Order0Pair => pairs::<P, 0>(),
+            Self::Order9Pair => pairs::<P, 9>(),
             Self::Mixed75 => {
                 let mut churn = Churn::new(P::new());
                 Box::new(move || {
@@ -106,9 +106,10 @@ impl Workload {
     }
 }
 
-fn pairs<P: Peer + 'static>(order: Order) -> Box<dyn FnMut() -> f64> {
+/// The order is a constant, as it is where pages are asked for.
+fn pairs<P: Peer + 'static, const ORDER: u8>() -> Box<dyn FnMut() -> f64> {
     let mut peer = P::new();
-    Box::new(move || repeat(PAIRS, || pair(&mut peer, order)))
+    Box::new(move || repeat(PAIRS, || pair(&mut peer, Order::of(ORDER))))
 }
 
 fn fill_shuffled<P: Peer>(peer: &mut P, blocks: &mut Vec<P::Block>) {

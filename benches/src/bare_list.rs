@@ -64,6 +64,7 @@ impl Peer for BareList {
         lists
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         let order = u32::from(order.get());
         let up = self.orders >> order;
@@ -80,6 +81,7 @@ impl Peer for BareList {
         Some(Frame(frame))
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         let mut frame = block.0;
         let mut order = u32::from(order.get());

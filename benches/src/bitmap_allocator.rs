@@ -27,6 +27,7 @@ impl Peer for BitmapAllocator {
         Self(bits)
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         let found = match order {
             Order::ZERO => self.0.alloc(),
@@ -35,6 +36,7 @@ impl Peer for BitmapAllocator {
         found.map(Frame::at)
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         match order {
             Order::ZERO => self.0.dealloc(block.index()),

@@ -45,11 +45,13 @@ impl Peer for BuddySlab {
         Self { pages, arena }
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         let address = self.pages.alloc_pages(pages(order), bytes(order)).ok()?;
         Some(self.arena.frame_at(address))
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         self.pages.dealloc_pages(self.arena.address_of(block), pages(order));
     }

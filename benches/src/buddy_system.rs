@@ -29,10 +29,12 @@ impl Peer for BuddySystem {
         Self(frames)
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         self.0.alloc(pages(order)).map(Frame::at)
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         self.0.dealloc(block.index(), pages(order));
     }

@@ -64,11 +64,13 @@ impl Peer for FrameAlloc {
         Self { frames, arena }
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         let address = self.frames.allocate_physical(BASE, count(order)).ok()?;
         Some(self.arena.frame_at(address))
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         let address = self.arena.address_of(block);
         // SAFETY: by the contract of `Peer`, the block was allocated with this order and is not

@@ -28,10 +28,12 @@ impl Peer for PagelabBuddy {
         Self(buddy)
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         Some(self.0.take_smallest(order, MigrateType::Movable)?.pfn.into())
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         self.0.put(block.pfn(), order, MigrateType::Movable, Placement::Likely);
     }

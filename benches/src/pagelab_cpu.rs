@@ -36,10 +36,12 @@ impl Peer for PagelabCpu {
         Self(PageAllocator::boot(&spec, Silent).expect("one zone over one range is a machine"))
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Pages> {
         self.0.alloc_pages(CpuId::BOOT, &AllocRequest::new(order, GfpFlags::HIGHUSER_MOVABLE)).ok()
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Pages, _order: Order) {
         self.0.free_pages(CpuId::BOOT, block);
     }

@@ -33,6 +33,7 @@ impl Peer for PagelabPcp {
         Self(PagelabCpu::new().into_zone())
     }
 
+    #[inline(always)]
     fn alloc(&mut self, order: Order) -> Option<Frame> {
         let (migratetype, flags) = (MigrateType::Movable, AllocFlags::CMA);
         let request = ZoneRequest { order, migratetype, flags };
@@ -40,6 +41,7 @@ impl Peer for PagelabPcp {
         Some(pfn.or_else(|| self.alloc_drained(request))?.into())
     }
 
+    #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
         self.0.free(CpuId::BOOT, block.pfn(), order, &mut Silent);
     }

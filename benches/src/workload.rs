@@ -40,6 +40,7 @@ fn geometric(rng: &mut Pcg32) -> Order {
 }
 
 /// Allocates a block and frees it at once.
+#[inline(always)]
 pub fn pair<P: Peer>(peer: &mut P, order: Order) {
     let block = peer.alloc(order).expect("a pair is asked of memory that is mostly free");
     peer.free(std::hint::black_box(block), order);
