@@ -65,6 +65,32 @@ fn the_cut_halves_have_the_types_of_their_pageblocks() {
     }
 }
 
+/// What probes on the kernel's functions show of an isolation that cuts a block, and of its end,
+/// which takes the half off its list and puts it back so that the two merge.
+#[test]
+fn isolation_tells_what_probes_show() {
+    let (pfn, order) = (Pfn::new(0x400), Order::of(9));
+    let (isolate, movable) = (MigrateType::Isolate, MigrateType::Movable);
+    let back = [
+        Event::IsolateFreePage { pfn, order, taken: order.pages() },
+        Event::SetPageblockMigratetype { pfn, migratetype: movable },
+        Event::PutbackIsolated { pfn, order, migratetype: movable },
+    ];
+    let old = [
+        Event::SetPageblockMigratetype { pfn, migratetype: isolate },
+        Event::MoveFreepagesBlock { pfn, migratetype: isolate },
+        Event::SplitFreePage { pfn, order: Order::of(10), offset: order.pages() },
+    ];
+    let new = [Event::MoveFreepagesBlockIsolate { pfn, migratetype: isolate }];
+    for (profile, begun) in [(KernelProfile::V6_1, &old[..]), (KernelProfile::V6_12, &new[..])] {
+        let mut zone = machine(profile).zones()[0].clone();
+        let (part, mut events) = (range(0x400, 0x600), Vec::new());
+        zone.start_isolate(part, IsolateMode::Other, &mut events).unwrap();
+        zone.undo_isolate(part, IsolateMode::Other, &mut events);
+        assert_eq!(events, [begun, &back[..]].concat(), "{profile:?}");
+    }
+}
+
 /// Two ranges are isolated one after the other and merge while free; one of them ends first.
 #[test]
 fn ending_one_of_two_isolations_keeps_the_other() {
