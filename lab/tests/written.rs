@@ -334,4 +334,7 @@ fn an_older_file_stays_until_the_new_one_is_whole() {
     assert!(setup.run("--ftrace", "out/a", "carveout", "6.1").status.success());
     assert!(fs::read_to_string(setup.path("out/a")).expect("text").starts_with("# tracer"));
     assert_eq!(setup.names("out"), ["a"]);
+    fs::create_dir(setup.path("empty")).expect("a folder");
+    assert!(setup.run("--case", "empty/", "carveout", "6.1").status.success());
+    assert!(setup.names("empty").contains(&"meta.json".to_owned()));
 }

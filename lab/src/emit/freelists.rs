@@ -5,7 +5,7 @@
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::pcp::Thp;
-use pagelab_allocator::profile::PcpTuning;
+use pagelab_allocator::profile::{HighAtomicUnusable, PcpTuning};
 use pagelab_allocator::restore::{ListedBlock, MachineState, PcpState, ZoneState};
 use pagelab_allocator::units::{Order, PageCount};
 use pagelab_allocator::zone::Zone;
@@ -67,7 +67,6 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
         "lowmem_reserve": written.lowmem_reserve.map(PageCount::get),
         "nr_isolate_pageblock": written.pageblocks.iter().filter(isolated).count(),
         "nr_reserved_highatomic": written.reserved_highatomic.get(),
-        "nr_free_highatomic": free.highatomic.get(),
         "flags": zone.flag_bits(),
         "vm_stat": {
             "NR_FREE_PAGES": number(counted(free.all, all)),
@@ -85,10 +84,12 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
             Err(several) => Value::from(several),
         },
     });
-    match fields {
-        Value::Object(fields) => fields,
-        _ => Map::new(),
+    let Value::Object(mut fields) = fields else { unreachable!("written as an object") };
+    // Only the newer kernel has this counter.
+    if state.profile.rules().highatomic_unusable == HighAtomicUnusable::Free {
+        fields.insert("nr_free_highatomic".to_owned(), json!(free.highatomic.get()));
     }
+    fields
 }
 
 fn number(pages: i128) -> i64 {

@@ -1,14 +1,13 @@
 //! The kernel that a run claims to come from: addresses and numbers that its text shows.
 
 use pagelab_allocator::geometry::Geometry;
+use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::migratetype::{MigrateType, TypeSet};
 use pagelab_allocator::pcp::Thp;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::MachineState;
 use pagelab_allocator::units::{NodeId, Order, Pfn};
 use pagelab_allocator::zone::ZoneSpec;
-
-use pagelab_allocator::gfp::ZoneType;
 
 /// How a kernel prints pages, zones and migratetypes.
 #[derive(Clone, PartialEq, Eq, Debug)]

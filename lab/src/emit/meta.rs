@@ -1,5 +1,6 @@
 //! `meta.json` of a written case.
 
+use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::restore::{MachineState, ZoneState};
 use pagelab_allocator::units::{Order, PageCount};
 use serde_json::{Value, json};
@@ -30,7 +31,7 @@ pub fn meta(
     let zones = state.zones.iter().enumerate().map(|(at, zone)| zone_fields(&kernel, at, zone));
     let snapshots = labels.iter().enumerate().map(|(k, label)| json!({ "k": k, "label": label }));
     let yes_no = |yes: bool| if yes { "y" } else { "n" };
-    let cma = state.types.len() > pagelab_allocator::migratetype::TypeSet::WITHOUT_CMA.len();
+    let cma = state.types.contains(MigrateType::Cma);
     let whole = json!({
         "name": name,
         "arch": "arm64",
@@ -45,7 +46,7 @@ pub fn meta(
             "CMA": yes_no(cma),
             "TRANSPARENT_HUGEPAGE": yes_no(kernel.looks_like_refill(
                 state.geometry.pageblock_order(),
-                pagelab_allocator::migratetype::MigrateType::Movable,
+                MigrateType::Movable,
             )),
         },
         "pageblock_order": state.geometry.pageblock_order().get(),
