@@ -1,6 +1,6 @@
 //! Claiming an exact range: isolate it, let the caller empty it, take it.
 
-use crate::event::Sink;
+use crate::event::{Event, Sink};
 use crate::frame::{Frame, Movability};
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::page_alloc::{PageAllocator, Pages};
@@ -96,7 +96,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
             return Err(ClaimError::BadRange(range));
         };
         let (inner, sink) = alloc.zone_mut(zone);
-        inner.start_isolate(range, mode)?;
+        inner.start_isolate(range, mode, sink)?;
         inner.drain_all(sink);
         Ok(Self { alloc, zone, range, mode })
     }
@@ -147,7 +147,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
         let mut end = outer;
         while end < self.range.end() {
-            let order = zone.isolate_free_page(end).ok_or(ClaimError::Busy(end))?;
+            let order = zone.isolate_free_page(end, sink).ok_or(ClaimError::Busy(end))?;
             for pfn in PfnRange::block(end, order).iter() {
                 zone.set_movability(pfn, Order::ZERO, Movability::Unmovable);
             }
@@ -165,7 +165,8 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
 impl<S: Sink> Drop for ContigClaim<'_, S> {
     fn drop(&mut self) {
         let (range, mode) = (self.range, self.mode);
-        self.alloc.zone_mut(self.zone).0.undo_isolate(range, mode);
+        let (zone, sink) = self.alloc.zone_mut(self.zone);
+        zone.undo_isolate(range, mode, sink);
     }
 }
 
@@ -190,7 +191,8 @@ impl<S: Sink> PageAllocator<S> {
     /// Panics when no zone has the range.
     pub fn undo_isolate(&mut self, range: PfnRange, mode: IsolateMode) {
         let zone = self.zone_index(range.start()).expect("an isolated range lies in a zone");
-        self.zone_mut(zone).0.undo_isolate(range, mode);
+        let (zone, sink) = self.zone_mut(zone);
+        zone.undo_isolate(range, mode, sink);
     }
 
     /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
@@ -199,6 +201,9 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// Panics when a frame of the range is not an allocated single page.
     pub fn free_contig_range(&mut self, cpu: CpuId, contig: ContigRange) {
+        if !contig.0.is_empty() {
+            self.sink.emit(Event::ContigFree { range: contig.0 });
+        }
         for pfn in contig.0.iter() {
             self.free_pages(cpu, Pages::new(pfn, Order::ZERO));
         }

@@ -1,11 +1,12 @@
 //! What the kernel's tracepoints would say, as values.
 
 use crate::fallback::Extfrag;
-use crate::gfp::GfpFlags;
+use crate::gfp::{GfpFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::units::{Order, Pfn, PfnRange};
+use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
-/// One tracepoint hit. Linux: include/trace/events/kmem.h, page_isolation.h.
+/// One tracepoint hit, or one hit of a probe on a function that no tracepoint shows.
+/// Linux: include/trace/events/kmem.h, page_isolation.h, cma.h, migrate.h, compaction.h.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Event {
@@ -60,6 +61,178 @@ pub enum Event {
         /// Order of the request that found little memory.
         order: Order,
     },
+    /// Entry of `free_one_page()`: a block of an order that has per-CPU lists goes past them,
+    /// because its pageblock is isolated. Its `mm_page_free` came before.
+    FreeOnePage {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Type of its pageblock.
+        migratetype: MigrateType,
+    },
+    /// Entry of `drain_pages_zone()`: all that a CPU keeps of a zone goes back.
+    DrainPagesZone {
+        /// Whose lists.
+        cpu: CpuId,
+        /// Node of the zone.
+        node: NodeId,
+        /// Kind of zone.
+        kind: ZoneType,
+    },
+    /// Entry of `set_pageblock_migratetype()`.
+    SetPageblockMigratetype {
+        /// First frame of the pageblock.
+        pfn: Pfn,
+        /// Its type from now on.
+        migratetype: MigrateType,
+    },
+    /// Entry of `move_freepages_block()`: the free blocks of a pageblock change their list.
+    MoveFreepagesBlock {
+        /// First frame of the pageblock.
+        pfn: Pfn,
+        /// The list they go to.
+        migratetype: MigrateType,
+    },
+    /// Entry of `move_freepages_block_isolate()` (6.12): type and lists change in one.
+    MoveFreepagesBlockIsolate {
+        /// First frame of the pageblock.
+        pfn: Pfn,
+        /// Its type from now on.
+        migratetype: MigrateType,
+    },
+    /// Entry of `split_free_page()` (6.1): a free block is cut at a boundary of isolation.
+    SplitFreePage {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Where it is cut, from its first frame.
+        offset: PageCount,
+    },
+    /// `__isolate_free_page()`, entry and return: a free block leaves the lists, or may not.
+    IsolateFreePage {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Pages taken: none when the zone would run too low.
+        taken: PageCount,
+    },
+    /// Entry of `__putback_isolated_page()`: such a block goes back, to its list's tail.
+    PutbackIsolated {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// List it goes to.
+        migratetype: MigrateType,
+    },
+    /// Entry of `alloc_contig_range()`.
+    ContigEnter {
+        /// The frames asked for.
+        range: PfnRange,
+        /// Type that its pageblocks have outside the attempt.
+        migratetype: MigrateType,
+    },
+    /// Return of `alloc_contig_range()`.
+    ContigExit {
+        /// Zero, or a negative error number.
+        ret: i32,
+    },
+    /// Entry of `free_contig_range()`; one `mm_page_free` a page follows.
+    ContigFree {
+        /// The frames given back.
+        range: PfnRange,
+    },
+    /// `cma_alloc_start`.
+    CmaAllocStart {
+        /// Pages asked for.
+        count: PageCount,
+        /// Alignment asked for.
+        align: Order,
+    },
+    /// `cma_alloc_busy_retry`: a run of the area stayed busy.
+    CmaBusyRetry {
+        /// The run.
+        range: PfnRange,
+        /// Alignment asked for.
+        align: Order,
+    },
+    /// `cma_alloc_finish`.
+    CmaAllocFinish {
+        /// First frame of the run tried last; `None` when none was.
+        pfn: Option<Pfn>,
+        /// Pages asked for.
+        count: PageCount,
+        /// Alignment asked for.
+        align: Order,
+        /// Zero, or a negative error number.
+        ret: i32,
+    },
+    /// `cma_release`.
+    CmaRelease {
+        /// The frames given back.
+        range: PfnRange,
+    },
+    /// `mm_migrate_pages`.
+    MigratePages(Migration),
+    /// `mm_compaction_begin`.
+    CompactionBegin(CompactionScan),
+    /// `mm_compaction_end`.
+    CompactionEnd {
+        /// Where the scanners stopped.
+        scan: CompactionScan,
+        /// The kernel's word for how it ended.
+        status: &'static str,
+    },
+    /// `mm_compaction_isolate_migratepages`.
+    IsolateMigratepages(Isolation),
+    /// `mm_compaction_isolate_freepages`.
+    IsolateFreepages(Isolation),
+}
+
+/// One call of `migrate_pages()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Migration {
+    /// Pages moved.
+    pub succeeded: PageCount,
+    /// Pages not moved.
+    pub failed: PageCount,
+    /// Large folios moved whole.
+    pub thp_succeeded: u64,
+    /// Large folios not moved.
+    pub thp_failed: u64,
+    /// Large folios split.
+    pub thp_split: u64,
+    /// The kernel's word for how it waits.
+    pub mode: &'static str,
+    /// The kernel's word for why.
+    pub reason: &'static str,
+}
+
+/// Where the scanners of a compaction run are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactionScan {
+    /// The zone.
+    pub zone: PfnRange,
+    /// Next frame of the migration scanner.
+    pub migrate: Pfn,
+    /// Where the free scanner stands.
+    pub free: Pfn,
+    /// `sync` or `async`.
+    pub mode: &'static str,
+}
+
+/// What a scanner took out of a part of a pageblock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Isolation {
+    /// The part.
+    pub range: PfnRange,
+    /// Frames looked at.
+    pub scanned: u64,
+    /// Pages taken aside.
+    pub taken: PageCount,
 }
 
 /// Receiver of events. The default receiver is [`Silent`] and costs nothing.

@@ -123,7 +123,7 @@ impl<S: Sink> PageAllocator<S> {
     /// starts there or the zone would run too low. Linux: `__isolate_free_page()`.
     pub fn isolate_free_page(&mut self, pfn: Pfn) -> Option<Pages> {
         let at = self.zone_index(pfn)?;
-        let order = self.zones[at].isolate_free_page(pfn)?;
+        let order = self.zones[at].isolate_free_page(pfn, &mut self.sink)?;
         Some(Pages::new(pfn, order))
     }
 
@@ -136,7 +136,7 @@ impl<S: Sink> PageAllocator<S> {
     pub fn putback_isolated_page(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
         let at = self.zone_index(pfn).expect("the block of a handle lies in a zone");
-        self.zones[at].putback_isolated(pfn, order);
+        self.zones[at].putback_isolated(pfn, order, &mut self.sink);
     }
 
     /// Position in [`zones`](Self::zones) of the zone that has `pfn`. Linux: `page_zone()`.

@@ -59,22 +59,23 @@ impl Zone {
         &mut self,
         range: PfnRange,
         mode: IsolateMode,
+        sink: &mut impl Sink,
     ) -> Result<(), IsolateError> {
         let order = self.buddy.geometry.pageblock_order();
         let out = range.align_out(order);
         assert!(!range.is_empty() && self.span().covers(out), "isolated range leaves the zone");
         let (first, last) = (out.start(), out.end() - order.pages());
-        self.isolate_edge(first, out.start(), mode)?;
+        self.isolate_edge(first, out.start(), mode, sink)?;
         if last == first {
-            self.split_across(last, out.end());
-        } else if let Err(error) = self.isolate_edge(last, out.end(), mode) {
-            self.unset_isolate(first, mode);
+            self.split_across(last, out.end(), sink);
+        } else if let Err(error) = self.isolate_edge(last, out.end(), mode, sink) {
+            self.unset_isolate(first, mode, sink);
             return Err(error);
         }
         for middle in PfnRange::new(first, last).blocks(order).skip(1) {
-            if let Err(error) = self.isolate_block(middle, mode) {
-                self.undo_isolate(PfnRange::new(first, middle), mode);
-                self.unset_isolate(last, mode);
+            if let Err(error) = self.isolate_block(middle, mode, sink) {
+                self.undo_isolate(PfnRange::new(first, middle), mode, sink);
+                self.unset_isolate(last, mode, sink);
                 return Err(error);
             }
         }
@@ -88,14 +89,20 @@ impl Zone {
         block: Pfn,
         boundary: Pfn,
         mode: IsolateMode,
+        sink: &mut impl Sink,
     ) -> Result<(), IsolateError> {
-        self.isolate_block(block, mode)?;
-        self.split_across(block, boundary);
+        self.isolate_block(block, mode, sink)?;
+        self.split_across(block, boundary, sink);
         Ok(())
     }
 
     /// Linux: `set_migratetype_isolate()` for a whole pageblock.
-    fn isolate_block(&mut self, block: Pfn, mode: IsolateMode) -> Result<(), IsolateError> {
+    fn isolate_block(
+        &mut self,
+        block: Pfn,
+        mode: IsolateMode,
+        sink: &mut impl Sink,
+    ) -> Result<(), IsolateError> {
         let index = self.buddy.index(block);
         let mt = self.buddy.blocks.migratetype(index);
         if mt == MigrateType::Isolate {
@@ -104,8 +111,30 @@ impl Zone {
         if let Some(pfn) = self.first_unmovable(block, mt, mode) {
             return Err(IsolateError::Unmovable(pfn));
         }
+        self.note_isolation(block, MigrateType::Isolate, sink);
         self.change_isolation(index, MigrateType::Isolate);
         Ok(())
+    }
+
+    /// Says that a pageblock changes its type and that its free blocks follow, as the probes of the
+    /// profile show it: 6.1 sets the type first when it isolates, and last when it ends that.
+    fn note_isolation(&self, block: Pfn, migratetype: MigrateType, sink: &mut impl Sink) {
+        let pfn = block;
+        let typed = Event::SetPageblockMigratetype { pfn, migratetype };
+        let moved = Event::MoveFreepagesBlock { pfn, migratetype };
+        match (self.buddy.rules.large_free, migratetype) {
+            (LargeFree::ByPageblock, _) => {
+                sink.emit(Event::MoveFreepagesBlockIsolate { pfn, migratetype });
+            }
+            (LargeFree::Whole, MigrateType::Isolate) => {
+                sink.emit(typed);
+                sink.emit(moved);
+            }
+            (LargeFree::Whole, _) => {
+                sink.emit(moved);
+                sink.emit(typed);
+            }
+        }
     }
 
     /// Isolates a pageblock, or ends that with a type, and moves its free blocks along. 6.12 cuts a
@@ -165,7 +194,7 @@ impl Zone {
 
     /// 6.1: cuts a free block that reaches across `boundary`; the pieces are freed again with the
     /// types of their pageblocks. Linux: `split_free_page()`.
-    fn split_across(&mut self, block: Pfn, boundary: Pfn) {
+    fn split_across(&mut self, block: Pfn, boundary: Pfn, sink: &mut impl Sink) {
         let max = self.buddy.geometry.max_order();
         if self.buddy.rules.large_free != LargeFree::Whole
             || !self.span().contains(boundary)
@@ -179,6 +208,8 @@ impl Zone {
         if !(whole.start() < boundary && boundary < whole.end()) {
             return;
         }
+        let offset = boundary - whole.start();
+        sink.emit(Event::SplitFreePage { pfn: whole.start(), order, offset });
         let mt = self.buddy.blocks.migratetype(start);
         self.buddy.areas.remove(&mut self.buddy.map, start, order);
         self.buddy.sub_free(order.pages(), mt);
@@ -196,25 +227,30 @@ impl Zone {
 
     /// Ends the isolation of every pageblock that `range` touches; they get the mode's type.
     /// Linux: `undo_isolate_page_range()`.
-    pub fn undo_isolate(&mut self, range: PfnRange, mode: IsolateMode) {
+    pub fn undo_isolate(&mut self, range: PfnRange, mode: IsolateMode, sink: &mut impl Sink) {
         for block in range.blocks(self.buddy.geometry.pageblock_order()) {
-            self.unset_isolate(block, mode);
+            self.unset_isolate(block, mode, sink);
         }
     }
 
     /// Linux: `unset_migratetype_isolate()`.
-    fn unset_isolate(&mut self, block: Pfn, mode: IsolateMode) {
+    fn unset_isolate(&mut self, block: Pfn, mode: IsolateMode, sink: &mut impl Sink) {
         let index = self.buddy.index(block);
         if self.buddy.blocks.migratetype(index) != MigrateType::Isolate {
             return;
         }
         let mt = mode.restored();
         if let Some(order) = self.mergeable_head(index) {
+            let (pfn, migratetype) = (block, mt);
+            sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages() });
+            sink.emit(Event::SetPageblockMigratetype { pfn, migratetype });
+            sink.emit(Event::PutbackIsolated { pfn, order, migratetype });
             self.buddy.areas.remove(&mut self.buddy.map, index, order);
             self.buddy.blocks.set_migratetype(index, mt);
             self.buddy.put_index(index, order, mt, Placement::Tail);
             self.count_free(CpuId::BOOT);
         } else {
+            self.note_isolation(block, mt, sink);
             self.change_isolation(index, mt);
         }
     }
@@ -256,7 +292,7 @@ impl Zone {
     /// Takes a particular free block off the lists, for compaction or a contiguous claim; it is
     /// allocated then. `None` when `pfn` heads no free block, or the zone would run too low.
     /// Linux: `__isolate_free_page()`.
-    pub fn isolate_free_page(&mut self, pfn: Pfn) -> Option<Order> {
+    pub fn isolate_free_page(&mut self, pfn: Pfn, sink: &mut impl Sink) -> Option<Order> {
         let index = self.buddy.map.index(pfn)?;
         let Some(Head::Free(order)) = self.buddy.map.head(index) else { return None };
         let mt = self.buddy.blocks.migratetype(index);
@@ -265,9 +301,11 @@ impl Zone {
             let free = self.counted().all;
             let flags = AllocFlags::CMA | AllocFlags::METADATA;
             if !self.watermark_ok_with(free, Order::ZERO, mark, ZoneType::Dma, flags) {
+                sink.emit(Event::IsolateFreePage { pfn, order, taken: PageCount::ZERO });
                 return None;
             }
         }
+        sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages() });
         self.buddy.areas.remove(&mut self.buddy.map, index, order);
         self.buddy.sub_free(order.pages(), mt);
         self.count_free(CpuId::BOOT);
@@ -300,8 +338,10 @@ impl Zone {
 
     /// Puts a block that [`isolate_free_page`](Self::isolate_free_page) took back to its list's
     /// tail. Linux: `__putback_isolated_page()`.
-    pub(crate) fn putback_isolated(&mut self, pfn: Pfn, order: Order) {
+    pub(crate) fn putback_isolated(&mut self, pfn: Pfn, order: Order, sink: &mut impl Sink) {
         let index = self.buddy.index(pfn);
+        let migratetype = self.buddy.blocks.migratetype(index);
+        sink.emit(Event::PutbackIsolated { pfn, order, migratetype });
         self.buddy.put_by_block(index, order, Placement::Tail);
         self.count_free(CpuId::BOOT);
     }

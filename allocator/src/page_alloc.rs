@@ -327,7 +327,7 @@ impl<S: Sink> PageAllocator<S> {
             zone.set_movability(pfn, order, Movability::Movable);
         }
         if flags.contains(AllocFlags::HIGHATOMIC) {
-            zone.reserve_highatomic(pfn, order);
+            zone.reserve_highatomic(pfn, order, &mut self.sink);
         }
         self.stats.pgalloc[zone.kind.index()] += order.pages().get();
         self.sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });
@@ -385,7 +385,7 @@ impl<S: Sink> PageAllocator<S> {
     pub fn unreserve_highatomic(&mut self, req: &AllocRequest, effort: Unreserve) -> bool {
         let mt = self.migratetype_of(req.gfp);
         let zones: Vec<_> = self.zonelist(req).collect();
-        zones.into_iter().any(|at| self.zones[at].unreserve_highatomic(mt, effort))
+        zones.into_iter().any(|at| self.zones[at].unreserve_highatomic(mt, effort, &mut self.sink))
     }
 
     /// Empties every per-CPU list. Linux: `drain_all_pages(NULL)`.

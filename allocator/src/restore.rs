@@ -21,7 +21,7 @@ use crate::profile::{KernelProfile, MovablePcp};
 use crate::stats::VmStat;
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
-use crate::zone::{Zone, ZoneSpec};
+use crate::zone::{Boosted, Zone, ZoneSpec};
 
 /// A block on a list: of the buddy system or of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -213,6 +213,14 @@ impl Zone {
             pageblocks: self.pageblock_state(),
             pcp: (0..).map(CpuId::new).take(self.pcp.len()).map(|c| self.pcp_state(c)).collect(),
         }
+    }
+
+    /// The zone's flags as a debugger reads them. Linux: `zone->flags`, `enum zone_flags`.
+    #[must_use]
+    pub fn flag_bits(&self) -> u64 {
+        u64::from(self.boosted == Boosted::Yes)
+            | u64::from(self.pressure.reclaim_active) << 1
+            | u64::from(self.pressure.below_high) << 2
     }
 
     fn movable_pcp(&self) -> MovablePcp {

@@ -252,7 +252,11 @@ impl Zone {
                     self.give_back(cpu, pages, list, sink);
                 }
             }
-            _ => {
+            bypassed => {
+                if bypassed.is_some() {
+                    let pfn = self.buddy.map.pfn(index);
+                    sink.emit(Event::FreeOnePage { pfn, order, migratetype: mt });
+                }
                 self.buddy.put_by_block(index, order, Placement::Likely);
                 self.count_free(cpu);
             }
@@ -304,6 +308,9 @@ impl Zone {
 
     /// Empties one CPU's lists. Linux: `drain_pages_zone()`.
     pub(crate) fn drain_cpu(&mut self, cpu: CpuId, sink: &mut impl Sink) {
+        if self.pcp[cpu.index()].count() > PageCount::ZERO {
+            sink.emit(Event::DrainPagesZone { cpu, node: self.node, kind: self.kind });
+        }
         loop {
             let step = self.pcp[cpu.index()].drain_step();
             if step == 0 {

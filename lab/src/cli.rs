@@ -20,6 +20,13 @@ pub enum Command {
         /// Tag-storage design: carveout, cma-v2, cma-v3; cma is the latest.
         #[arg(long, value_name = "NAME")]
         design: String,
+        /// Write the run as ftrace text, as the kernel of the profile would have recorded it.
+        #[arg(long, value_name = "FILE", conflicts_with = "case")]
+        ftrace: Option<String>,
+        /// Write the run as a case: a new folder with the trace, the lists at snapshots and the
+        /// machine's description.
+        #[arg(long, value_name = "DIR")]
+        case: Option<String>,
         /// Words that both commands know.
         #[command(flatten)]
         common: Common,

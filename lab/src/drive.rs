@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use pagelab_allocator::contig::ContigRange;
+use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::alloc::FailureCause;
@@ -87,8 +88,8 @@ enum Tags {
 
 /// A machine and the trace's allocations on it.
 #[derive(Debug)]
-pub struct Driver {
-    emulator: Emulator,
+pub struct Driver<S: Sink = Silent> {
+    emulator: Emulator<S>,
     held: BTreeMap<PageId, Held>,
     background: Vec<FolioId>,
     tasks: BTreeMap<u32, Task>,
@@ -96,6 +97,8 @@ pub struct Driver {
     requests: Requests,
     tagging: Tagging,
     barred_failures: u64,
+    /// Frames that the last step tagged after their allocation.
+    tagged: Vec<Pfn>,
 }
 
 /// Pages of the background could not be allocated.
@@ -103,14 +106,14 @@ pub struct Driver {
 #[error("no room for {} that are in use before the trace outside CMA and tags", Mib(*.0))]
 pub struct NoRoom(pub PageCount);
 
-impl Driver {
+impl<S: Sink> Driver<S> {
     /// A machine on which `background` is in use.
     ///
     /// # Errors
     ///
     /// [`NoRoom`] when the machine is too small for that.
     pub fn new(
-        emulator: Emulator,
+        emulator: Emulator<S>,
         background: &Background,
         tagger: Option<Tagger>,
     ) -> Result<Self, NoRoom> {
@@ -123,6 +126,7 @@ impl Driver {
             requests: Requests::default(),
             tagging: Tagging::default(),
             barred_failures: 0,
+            tagged: Vec::new(),
         };
         let kinds = [
             (background.unmovable, GfpFlags::KERNEL),
@@ -140,8 +144,19 @@ impl Driver {
 
     /// The machine.
     #[must_use]
-    pub const fn emulator(&self) -> &Emulator {
+    pub const fn emulator(&self) -> &Emulator<S> {
         &self.emulator
+    }
+
+    /// The receiver of the machine's events, to empty it.
+    pub const fn sink_mut(&mut self) -> &mut S {
+        self.emulator.sink_mut()
+    }
+
+    /// Frames that the last step tagged after their allocation, in order.
+    #[must_use]
+    pub fn tagged_now(&self) -> &[Pfn] {
+        &self.tagged
     }
 
     /// What became of the requests so far.
@@ -166,6 +181,7 @@ impl Driver {
     pub fn step(&mut self, step: &Step) {
         // The machine has one virtual CPU: traces of several do not say who ran where and when
         // precisely enough to make more of it.
+        self.tagged.clear();
         match step.op {
             Op::Alloc { id, order, gfp } => self.alloc(step.pid, id, order, gfp),
             Op::AllocContig { id, pages, owner } => self.alloc_contig(id, pages, owner),
@@ -268,7 +284,7 @@ impl Driver {
         let mapped = emulator.mmap(space, range, prot, Backing::Anon);
         mapped.expect("every address is used once");
         let outcome = match tags {
-            Tags::FromStart => self.touch_tagged(space, page),
+            Tags::FromStart => self.touch_tagged(space, page).map(|_| ()),
             _ => self.emulator.access(CpuId::BOOT, space, page, Access::Write).map(|_| ()),
         };
         match outcome {
@@ -283,8 +299,8 @@ impl Driver {
         }
     }
 
-    /// Touches a page of a tagged range and notes how that went.
-    fn touch_tagged(&mut self, space: SpaceId, page: VirtPage) -> Result<(), AccessError> {
+    /// Touches a page of a tagged range and notes how that went. Says where it lies then.
+    fn touch_tagged(&mut self, space: SpaceId, page: VirtPage) -> Result<Pfn, AccessError> {
         self.tagging.asked += 1;
         let before = self.effort();
         let outcome = self.emulator.access(CpuId::BOOT, space, page, Access::Write);
@@ -294,7 +310,7 @@ impl Driver {
             Err(AccessError::NoProgress(_)) => self.tagging.failed_no_progress += 1,
             Err(_) => self.tagging.failed_no_memory += 1,
         }
-        outcome.map(|_| ())
+        outcome.map(|done| done.translation.pfn)
     }
 
     /// Grows with everything that makes a tagged access wait.
@@ -313,7 +329,9 @@ impl Driver {
                 changed.expect("anonymous memory may be tagged");
                 // A page that cannot get storage keeps its entry and stays unusable; the program
                 // would hang or fail here.
-                let _ = self.touch_tagged(space, page);
+                if let Ok(pfn) = self.touch_tagged(space, page) {
+                    self.tagged.push(pfn);
+                }
             }
             Some(Held::Missing) => self.tagging.absent += 1,
             _ => self.tagging.not_mappable += 1,

@@ -5,6 +5,7 @@ pub mod case_meta;
 pub mod cli;
 pub mod demo;
 pub mod drive;
+pub mod emit;
 pub mod logical;
 pub mod machine;
 pub mod picture;

@@ -11,7 +11,7 @@ use crate::report::blocks::{BlockMap, Cell, CellKind};
 
 /// The machine at this moment; `tags` is its tag storage.
 #[must_use]
-pub fn picture(driver: &Driver, tags: PfnRange) -> Picture {
+pub fn picture<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Picture {
     let alloc = driver.emulator().page_alloc();
     let snapshot = alloc.snapshot();
     let order = alloc.geometry().pageblock_order();
@@ -33,13 +33,13 @@ pub fn picture(driver: &Driver, tags: PfnRange) -> Picture {
 
 /// Pages on CMA lists, all zones.
 #[must_use]
-pub fn free_cma(driver: &Driver) -> u64 {
+pub fn free_cma<S: Sink>(driver: &Driver<S>) -> u64 {
     let zones = driver.emulator().page_alloc().zones();
     zones.iter().map(|zone| zone.free_pages().cma).sum::<PageCount>().get()
 }
 
 /// Every pageblock of every zone.
-fn block_map(driver: &Driver, tags: PfnRange) -> BlockMap {
+fn block_map<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> BlockMap {
     let alloc = driver.emulator().page_alloc();
     let geometry = alloc.geometry();
     let order = geometry.pageblock_order();
@@ -83,7 +83,7 @@ pub fn occupancy<S: Sink>(alloc: &PageAllocator<S>, range: PfnRange) -> Occupanc
     sum
 }
 
-fn cell(driver: &Driver, block: PfnRange, tags: PfnRange) -> Cell {
+fn cell<S: Sink>(driver: &Driver<S>, block: PfnRange, tags: PfnRange) -> Cell {
     let alloc = driver.emulator().page_alloc();
     let Occupancy { used, known } = occupancy(alloc, block);
     let is_tags = tags.overlaps(block);

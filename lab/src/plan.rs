@@ -10,6 +10,7 @@ use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
 use pagelab_migrate::tag_storage::design::TagStorageDesign;
 
 use crate::cli::{Cli, Command, Common};
+use crate::emit::Record;
 use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
 use crate::trace::Strictness;
@@ -45,6 +46,8 @@ pub struct Plan {
     pub block_size: u64,
     /// Size of an ordinary CMA area in bytes; `None`: that of the recorded machine.
     pub cma: Option<u64>,
+    /// Where to write the run down; `None`: nowhere.
+    pub record: Option<Record>,
 }
 
 /// What was asked for.
@@ -150,8 +153,10 @@ impl Plan {
     pub fn new(cli: &Cli) -> Result<Self, PlanError> {
         match &cli.command {
             None => Self::build(Action::Demo, Design::DEMO.to_vec(), &Common::default()),
-            Some(Command::Run { design, common }) => {
-                Self::build(Action::Run, vec![parse_design("--design", design)?], common)
+            Some(Command::Run { design, ftrace, case, common }) => {
+                let designs = vec![parse_design("--design", design)?];
+                let record = parse_record(ftrace.as_deref(), case.as_deref())?;
+                Ok(Self { record, ..Self::build(Action::Run, designs, common)? })
             }
             Some(Command::Compare { designs, common }) => {
                 Self::build(Action::Compare, parse_designs(designs)?, common)
@@ -179,6 +184,7 @@ impl Plan {
             profile: words.profile.as_deref().map(parse_profile).transpose()?,
             block_size: words.block_size.as_deref().map_or(Ok(DEFAULT_BLOCK), parse_block)?,
             cma,
+            record: None,
         })
     }
 }
@@ -188,6 +194,20 @@ fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
         None => Ok(TraceChoice::Demo),
         Some("") => Err(PlanError::new("--trace", "", "a file name is needed")),
         Some(path) => Ok(TraceChoice::File(PathBuf::from(path))),
+    }
+}
+
+/// At most one of the two was given.
+fn parse_record(ftrace: Option<&str>, case: Option<&str>) -> Result<Option<Record>, PlanError> {
+    match (ftrace, case) {
+        (Some(""), _) => Err(PlanError::new("--ftrace", "", "a file name is needed")),
+        (_, Some("")) => Err(PlanError::new("--case", "", "the name of a folder is needed")),
+        (Some(path), _) if path.ends_with('/') => {
+            Err(PlanError::new("--ftrace", path, "a folder; --case writes one"))
+        }
+        (Some(path), _) => Ok(Some(Record::Ftrace(PathBuf::from(path)))),
+        (None, Some(path)) => Ok(Some(Record::Case(PathBuf::from(path)))),
+        (None, None) => Ok(None),
     }
 }
 
@@ -299,6 +319,14 @@ mod tests {
     }
 
     #[test]
+    fn a_run_may_be_written_down() {
+        let record = |words: &str| plan(&format!("run --design cma {words}")).unwrap().record;
+        assert_eq!(record(""), None);
+        assert_eq!(record("--ftrace a.txt"), Some(Record::Ftrace("a.txt".into())));
+        assert_eq!(record("--case a/"), Some(Record::Case("a/".into())));
+    }
+
+    #[test]
     fn errors_name_flag_and_value() {
         for (words, expected) in [
             ("run --design zfs", "--design \"zfs\": not one of carveout, cma-v2, cma-v3, cma"),
@@ -312,6 +340,7 @@ mod tests {
             ("run --design cma --memory 2M", "--memory \"2M\": less than 16MiB"),
             ("run --design cma --memory 2TiB", "--memory \"2TiB\": more than 1TiB"),
             ("run --design cma --seed x", "--seed \"x\": not a number of 64 bits"),
+            ("run --design cma --ftrace a/", "--ftrace \"a/\": a folder; --case writes one"),
             ("run --design cma --profile 5", "--profile \"5\": not one of 6.1, 6.12"),
             ("run --design cma --block-size 5", "--block-size \"5\": not a multiple of 4096"),
             ("run --design cma --block-size 0", "--block-size \"0\": zero"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
-use pagelab_allocator::event::Silent;
+use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::PageCount;
@@ -14,13 +14,14 @@ use crate::background::{Background, ZoneInfoError};
 use crate::case_meta::{CaseMeta, MetaError};
 use crate::demo;
 use crate::drive::{Driver, NoRoom};
+use crate::emit::{EmitError, NoRecord, Provenance, Recorder, Recording};
 use crate::logical::Logical;
 use crate::machine::{self, LayoutError, MachinePlan, Mib};
 use crate::picture::picture;
 use crate::plan::{Action, Design, Plan, TraceChoice};
 use crate::progress::Progress;
 use crate::report::text::wrapped;
-use crate::report::{Claims, MachineFacts, RunReport};
+use crate::report::{Claims, MachineFacts, Picture, RunReport};
 use crate::sample::Sampler;
 use crate::survey::Survey;
 use crate::tagger::Tagger;
@@ -45,6 +46,9 @@ pub enum RunError {
     /// The recorded machine's counters.
     #[error(transparent)]
     ZoneInfo(#[from] ZoneInfoError),
+    /// The run that was to be written down.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
     /// The machine's layout.
     #[error("memory of {} (--memory): {why}", mebibytes(*.memory))]
     Layout {
@@ -106,7 +110,8 @@ pub fn run(plan: &Plan) -> Result<Outcome, RunError> {
     let mut reports = Vec::new();
     let mut violations = Vec::new();
     for &design in &plan.designs {
-        let (report, checked) = run_design(plan, &machine, &case, design)?;
+        let run = Run { plan, machine: &machine, case: &case, design };
+        let (report, checked) = run.carry_out()?;
         reports.push(report);
         violations.extend(checked.err().map(|what| (design, what)));
     }
@@ -152,33 +157,63 @@ fn machine_plan(plan: &Plan, case: &Case) -> MachinePlan {
     }
 }
 
-fn run_design(
-    plan: &Plan,
-    machine: &MachinePlan,
-    case: &Case,
+/// One design's turn.
+struct Run<'a> {
+    plan: &'a Plan,
+    machine: &'a MachinePlan,
+    case: &'a Case,
     design: Design,
-) -> Result<(RunReport, Result<(), String>), RunError> {
-    let memory = machine.memory;
-    let layout_error = |why| RunError::Layout { memory, why };
-    let layout = machine::layout(machine).map_err(layout_error)?;
-    let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
-    let emulator = Emulator::new(&spec, Silent).map_err(|why| RunError::Spec { memory, why })?;
-    let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
-    let driver = Driver::new(emulator, &machine.background, tagger);
-    let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
-    let mut sampler = Sampler::new(&driver, layout.tags);
-    let before = picture(&driver, layout.tags);
-    let mut progress = Progress::new(case.survey.operations.values().sum());
-    for step in Logical::new(open(plan)?) {
-        let step = step?;
-        driver.step(&step);
-        sampler.step(&driver, step.timestamp);
-        progress.step();
+}
+
+/// What a turn shows, and whether the machine was consistent at its end.
+type Shown = (RunReport, Result<(), String>);
+
+impl Run<'_> {
+    fn carry_out(&self) -> Result<Shown, RunError> {
+        let Some(record) = &self.plan.record else { return self.drive(Silent, &mut NoRecord) };
+        let workload = format!("{} under {}", self.plan.trace, self.design.name());
+        let provenance = Provenance { workload, seed: self.plan.seed };
+        let mut recording = Recording::create(record, provenance)?;
+        self.drive(Vec::<Event>::new(), &mut recording)
     }
-    progress.finish();
+
+    fn drive<S: Sink>(&self, sink: S, recorder: &mut impl Recorder<S>) -> Result<Shown, RunError> {
+        let &Run { plan, machine, case, design } = self;
+        let memory = machine.memory;
+        let layout_error = |why| RunError::Layout { memory, why };
+        let layout = machine::layout(machine).map_err(layout_error)?;
+        let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
+        let emulator = Emulator::new(&spec, sink).map_err(|why| RunError::Spec { memory, why })?;
+        let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
+        let driver = Driver::new(emulator, &machine.background, tagger);
+        let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
+        let mut sampler = Sampler::new(&driver, layout.tags);
+        let before = picture(&driver, layout.tags);
+        let mut progress = Progress::new(case.survey.operations.values().sum());
+        recorder.begin(&mut driver)?;
+        for step in Logical::new(open(plan)?) {
+            let step = step?;
+            driver.step(&step);
+            recorder.step(&mut driver, &step)?;
+            sampler.step(&driver, step.timestamp);
+            progress.step();
+        }
+        progress.finish();
+        recorder.end(&mut driver)?;
+        Ok(report(self, &layout, (driver, sampler), before))
+    }
+}
+
+fn report<S: Sink>(
+    run: &Run<'_>,
+    layout: &machine::Layout,
+    (driver, sampler): (Driver<S>, Sampler),
+    before: Picture,
+) -> Shown {
+    let &Run { machine, design, .. } = run;
     let report = RunReport {
         design: design.name(),
-        machine: facts(machine, &layout),
+        machine: facts(machine, layout),
         lent: sampler.lent(&driver),
         requests: *driver.requests(),
         tagging: *driver.tagging(),
@@ -189,11 +224,11 @@ fn run_design(
         after: picture(&driver, layout.tags),
         counters: counters(&driver),
     };
-    Ok((report, conserved(driver)))
+    (report, conserved(driver))
 }
 
 /// Whether the machine is consistent, and every page comes back.
-fn conserved(mut driver: Driver) -> Result<(), String> {
+fn conserved<S: Sink>(mut driver: Driver<S>) -> Result<(), String> {
     driver.emulator().check()?;
     driver.release_all()?;
     driver.emulator().check()
@@ -214,7 +249,7 @@ fn facts(plan: &MachinePlan, layout: &machine::Layout) -> MachineFacts {
     }
 }
 
-fn claims(driver: &Driver) -> Claims {
+fn claims<S: Sink>(driver: &Driver<S>) -> Claims {
     let tags = driver.emulator().tags().stats();
     Claims {
         free: tags.claims_free,
@@ -232,7 +267,7 @@ fn claims(driver: &Driver) -> Claims {
     }
 }
 
-fn counters(driver: &Driver) -> BTreeMap<&'static str, u64> {
+fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
     let emulator = driver.emulator();
     let caches = emulator.tags().caches();
     let maintenance = [

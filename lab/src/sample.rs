@@ -1,5 +1,6 @@
 //! What is measured while a trace runs: averages over the trace's clock, peaks, and pictures.
 
+use pagelab_allocator::event::Sink;
 use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
@@ -59,7 +60,7 @@ pub struct Sampler {
 impl Sampler {
     /// Measures a machine whose tag storage is `tags`.
     #[must_use]
-    pub fn new(driver: &Driver, tags: PfnRange) -> Self {
+    pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Self {
         Self {
             tags,
             lends: driver.lends(),
@@ -74,7 +75,7 @@ impl Sampler {
     }
 
     /// Looks at the machine after an operation at `now` (nanoseconds of the trace's clock).
-    pub fn step(&mut self, driver: &Driver, now: u64) {
+    pub fn step<S: Sink>(&mut self, driver: &Driver<S>, now: u64) {
         let stats = driver.emulator().tags().stats();
         let reserved = stats.reserved_pages();
         let tagged = driver.emulator().tags().ledger().reserved_pages().get();
@@ -97,7 +98,7 @@ impl Sampler {
     }
 
     /// Pages of tag storage that hold data now.
-    fn data_in_tags(&self, driver: &Driver) -> u64 {
+    fn data_in_tags<S: Sink>(&self, driver: &Driver<S>) -> u64 {
         let all = occupancy(driver.emulator().page_alloc(), self.tags).used.get();
         let stats = driver.emulator().tags().stats();
         all - (stats.reserved_pages())
@@ -105,7 +106,7 @@ impl Sampler {
 
     /// What was given back; `None` when nothing is lent.
     #[must_use]
-    pub fn lent(&self, driver: &Driver) -> Option<Lent> {
+    pub fn lent<S: Sink>(&self, driver: &Driver<S>) -> Option<Lent> {
         let stats = driver.emulator().tags().stats();
         let reserved = stats.reserved_pages();
         self.lends.then(|| Lent {
@@ -127,7 +128,7 @@ impl Sampler {
 
     /// Free CMA that tagged requests could not have; `None` when the design lets them.
     #[must_use]
-    pub fn barred(&self, driver: &Driver) -> Option<Barred> {
+    pub fn barred<S: Sink>(&self, driver: &Driver<S>) -> Option<Barred> {
         driver.bars_cma().then(|| Barred {
             average_pages: self.barred.get(),
             end_pages: free_cma(driver),

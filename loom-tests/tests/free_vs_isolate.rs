@@ -63,7 +63,9 @@ fn race(claim: fn(&Mutex<Zone>, PfnRange)) {
 fn isolate_then_drain_finds_every_freed_page() {
     model(|| {
         race(|zone, block| {
-            zone.lock().start_isolate(block, IsolateMode::Other).expect("all is movable");
+            zone.lock()
+                .start_isolate(block, IsolateMode::Other, &mut Silent)
+                .expect("all is movable");
             zone.lock().drain_all(&mut Silent);
         });
     });
@@ -75,7 +77,9 @@ fn canary_drain_then_isolate_misses_a_page() {
     assert!(refutes(|| {
         race(|zone, block| {
             zone.lock().drain_all(&mut Silent);
-            zone.lock().start_isolate(block, IsolateMode::Other).expect("all is movable");
+            zone.lock()
+                .start_isolate(block, IsolateMode::Other, &mut Silent)
+                .expect("all is movable");
         });
     }));
 }

@@ -1,7 +1,7 @@
 //! Taking an exact range of frames: isolate it, move what lives there, claim it.
 
 use pagelab_allocator::contig::{ClaimError, ContigClaim, ContigRange};
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::isolate::{IsolateError, IsolateMode};
@@ -47,6 +47,18 @@ pub enum ContigError {
     NoMemory,
 }
 
+impl ContigError {
+    /// What `alloc_contig_range()` returns for it: a negative error number.
+    #[must_use]
+    pub const fn errno(&self) -> i32 {
+        match self {
+            Self::BadRange(_) | Self::BadFlags(_) => -22,
+            Self::Busy { .. } => -16,
+            Self::NoMemory => -12,
+        }
+    }
+}
+
 /// Why a frame stays in use.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -81,8 +93,23 @@ impl<S: Sink> Memory<S> {
         mode: IsolateMode,
         gfp: GfpFlags,
     ) -> Result<ContigTaken, ContigError> {
-        let target = contig_target(self.page_alloc.profile().rules().contig_gfp, gfp)?;
-        self.try_contig_range(cpu, range, mode, &target).map_err(|failure| match failure {
+        let migratetype = mode.restored();
+        self.page_alloc.sink_mut().emit(Event::ContigEnter { range, migratetype });
+        let outcome = contig_target(self.page_alloc.profile().rules().contig_gfp, gfp)
+            .and_then(|target| self.take_contig_range(cpu, range, mode, &target));
+        let ret = outcome.as_ref().map_or_else(ContigError::errno, |_| 0);
+        self.page_alloc.sink_mut().emit(Event::ContigExit { ret });
+        outcome
+    }
+
+    fn take_contig_range(
+        &mut self,
+        cpu: CpuId,
+        range: PfnRange,
+        mode: IsolateMode,
+        target: &AllocRequest,
+    ) -> Result<ContigTaken, ContigError> {
+        self.try_contig_range(cpu, range, mode, target).map_err(|failure| match failure {
             Failure::NoTarget => ContigError::NoMemory,
             Failure::Claim(ClaimError::BadRange(range)) => ContigError::BadRange(range),
             Failure::Claim(ClaimError::Isolate(IsolateError::AlreadyIsolated(pfn))) => {

@@ -18,6 +18,7 @@ use pagelab_allocator::zone::ZoneSpec;
 
 use crate::alloc::AllocFailure;
 use crate::cma::CmaArea;
+use crate::compact::Compaction;
 use crate::folio::{FolioId, FolioKind, SpaceId};
 use crate::folios::Folios;
 use crate::memory::Memory;
@@ -284,6 +285,17 @@ impl<S: Sink> Emulator<S> {
     #[must_use]
     pub fn page_alloc(&self) -> &PageAllocator<S> {
         &self.memory.page_alloc
+    }
+
+    /// The receiver of events, to empty it.
+    pub const fn sink_mut(&mut self) -> &mut S {
+        self.memory.page_alloc.sink_mut()
+    }
+
+    /// What compaction remembers of each zone, in the order of the zones.
+    #[must_use]
+    pub const fn compaction(&self) -> &Compaction {
+        &self.memory.compaction
     }
 
     /// The live folios.

@@ -3,7 +3,7 @@
 //! Everything here is a matter of state: a folio that somebody pins cannot move, however often one
 //! tries, and the tries still cost targets that are allocated and freed again.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Migration, Sink};
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
 use pagelab_allocator::profile::MigrationBatch;
@@ -39,6 +39,31 @@ pub enum MigrateReason {
     Syscall,
     /// The folio lies in tag storage, where it cannot carry tags.
     TagStorage,
+}
+
+impl MigrateMode {
+    /// The kernel's word in `mm_migrate_pages`.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Async => "MIGRATE_ASYNC",
+            Self::SyncLight => "MIGRATE_SYNC_LIGHT",
+            Self::Sync => "MIGRATE_SYNC",
+        }
+    }
+}
+
+impl MigrateReason {
+    /// The kernel's word in `mm_migrate_pages`; `tag_storage` is ours.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Compaction => "compaction",
+            Self::ContigRange => "contig_range",
+            Self::MemoryHotplug => "memory_hotplug",
+            Self::LongtermPin => "longterm_pin",
+            Self::Syscall => "syscall_or_cpuset",
+            Self::TagStorage => "tag_storage",
+        }
+    }
 }
 
 /// Where the new frames come from. Linux: `new_folio_t` and `free_folio_t`.
@@ -99,6 +124,7 @@ impl<S: Sink> Mover<'_, S> {
         mode: MigrateMode,
         reason: MigrateReason,
     ) -> MigrateResult {
+        let before = *self.stats;
         let batching = self.page_alloc.profile().rules().migration_batch;
         let result = MigrateResult::default();
         let mut run = Run { mover: self, target, mode, reason, result, split: Vec::new() };
@@ -112,9 +138,19 @@ impl<S: Sink> Mover<'_, S> {
         result.failed.extend(split);
         result.failed.extend(left);
         self.stats.pgmigrate_success += result.succeeded.get();
-        self.stats.pgmigrate_fail += self.pages_of(&result.failed).get();
+        let failed = self.pages_of(&result.failed);
+        self.stats.pgmigrate_fail += failed.get();
         let large = |id: &&FolioId| self.folios[**id].order() > Order::ZERO;
         self.stats.thp_migration_fail += result.failed.iter().filter(large).map(|_| 1).sum::<u64>();
+        self.page_alloc.sink_mut().emit(Event::MigratePages(Migration {
+            succeeded: result.succeeded,
+            failed,
+            thp_succeeded: self.stats.thp_migration_success - before.thp_migration_success,
+            thp_failed: self.stats.thp_migration_fail - before.thp_migration_fail,
+            thp_split: self.stats.thp_migration_split - before.thp_migration_split,
+            mode: mode.word(),
+            reason: reason.word(),
+        }));
         result
     }
 

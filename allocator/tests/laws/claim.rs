@@ -34,11 +34,11 @@ fn list(zone: &Zone, order: u8, mt: MigrateType) -> Vec<u64> {
 fn check_isolation(part: PfnRange, left: u64) {
     for profile in PROFILES {
         let mut zone = machine(profile).zones()[0].clone();
-        zone.start_isolate(part, IsolateMode::Other).expect("all is free");
+        zone.start_isolate(part, IsolateMode::Other, &mut Silent).expect("all is free");
         zone.check().expect("consistent");
         assert_eq!(zone.free_pages().all.get(), left, "{profile:?}: isolated pages do not count");
         zone.test_isolated(part, &mut Silent).expect("isolated and free");
-        zone.undo_isolate(part, IsolateMode::Other);
+        zone.undo_isolate(part, IsolateMode::Other, &mut Silent);
         zone.check().expect("consistent");
         assert_eq!(zone.free_pages().all.get(), 0x1000);
         assert_eq!(list(&zone, 10, MigrateType::Movable).len(), 4, "{profile:?}: halves merged");
@@ -59,9 +59,35 @@ fn isolating_a_part_of_a_larger_block_and_undoing_it_merges_again() {
 fn the_cut_halves_have_the_types_of_their_pageblocks() {
     for profile in PROFILES {
         let mut zone = machine(profile).zones()[0].clone();
-        zone.start_isolate(range(0x600, 0x800), IsolateMode::Other).unwrap();
+        zone.start_isolate(range(0x600, 0x800), IsolateMode::Other, &mut Silent).unwrap();
         assert_eq!(list(&zone, 9, MigrateType::Movable), [0x400]);
         assert_eq!(list(&zone, 9, MigrateType::Isolate), [0x600]);
+    }
+}
+
+/// What probes on the kernel's functions show of an isolation that cuts a block, and of its end,
+/// which takes the half off its list and puts it back so that the two merge.
+#[test]
+fn isolation_tells_what_probes_show() {
+    let (pfn, order) = (Pfn::new(0x400), Order::of(9));
+    let (isolate, movable) = (MigrateType::Isolate, MigrateType::Movable);
+    let back = [
+        Event::IsolateFreePage { pfn, order, taken: order.pages() },
+        Event::SetPageblockMigratetype { pfn, migratetype: movable },
+        Event::PutbackIsolated { pfn, order, migratetype: movable },
+    ];
+    let old = [
+        Event::SetPageblockMigratetype { pfn, migratetype: isolate },
+        Event::MoveFreepagesBlock { pfn, migratetype: isolate },
+        Event::SplitFreePage { pfn, order: Order::of(10), offset: order.pages() },
+    ];
+    let new = [Event::MoveFreepagesBlockIsolate { pfn, migratetype: isolate }];
+    for (profile, begun) in [(KernelProfile::V6_1, &old[..]), (KernelProfile::V6_12, &new[..])] {
+        let mut zone = machine(profile).zones()[0].clone();
+        let (part, mut events) = (range(0x400, 0x600), Vec::new());
+        zone.start_isolate(part, IsolateMode::Other, &mut events).unwrap();
+        zone.undo_isolate(part, IsolateMode::Other, &mut events);
+        assert_eq!(events, [begun, &back[..]].concat(), "{profile:?}");
     }
 }
 
@@ -70,18 +96,18 @@ fn the_cut_halves_have_the_types_of_their_pageblocks() {
 fn ending_one_of_two_isolations_keeps_the_other() {
     let mut zone = machine(KernelProfile::V6_12).zones()[0].clone();
     let (low, high) = (range(0x400, 0x600), range(0x600, 0x800));
-    zone.start_isolate(low, IsolateMode::Other).unwrap();
-    zone.start_isolate(high, IsolateMode::Other).unwrap();
+    zone.start_isolate(low, IsolateMode::Other, &mut Silent).unwrap();
+    zone.start_isolate(high, IsolateMode::Other, &mut Silent).unwrap();
     // Taken and put back, the two become one isolated block of order 10.
-    assert_eq!(zone.isolate_free_page(Pfn::new(0x400)), Some(Order::of(9)));
+    assert_eq!(zone.isolate_free_page(Pfn::new(0x400), &mut Silent), Some(Order::of(9)));
     zone.free(BOOT, Pfn::new(0x400), Order::of(9), &mut Silent);
     assert_eq!(list(&zone, 10, MigrateType::Isolate), [0x400]);
-    zone.undo_isolate(low, IsolateMode::Other);
+    zone.undo_isolate(low, IsolateMode::Other, &mut Silent);
     zone.check().unwrap();
     assert_eq!(list(&zone, 9, MigrateType::Movable), [0x400]);
     assert_eq!(list(&zone, 9, MigrateType::Isolate), [0x600], "still nobody's to take");
     assert_eq!(zone.free_pages().all.get(), 0xe00);
-    zone.undo_isolate(high, IsolateMode::Other);
+    zone.undo_isolate(high, IsolateMode::Other, &mut Silent);
     assert!(list(&zone, 10, MigrateType::Movable).contains(&0x400));
 }
 
@@ -95,8 +121,9 @@ fn what_cannot_be_isolated() {
         let refused = ContigClaim::claim(&mut alloc, part, IsolateMode::Other).unwrap_err();
         assert_eq!(refused, ClaimError::Isolate(IsolateError::Unmovable(pinned.pfn())));
         let mut zone = alloc.zones()[0].clone();
-        zone.start_isolate(range(0x600, 0x800), IsolateMode::Other).unwrap();
-        let again = zone.start_isolate(range(0x400, 0xa00), IsolateMode::Other).unwrap_err();
+        zone.start_isolate(range(0x600, 0x800), IsolateMode::Other, &mut Silent).unwrap();
+        let again =
+            zone.start_isolate(range(0x400, 0xa00), IsolateMode::Other, &mut Silent).unwrap_err();
         assert_eq!(again, IsolateError::AlreadyIsolated(Pfn::new(0x600)));
         assert_eq!(zone.buddy().migratetype(Pfn::new(0x600)), MigrateType::Isolate);
         assert_ne!(zone.buddy().migratetype(Pfn::new(0x800)), MigrateType::Isolate);

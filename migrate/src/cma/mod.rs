@@ -7,7 +7,7 @@ use core::ops::Range;
 
 use bitmap::{Alignment, Bitmap};
 use pagelab_allocator::contig::ContigRange;
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
@@ -53,6 +53,19 @@ pub enum CmaError {
     /// The exact range is not inside the area, or not in whole chunks.
     #[error("{0} is not made of chunks of the area")]
     OutOfRange(PfnRange),
+}
+
+impl CmaError {
+    /// What the call of Linux returns for it: a negative error number.
+    #[must_use]
+    pub const fn errno(&self) -> i32 {
+        match self {
+            Self::NoSpace(_) => -12,
+            Self::Contig(error) => error.errno(),
+            Self::Exists(_) => -17,
+            Self::OutOfRange(_) => -22,
+        }
+    }
 }
 
 impl CmaArea {
@@ -147,33 +160,38 @@ impl<S: Sink> Memory<S> {
         count: PageCount,
         align: Order,
     ) -> Result<ContigTaken, CmaError> {
-        let result = self.cma_search(cpu, area, count, align);
+        self.page_alloc.sink_mut().emit(Event::CmaAllocStart { count, align });
+        let (pfn, result) = self.cma_search(cpu, area, count, align);
         match result {
             Ok(_) => self.stats.cma_alloc_success += 1,
             Err(_) => self.stats.cma_alloc_fail += 1,
         }
+        let ret = result.as_ref().map_or_else(CmaError::errno, |_| 0);
+        self.page_alloc.sink_mut().emit(Event::CmaAllocFinish { pfn, count, align, ret });
         result
     }
 
+    /// Also says where the run lies that was tried last.
     fn cma_search(
         &mut self,
         cpu: CpuId,
         area: &mut CmaArea,
         count: PageCount,
         align: Order,
-    ) -> Result<ContigTaken, CmaError> {
+    ) -> (Option<Pfn>, Result<ContigTaken, CmaError>) {
         let alignment = area.alignment(align);
-        let mut error = CmaError::NoSpace(count);
+        let (mut tried, mut error) = (None, CmaError::NoSpace(count));
         let Some(chunks) = area.chunks(count).filter(|chunks| *chunks > 0) else {
-            return Err(error);
+            return (tried, Err(error));
         };
         let mut start = 0;
         while let Some(bit) = area.bitmap.find_clear(start, chunks, alignment) {
             let range = PfnRange::from_len(area.pfn(bit), count);
+            tried = Some(range.start());
             area.bitmap.set(bit..bit + chunks);
             let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
             match self.alloc_contig_range(cpu, range, mode, GfpFlags::KERNEL) {
-                Ok(taken) => return Ok(taken),
+                Ok(taken) => return (tried, Ok(taken)),
                 Err(failure) => {
                     area.bitmap.clear(bit..bit + chunks);
                     error = failure.into();
@@ -182,12 +200,13 @@ impl<S: Sink> Memory<S> {
                     }
                 }
             }
+            self.page_alloc.sink_mut().emit(Event::CmaBusyRetry { range, align });
             start = bit + alignment.mask + 1;
             if start > area.bitmap.len() {
                 break;
             }
         }
-        Err(error)
+        (tried, Err(error))
     }
 
     /// Takes exactly `range`; tries again while it is busy, `tries` times in all.
@@ -237,6 +256,7 @@ impl<S: Sink> Memory<S> {
         assert!(area.range.covers(range), "{range} is not of the area {}", area.range);
         area.bitmap.clear(area.bits(range));
         self.page_alloc.free_contig_range(cpu, contig);
+        self.page_alloc.sink_mut().emit(Event::CmaRelease { range });
     }
 }
 

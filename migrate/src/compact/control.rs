@@ -1,5 +1,6 @@
 //! The state of one compaction run, and of one range that is being emptied.
 
+use pagelab_allocator::event::CompactionScan;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
@@ -144,6 +145,16 @@ impl CompactControl {
         match self.purpose {
             Purpose::Direct(order) => Some(order),
             Purpose::Contig => None,
+        }
+    }
+
+    /// Where the scanners are, as the tracepoints say it.
+    pub(crate) fn scan(&self) -> CompactionScan {
+        CompactionScan {
+            zone: self.span,
+            migrate: self.migrate_pfn,
+            free: self.free_pfn,
+            mode: if self.mode == MigrateMode::Async { "async" } else { "sync" },
         }
     }
 

@@ -24,6 +24,24 @@ impl Deferral {
     /// At most 64 requests are turned away in a row. Linux: `COMPACT_MAX_DEFER_SHIFT`.
     const MAX_SHIFT: u32 = 6;
 
+    /// Requests turned away in a row. Linux: `compact_considered`.
+    #[must_use]
+    pub const fn considered(&self) -> u32 {
+        self.considered
+    }
+
+    /// How many are turned away in a row: two to the power of this. Linux: `compact_defer_shift`.
+    #[must_use]
+    pub const fn shift(&self) -> u32 {
+        self.shift
+    }
+
+    /// The smallest order that failed. Linux: `compact_order_failed`.
+    #[must_use]
+    pub const fn order_failed(&self) -> u8 {
+        self.order_failed
+    }
+
     /// A complete run did not help. Linux: `defer_compaction()`.
     pub fn defer(&mut self, order: Order) {
         self.considered = 0;

@@ -1,6 +1,6 @@
 //! The free scanner: downwards through a zone, taking free blocks aside as migration targets.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Isolation, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::Pages;
@@ -124,7 +124,11 @@ impl<S: Sink> Mover<'_, S> {
         }
         self.stats.compact_free_scanned += scanned;
         self.stats.compact_isolated += isolated.get();
-        (at.min(range.end()), isolated)
+        let stop = at.min(range.end());
+        let (range, taken) = (PfnRange::new(range.start(), stop), isolated);
+        let taken = Isolation { range, scanned, taken };
+        self.page_alloc.sink_mut().emit(Event::IsolateFreepages(taken));
+        (stop, isolated)
     }
 
     /// What the free scanner sees at a frame.

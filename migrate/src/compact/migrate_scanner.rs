@@ -1,6 +1,6 @@
 //! The migration scanner: upwards through a zone, taking movable folios aside.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Isolation, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::migratetype::MigrateType;
@@ -71,6 +71,11 @@ impl<S: Sink> Mover<'_, S> {
         }
         self.stats.compact_migrate_scanned += walk.scanned;
         self.stats.compact_isolated += walk.isolated.get();
+        self.page_alloc.sink_mut().emit(Event::IsolateMigratepages(Isolation {
+            range: PfnRange::new(range.start(), walk.low),
+            scanned: walk.scanned,
+            taken: walk.isolated,
+        }));
         cc.migrate_pfn = walk.low;
     }
 

@@ -17,7 +17,7 @@ pub use deferral::{Deferral, DeferralReset};
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
-pub use state::{Compaction, ZoneCompaction};
+pub use state::{Compaction, CompactionState, ZoneCompaction};
 pub(crate) use suitable::has_room;
 
 use crate::mover::Mover;
@@ -37,6 +37,20 @@ pub enum CompactResult {
     Contended,
     /// A block of the wanted order should exist now.
     Success,
+}
+
+impl CompactResult {
+    /// The kernel's word in `mm_compaction_end`.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Skipped => "skipped",
+            Self::Deferred => "deferred",
+            Self::Complete => "complete",
+            Self::PartialSkipped => "partial_skipped",
+            Self::Contended => "contended",
+            Self::Success => "success",
+        }
+    }
 }
 
 /// How hard to try, most thorough first. Linux: `enum compact_priority`.

@@ -1,6 +1,6 @@
 //! One compaction run over one zone.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::AllocFlags;
 use pagelab_allocator::migratetype::MigrateType;
@@ -43,6 +43,7 @@ impl<S: Sink> Mover<'_, S> {
             self.reset_skip_hints(cc.zone);
         }
         self.place_scanners(cc);
+        self.page_alloc.sink_mut().emit(Event::CompactionBegin(cc.scan()));
         let state = self.compaction.zone(cc.zone);
         let update_cached = cc.mode == MigrateMode::Async && state.starts_agree();
         let mut progress = Progress { last_migrated: None, update_cached };
@@ -55,6 +56,8 @@ impl<S: Sink> Mover<'_, S> {
             }
         };
         self.release_freepages(cc);
+        let (scan, status) = (cc.scan(), result.word());
+        self.page_alloc.sink_mut().emit(Event::CompactionEnd { scan, status });
         result
     }
 

@@ -26,6 +26,29 @@ impl Compaction {
     pub fn zone(&mut self, at: usize) -> &mut ZoneCompaction {
         &mut self.zones[at]
     }
+
+    /// Every zone's part, written down.
+    pub fn written(&self) -> impl Iterator<Item = CompactionState> {
+        self.zones.iter().map(ZoneCompaction::written)
+    }
+}
+
+/// What compaction remembers of one zone, with the names that a debugger finds in `struct zone`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CompactionState {
+    /// Linux: `compact_cached_free_pfn`.
+    pub cached_free: Pfn,
+    /// Of asynchronous and of synchronous runs. Linux: `compact_cached_migrate_pfn[]`.
+    pub cached_migrate: [Pfn; 2],
+    /// Linux: `compact_init_free_pfn`.
+    pub init_free: Pfn,
+    /// Linux: `compact_init_migrate_pfn`.
+    pub init_migrate: Pfn,
+    /// Linux: `compact_considered`, `compact_defer_shift`, `compact_order_failed`.
+    pub deferral: Deferral,
+    /// Whether the next run that starts over forgets the skip hints.
+    /// Linux: `compact_blockskip_flush`.
+    pub blockskip_flush: bool,
 }
 
 /// Whether the next run that starts over forgets the skip hints.
@@ -51,6 +74,17 @@ pub struct ZoneCompaction {
 }
 
 impl ZoneCompaction {
+    fn written(&self) -> CompactionState {
+        CompactionState {
+            cached_free: self.cached_free,
+            cached_migrate: [self.cached_migrate_async, self.cached_migrate_sync],
+            init_free: self.init_free,
+            init_migrate: self.init_migrate,
+            deferral: self.deferral,
+            blockskip_flush: self.flush == SkipFlush::Flush,
+        }
+    }
+
     /// Where the scanners of a run start; positions outside the zone are repaired.
     pub(crate) fn start(
         &mut self,

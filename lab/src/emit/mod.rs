@@ -1,0 +1,32 @@
+//! The emulator's own run as a recorded case: ftrace text, dumped lists, /proc files.
+//!
+//! What is written is what a kernel of the profile would have recorded of itself, in the same field
+//! formats, and nothing that only an emulator knows. Differences from a recording:
+//!
+//! * Time is a counter: every line is one microsecond after the line before.
+//! * Pages are freed one by one, so `mm_page_free_batched` does not occur; no kswapd runs, so its
+//!   `mm_vmscan_wakeup_kswapd` names what would wake it.
+//! * The trace begins at `SNAP 0`; how the machine came to be as it was then is not part of it.
+
+mod event;
+mod freelists;
+mod gfp;
+mod kernel;
+mod meta;
+mod partial;
+mod proc_text;
+mod recorder;
+mod recording;
+mod snapshot;
+mod writer;
+
+pub use freelists::freelists;
+pub use gfp::gfp_text;
+pub use kernel::Kernel;
+pub use meta::{Provenance, meta};
+pub use partial::{EmitError, PartialFile, PartialFolder};
+pub use proc_text::{vmstat, zoneinfo};
+pub use recorder::{NoRecord, Recorder};
+pub use recording::{Record, Recording};
+pub use snapshot::{Snap, pageblocks, write_snapshot};
+pub use writer::{Task, TraceWriter};
