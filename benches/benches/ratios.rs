@@ -23,10 +23,10 @@ const HALF: PageCount = PageCount::new(FRAMES / 2);
 const PAIRS: u32 = 20_000;
 const PAIR_TURNS: usize = 100;
 /// Steps of a slice of the churn that are not timed: the other peers have emptied the caches.
-const WARM_STEPS: u32 = 200_000;
+const WARM_STEPS: u32 = 1_000_000;
 /// And steps that are.
-const STEPS: u32 = 400_000;
-const STEP_TURNS: usize = 10;
+const STEPS: u32 = 1_000_000;
+const STEP_TURNS: usize = 5;
 const LONG_TURNS: usize = 10;
 /// Rows of the harness alone and of the yardstick.
 const FLOOR: usize = 0;
@@ -92,13 +92,12 @@ impl Workload {
         match self {
             Self::Order0Pair => pairs::<P, 0>(),
             Self::Order9Pair => pairs::<P, 9>(),
-            Self::Mixed75 => {
+            // Built anew for every slice: nobody else's tables take room in the caches.
+            Self::Mixed75 => Box::new(|| {
                 let mut churn = Churn::new(P::new());
-                Box::new(move || {
-                    (0..WARM_STEPS).for_each(|_| churn.step());
-                    repeat(STEPS, || churn.step())
-                })
-            }
+                (0..WARM_STEPS).for_each(|_| churn.step());
+                repeat(STEPS, || churn.step())
+            }),
             Self::BulkAlloc => phases::<P>(drain, |peer, blocks| fill(peer, HALF, blocks)),
             Self::BulkFree => phases::<P>(|peer, blocks| fill(peer, HALF, blocks), drain),
             Self::FreeRandom => phases::<P>(fill_shuffled, drain),
