@@ -111,7 +111,7 @@ impl Zone {
     /// Isolates a pageblock, or ends that with a type, and moves its free blocks along. 6.12 cuts a
     /// free block that is larger than the pageblock into pageblocks first.
     /// Linux: `move_freepages_block()`; 6.12: `move_freepages_block_isolate()`.
-    fn change_isolation(&mut self, index: FrameIndex, to: MigrateType) {
+    pub(crate) fn change_isolation(&mut self, index: FrameIndex, to: MigrateType) {
         let geometry = self.buddy.geometry;
         let from = self.buddy.blocks.migratetype(index);
         let large = match self.buddy.map.covering(index, geometry.max_order()) {
@@ -179,6 +179,14 @@ impl Zone {
         if !(whole.start() < boundary && boundary < whole.end()) {
             return;
         }
+        self.cut(whole.start(), order, boundary);
+    }
+
+    /// Cuts the free block at `pfn` in two; the pieces of both parts are freed again with the types
+    /// of their pageblocks. Linux 6.1: `split_free_page()`.
+    pub(crate) fn cut(&mut self, pfn: Pfn, order: Order, boundary: Pfn) {
+        let whole = PfnRange::block(pfn, order);
+        let start = self.buddy.index(pfn);
         let mt = self.buddy.blocks.migratetype(start);
         self.buddy.areas.remove(&mut self.buddy.map, start, order);
         self.buddy.sub_free(order.pages(), mt);
@@ -268,18 +276,13 @@ impl Zone {
                 return None;
             }
         }
-        self.buddy.areas.remove(&mut self.buddy.map, index, order);
-        self.buddy.sub_free(order.pages(), mt);
+        self.take_listed(index, order);
         self.count_free(CpuId::BOOT);
-        self.buddy.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
-        if order.get() + 1 >= self.buddy.geometry.pageblock_order().get() {
-            self.retype_taken(index, order);
-        }
         Some(order)
     }
 
     /// A block of nearly a pageblock or more makes its pageblocks MOVABLE.
-    fn retype_taken(&mut self, index: FrameIndex, order: Order) {
+    pub(crate) fn retype_taken(&mut self, index: FrameIndex, order: Order) {
         let step = 1 << self.buddy.geometry.pageblock_order().get();
         for start in (index..index + (1 << order.get())).step_by(step) {
             if !self.buddy.blocks.migratetype(start).is_mergeable() {

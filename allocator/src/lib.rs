@@ -30,6 +30,7 @@
 
 pub mod boot;
 pub mod buddy;
+pub mod by_hand;
 pub mod check;
 pub mod contig;
 pub mod counters;

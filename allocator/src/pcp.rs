@@ -366,6 +366,21 @@ impl PerCpuPages {
         self.count.saturating_sub(self.tuned.high)
     }
 
+    /// Takes a particular block off its list; says whether it was on one.
+    pub(crate) fn withdraw(&mut self, index: FrameIndex, order: Order) -> bool {
+        let first = if Some(order) == self.huge {
+            LOW_LISTS
+        } else {
+            MigrateType::PCP.len() * order.index()
+        };
+        let types = if first < LOW_LISTS { MigrateType::PCP.len() } else { 2 };
+        let found = self.lists.iter_mut().skip(first).take(types).any(|l| l.withdraw(index));
+        if found {
+            self.count -= 1 << order.get();
+        }
+        found
+    }
+
     /// Starts giving back `pages` pages, beginning with `list`. Linux: `free_pcppages_bulk()`.
     pub(crate) fn start_drain(&self, pages: u32, list: usize) -> Drain {
         Drain { left: i64::from(pages.min(self.count)), list }

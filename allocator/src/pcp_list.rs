@@ -3,6 +3,7 @@
 //! A deque whose common end is the end of a vector, so that a hit on the list is a compare and a
 //! load. What left at the oldest end is a gap before the blocks, closed when it outgrows them.
 
+use crate::frame::FrameIndex;
 use crate::pcp::Cached;
 
 /// A gap is not worth closing, and is opened with at least this much room, in blocks.
@@ -54,6 +55,15 @@ impl PageList {
             self.gap = 0;
         }
         Some(block)
+    }
+
+    /// Takes the block that starts at `index` out, wherever it is; says whether it was there. Blocks
+    /// near the head are found fastest. Linux: `list_del()`.
+    pub(crate) fn withdraw(&mut self, index: FrameIndex) -> bool {
+        let found = self.blocks[self.gap..].iter().rposition(|block| block.index == index);
+        let Some(at) = found else { return false };
+        self.blocks.remove(self.gap + at);
+        true
     }
 
     /// The blocks, head first.

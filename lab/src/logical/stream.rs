@@ -137,11 +137,11 @@ impl State {
                 Some(window) => window.trimmed.push(range),
                 None => self.unused.internal += 1,
             },
-            TraceEvent::CompactionBegin => {
+            TraceEvent::CompactionBegin(_) => {
                 self.compaction_end();
                 self.compact.insert(pid, CompactWindow::default());
             }
-            TraceEvent::CompactionEnd => self.compaction_end(),
+            TraceEvent::CompactionEnd(_) => self.compaction_end(),
             TraceEvent::Offline { range } => self.unused.hotplug += range.len().get(),
             TraceEvent::Online { pfn, order } => {
                 self.joining = pfn.map(|pfn| PfnRange::block(pfn, order));

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use pagelab_allocator::units::{PageCount, Pfn};
 
 use super::error::{Fault, Why};
-use super::fields::{Fields, check_frame, decimal, hexadecimal, pointer, words};
+use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
-use super::record::{EventName, Extfrag, Marker, Migration, SnapPhase, TraceEvent, VmapPages};
+use super::record::{
+    EventName, Extfrag, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent, VmapPages,
+};
 
 /// What reading events needs to remember between lines.
 #[derive(Debug, Default)]
@@ -19,6 +21,10 @@ pub(super) struct EventParser {
 impl EventParser {
     pub(super) const fn page_map(&self) -> PageMap {
         self.pages
+    }
+
+    pub(super) const fn set_page_map(&mut self, pages: PageMap) {
+        self.pages = pages;
     }
 
     /// The event `name` with the fields of `text`.
@@ -57,8 +63,44 @@ impl EventParser {
             },
             b"alloc_contig_range_ret" => TraceEvent::ContigExit { ret: fields.signed("ret")? },
             b"free_contig_range" => TraceEvent::ContigFree { range: fields.run("pfn", "nr")? },
-            b"mm_compaction_begin" => TraceEvent::CompactionBegin,
-            b"mm_compaction_end" => TraceEvent::CompactionEnd,
+            b"mm_compaction_begin" => TraceEvent::CompactionBegin(scanners(fields)?),
+            b"mm_compaction_end" => TraceEvent::CompactionEnd(scanners(fields)?),
+            b"mm_compaction_isolate_freepages" => TraceEvent::IsolateFreepages(scanned(text)?),
+            b"mm_compaction_isolate_migratepages" => {
+                TraceEvent::IsolateMigratepages(scanned(text)?)
+            }
+            b"free_one_page" => TraceEvent::FreeOnePage {
+                pfn: fields.pfn("pfn")?,
+                order: fields.order("order")?,
+                arg: fields.small("arg5")?,
+            },
+            b"set_pageblock_migratetype" => TraceEvent::SetPageblockType {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"move_freepages_block" => TraceEvent::MoveFreepages {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"move_freepages_block_isolate" => TraceEvent::MoveFreepagesIsolate {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"split_free_page" => TraceEvent::SplitFreePage {
+                pfn: self.page(fields)?,
+                order: fields.order("order")?,
+                offset: PageCount::new(fields.count("off")?),
+            },
+            b"putback_isolated" => TraceEvent::PutbackIsolated {
+                pfn: self.page(fields)?,
+                order: fields.order("order")?,
+                migratetype: fields.small("mt")?,
+            },
+            b"drain_pages_zone" => {
+                TraceEvent::DrainPages { cpu: fields.small("cpu")?, zone: fields.number("zone")? }
+            }
+            b"mm_vmscan_kswapd_wake" => TraceEvent::KswapdWake,
+            b"mm_vmscan_kswapd_sleep" => TraceEvent::KswapdSleep,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {
                 pfn: self.page(fields)?,
                 order: fields.order("order")?,
@@ -178,6 +220,27 @@ fn extfrag(fields: Fields<'_>) -> Result<Extfrag, Fault> {
         fallback_migratetype: fields.small("fallback_migratetype")?,
         change_ownership: fields.flag("change_ownership")?,
     })
+}
+
+fn scanners(fields: Fields<'_>) -> Result<Scanners, Fault> {
+    Ok(Scanners {
+        zone: fields.pfn("zone_start")?,
+        migrate: fields.pfn("migrate_pfn")?,
+        free: fields.pfn("free_pfn")?,
+    })
+}
+
+/// `range=(0x1000 ~ 0x1200) nr_scanned=512 nr_taken=0`.
+fn scanned(text: &[u8]) -> Result<Scanned, Fault> {
+    const KEY: &str = "range";
+    let range = text.strip_prefix(b"range=(").ok_or((KEY, Why::Missing))?;
+    let close = range.iter().position(|b| *b == b')').ok_or((KEY, Why::Missing))?;
+    let mut ends = words(&range[..close]).filter(|word| *word != b"~").map(|word| {
+        let raw = number(word).ok_or_else(|| (KEY, Why::NotANumber(Why::excerpt(word))))?;
+        check_frame(KEY, raw)
+    });
+    let mut end = || ends.next().unwrap_or(Err((KEY, Why::Missing)));
+    Ok(Scanned { start: end()?, end: end()?, taken: Fields(text).count("nr_taken")? })
 }
 
 fn cma_alloc_start(fields: Fields<'_>) -> Result<TraceEvent, Fault> {

@@ -180,9 +180,72 @@ pub enum TraceEvent {
         range: PfnRange,
     },
     /// Linux: `compaction:mm_compaction_begin`: this task compacts a zone now.
-    CompactionBegin,
+    CompactionBegin(Scanners),
     /// Linux: `compaction:mm_compaction_end`.
-    CompactionEnd,
+    CompactionEnd(Scanners),
+    /// Linux: `compaction:mm_compaction_isolate_freepages`: the free scanner went over a range.
+    IsolateFreepages(Scanned),
+    /// Linux: `compaction:mm_compaction_isolate_migratepages`: the migration scanner did.
+    IsolateMigratepages(Scanned),
+    /// Entry of `free_one_page()` (kprobe): a block is freed past the per-CPU lists.
+    FreeOnePage {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Migratetype (6.1), or flags of the free (6.12).
+        arg: u32,
+    },
+    /// Entry of `set_pageblock_migratetype()` (kprobe).
+    SetPageblockType {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Its new type.
+        migratetype: u8,
+    },
+    /// Entry of `move_freepages_block()` (kprobe).
+    MoveFreepages {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Type of the lists that its free blocks go to.
+        migratetype: u8,
+    },
+    /// Entry of `move_freepages_block_isolate()` (kprobe): isolation begins or ends.
+    MoveFreepagesIsolate {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// The pageblock's new type.
+        migratetype: u8,
+    },
+    /// Entry of `split_free_page()` (kprobe).
+    SplitFreePage {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the free block.
+        order: Order,
+        /// Where it is cut.
+        offset: PageCount,
+    },
+    /// Entry of `__putback_isolated_page()` (kprobe).
+    PutbackIsolated {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the block.
+        order: Order,
+        /// The list it goes to.
+        migratetype: u8,
+    },
+    /// Entry of `drain_pages_zone()` (kprobe): a CPU's lists of one zone are emptied.
+    DrainPages {
+        /// Whose lists.
+        cpu: u16,
+        /// Address of the `struct zone`.
+        zone: u64,
+    },
+    /// Linux: `vmscan:mm_vmscan_kswapd_wake`: the node's reclaimer starts a round.
+    KswapdWake,
+    /// Linux: `vmscan:mm_vmscan_kswapd_sleep`.
+    KswapdSleep,
     /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
     Offline {
         /// The frames.
@@ -213,6 +276,28 @@ pub enum TraceEvent {
     Marker(Marker),
     /// Any other event.
     Other(EventName),
+}
+
+/// Linux: the fields of `compaction:mm_compaction_begin` and `_end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scanners {
+    /// First frame of the zone.
+    pub zone: Pfn,
+    /// Where the migration scanner is.
+    pub migrate: Pfn,
+    /// Where the free scanner is.
+    pub free: Pfn,
+}
+
+/// Linux: the fields of `compaction:mm_compaction_isolate_freepages` and its like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scanned {
+    /// First frame looked at.
+    pub start: Pfn,
+    /// First frame not looked at.
+    pub end: Pfn,
+    /// Pages taken.
+    pub taken: u64,
 }
 
 /// Linux: the fields of `kmem:mm_page_alloc_extfrag`.
