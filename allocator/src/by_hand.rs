@@ -190,6 +190,19 @@ impl ByHand<'_> {
         Ok(order)
     }
 
+    /// Puts the blocks of one list into an order: `blocks`, if they are those of the list, head first.
+    /// Linux: nothing in one step; the outcome of rotations that left no trace.
+    pub fn arrange(&mut self, order: Order, mt: MigrateType, blocks: &[Pfn]) {
+        let buddy = &mut self.zone.buddy;
+        for &pfn in blocks {
+            let Some(index) = buddy.map.index(pfn) else { continue };
+            if buddy.map.is_free_block(index, order) {
+                buddy.areas.remove(&mut buddy.map, index, order);
+                buddy.areas.add(&mut buddy.map, (index, order), mt, End::Tail);
+            }
+        }
+    }
+
     /// The type of the pageblock of `pfn`. Linux: `get_pageblock_migratetype()`.
     #[must_use]
     pub fn migratetype(&self, pfn: Pfn) -> Option<MigrateType> {
@@ -202,6 +215,9 @@ impl ByHand<'_> {
     pub fn set_type(&mut self, pfn: Pfn, mt: MigrateType) {
         let Some(index) = self.zone.buddy.map.index(pfn) else { return };
         let blocks = &mut self.zone.buddy.blocks;
+        if blocks.is_offline(index) {
+            blocks.set_migratetype(index, MigrateType::Movable);
+        }
         if blocks.migratetype(index) != mt {
             blocks.set_isolation(index, mt);
         }
@@ -362,6 +378,16 @@ impl ByHand<'_> {
             pfn = pfn + order.unwrap_or(Order::ZERO).pages();
         }
         self.zone.count_free(self.cpu);
+        for block in range.blocks(self.zone.buddy.geometry.pageblock_order()) {
+            let index = self.zone.buddy.index(block);
+            self.zone.buddy.blocks.set_offline(index);
+        }
+    }
+
+    /// Whether a pageblock of the zone is isolated. Linux: `has_isolate_pageblock()`.
+    #[must_use]
+    pub const fn has_isolated(&self) -> bool {
+        self.zone.buddy.blocks.isolated() > 0
     }
 
     fn raider(&self, order: Order, mt: MigrateType, flags: AllocFlags) -> Raider {

@@ -58,8 +58,11 @@ impl PageList {
     }
 
     /// Takes the block that starts at `index` out, wherever it is; says whether it was there. Blocks
-    /// near the head are found fastest. Linux: `list_del()`.
+    /// at the ends are found fastest. Linux: `list_del()`.
     pub(crate) fn withdraw(&mut self, index: FrameIndex) -> bool {
+        if self.blocks.get(self.gap).is_some_and(|oldest| oldest.index == index) {
+            return self.pop_oldest().is_some();
+        }
         let found = self.blocks[self.gap..].iter().rposition(|block| block.index == index);
         let Some(at) = found else { return false };
         self.blocks.remove(self.gap + at);

@@ -91,6 +91,12 @@ impl<R: Read> TraceReader<R> {
         }
     }
 
+    /// The trace as the user named it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// What was met so far.
     #[must_use]
     pub const fn seen(&self) -> &Seen {

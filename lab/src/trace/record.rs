@@ -278,6 +278,50 @@ pub enum TraceEvent {
     Other(EventName),
 }
 
+impl TraceEvent {
+    /// The event's name without its group, as recorded kernels and their probes print it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::PageAlloc { .. } | Self::PageAllocFailed { .. } => "mm_page_alloc",
+            Self::PageFree { .. } => "mm_page_free",
+            Self::PageFreeBatched { .. } => "mm_page_free_batched",
+            Self::ZoneLocked { .. } => "mm_page_alloc_zone_locked",
+            Self::PcpuDrain { .. } => "mm_page_pcpu_drain",
+            Self::Extfrag(_) => "mm_page_alloc_extfrag",
+            Self::BulkEnter { .. } => "bulk_enter",
+            Self::BulkExit { .. } => "bulk_exit",
+            Self::VmapPages(_) => "vmap_pages",
+            Self::CmaAllocStart { .. } => "cma_alloc_start",
+            Self::CmaAllocFinish { .. } => "cma_alloc_finish",
+            Self::CmaRelease { .. } => "cma_release",
+            Self::ContigEnter { .. } => "alloc_contig_range",
+            Self::ContigExit { .. } => "alloc_contig_range_ret",
+            Self::ContigFree { .. } => "free_contig_range",
+            Self::CompactionBegin(_) => "mm_compaction_begin",
+            Self::CompactionEnd(_) => "mm_compaction_end",
+            Self::IsolateFreepages(_) => "mm_compaction_isolate_freepages",
+            Self::IsolateMigratepages(_) => "mm_compaction_isolate_migratepages",
+            Self::FreeOnePage { .. } => "free_one_page",
+            Self::SetPageblockType { .. } => "set_pageblock_migratetype",
+            Self::MoveFreepages { .. } => "move_freepages_block",
+            Self::MoveFreepagesIsolate { .. } => "move_freepages_block_isolate",
+            Self::SplitFreePage { .. } => "split_free_page",
+            Self::PutbackIsolated { .. } => "putback_isolated",
+            Self::DrainPages { .. } => "drain_pages_zone",
+            Self::KswapdWake => "mm_vmscan_kswapd_wake",
+            Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
+            Self::Offline { .. } => "offline_isolated",
+            Self::Online { .. } => "free_pages_core",
+            Self::IsolateFreePage { .. } => "isolate_free_page",
+            Self::IsolateFreePageExit { .. } => "isolate_free_page_ret",
+            Self::MigratePages(_) => "mm_migrate_pages",
+            Self::Marker(_) => "tracing_mark_write",
+            Self::Other(name) => name,
+        }
+    }
+}
+
 /// Linux: the fields of `compaction:mm_compaction_begin` and `_end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scanners {

@@ -1,0 +1,627 @@
+//! The recorded machine: its lists, moved event by event as Linux moved them, each removal
+//! predicted first.
+//!
+//! The buddy lists are driven by the events that take blocks from them or bring blocks back. Where
+//! the recording names a block, the emulator is asked beforehand which one it would have been; the
+//! recorded one is then carried out in any case, so that one miss does not lead to the next.
+
+use pagelab_allocator::buddy::Placement;
+use pagelab_allocator::by_hand::{AfterSteal, ByHand, HandError, Looted, Side, Victim};
+use pagelab_allocator::event::Silent;
+use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::frame::{Frame, Movability};
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::profile::FallbackRule;
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+
+use super::cause::Cause;
+use super::compare::DifferentList;
+use super::ledger::Ledger;
+use super::tally::Kind;
+use super::window::Step;
+use crate::trace::{Extfrag, Record, TraceEvent};
+
+/// Whether the contents of the per-CPU lists are kept up as well.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PerCpu {
+    /// They are not: a page that is not on a buddy list is in use.
+    Ignored,
+    /// They are.
+    Kept,
+}
+
+/// Linux 6.12: `FPI_TO_TAIL`.
+const TO_TAIL: u32 = 2;
+
+/// Lists as recorded.
+#[derive(Debug)]
+pub struct Recorded {
+    /// The lists.
+    pub alloc: PageAllocator<Silent>,
+    per_cpu: PerCpu,
+    fallback: FallbackRule,
+    cpu: CpuId,
+    /// A free block that is being isolated; whether it may be is said by a later event.
+    isolating: Option<(Pfn, Order)>,
+    /// Memory that is being handed over; its free follows.
+    joining: Option<PfnRange>,
+    /// 6.1: type that the pageblock named last had before it got its present one.
+    former: Option<(Pfn, MigrateType)>,
+    /// 6.12: a claim whose event follows.
+    claimed: Option<Looted>,
+    /// 6.12: a steal just happened for a request of this order and type.
+    stolen: Option<(u32, Order, MigrateType)>,
+    /// The block a task was handed last, for the tails that `alloc_pages_exact()` frees.
+    handed: Option<(u32, PfnRange)>,
+    /// Zones whose lists compaction may have turned around, by position.
+    compacted: Vec<bool>,
+    /// The zone that is being compacted.
+    compacting: Option<usize>,
+}
+
+impl Recorded {
+    /// Starts from a machine's lists.
+    #[must_use]
+    pub fn new(alloc: PageAllocator<Silent>, per_cpu: PerCpu) -> Self {
+        let zones = alloc.zones().len();
+        Self {
+            fallback: alloc.profile().rules().fallback,
+            alloc,
+            per_cpu,
+            cpu: CpuId::BOOT,
+            isolating: None,
+            joining: None,
+            former: None,
+            claimed: None,
+            stolen: None,
+            handed: None,
+            compacted: vec![false; zones],
+            compacting: None,
+        }
+    }
+
+    /// The type that the recorded kernel prints as `number`.
+    #[must_use]
+    pub fn type_of(&self, number: u8) -> Option<MigrateType> {
+        self.alloc.types().from_number(usize::from(number))
+    }
+
+    /// Whether compaction may have turned lists of this zone around.
+    #[must_use]
+    pub fn was_compacted(&self, zone: usize) -> bool {
+        self.compacted.get(zone).copied().unwrap_or(false)
+    }
+
+    /// Goes on from other lists: those of a snapshot that differed.
+    pub fn restart(&mut self, alloc: PageAllocator<Silent>) {
+        self.alloc = alloc;
+    }
+
+    /// Puts a list of the same blocks into the dumped order.
+    pub fn arrange(&mut self, zone: usize, list: &DifferentList) {
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        hand.arrange(list.order, list.migratetype, &list.theirs);
+    }
+
+    fn zone(&self, pfn: Pfn) -> Option<usize> {
+        self.alloc.zone_index(pfn)
+    }
+
+    fn hand(&mut self, pfn: Pfn) -> Option<ByHand<'_>> {
+        let zone = self.zone(pfn)?;
+        Some(self.alloc.by_hand(zone, self.cpu))
+    }
+
+    /// Whether frees of `order` go to the per-CPU lists. Linux: `pcp_allowed_order()`.
+    fn is_cached(&self, order: Order) -> bool {
+        order <= Order::COSTLY || order == self.alloc.geometry().pageblock_order()
+    }
+
+    /// Carries one event out.
+    pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
+        let record = &step.record;
+        if let Some(claimed) = self.claimed.take() {
+            self.finish_claim(claimed, record, ledger);
+            if matches!(record.event, TraceEvent::Extfrag(_)) {
+                return;
+            }
+        }
+        match record.event {
+            TraceEvent::ZoneLocked { pfn, order, migratetype, .. } => {
+                self.zone_locked(record, (pfn, order), migratetype, ledger);
+            }
+            TraceEvent::PcpuDrain { pfn, order, migratetype } => {
+                let mt = self.type_of(migratetype);
+                self.put(record, (pfn, order), mt, Placement::Likely, ledger);
+            }
+            TraceEvent::PageAlloc { pfn, order, gfp, migratetype } => {
+                self.page_alloc(record, (pfn, order), gfp, migratetype, ledger);
+            }
+            TraceEvent::PageFree { pfn, order } => self.page_free(step, (pfn, order), ledger),
+            TraceEvent::PageFreeBatched { pfn } => self.commit(pfn, Order::ZERO),
+            TraceEvent::Extfrag(extfrag) => self.extfrag(record, &extfrag, ledger),
+            _ => self.rare(record, ledger),
+        }
+    }
+
+    /// Events that are not of every request.
+    fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
+        match record.event {
+            TraceEvent::FreeOnePage { pfn, order, arg } => {
+                self.free_one_page(record, (pfn, order), arg, ledger);
+            }
+            TraceEvent::IsolateFreePage { pfn: Some(pfn), order } => {
+                self.isolating = Some((pfn, order));
+            }
+            TraceEvent::IsolateFreePageExit { pages } => self.isolate(record, pages, ledger),
+            TraceEvent::PutbackIsolated { pfn: Some(pfn), order, migratetype } => {
+                let mt = self.type_of(migratetype);
+                self.put(record, (pfn, order), mt, Placement::Tail, ledger);
+            }
+            TraceEvent::SplitFreePage { pfn: Some(pfn), offset, .. } => {
+                self.split_free(record, pfn, offset, ledger);
+            }
+            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
+                self.set_type(pfn, migratetype);
+            }
+            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
+                self.move_free(pfn, migratetype);
+            }
+            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
+                let Some(mt) = self.type_of(migratetype) else { return };
+                if let Some(mut hand) = self.hand(pfn) {
+                    hand.change_isolation(pfn, mt);
+                }
+            }
+            TraceEvent::Offline { range } => {
+                if let Some(mut hand) = self.hand(range.start()) {
+                    hand.withdraw(range);
+                }
+            }
+            TraceEvent::Online { pfn: Some(pfn), order } => {
+                self.joining = Some(PfnRange::block(pfn, order));
+            }
+            TraceEvent::CompactionBegin(scanners) => {
+                self.compacting = self.zone(scanners.zone);
+                if let Some(zone) = self.compacting {
+                    self.compacted[zone] = true;
+                }
+            }
+            TraceEvent::CompactionEnd(_) => self.compacting = None,
+            _ => {}
+        }
+    }
+
+    fn zone_locked(
+        &mut self,
+        record: &Record,
+        block: (Pfn, Order),
+        number: u8,
+        ledger: &mut Ledger,
+    ) {
+        let (pfn, order) = block;
+        let (Some(zone), Some(mt)) = (self.zone(pfn), self.type_of(number)) else {
+            return ledger.impossible(Kind::Taken, record, "no such zone or type");
+        };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        if let Some((first, _)) = hand.first(order, mt) {
+            if first == pfn {
+                hand.take_first(order, mt);
+                ledger.tally.hit(Kind::Taken);
+            } else {
+                self.take_other(record, zone, block, mt, first, ledger);
+            }
+        } else if self.fallback == FallbackRule::ClaimThenSteal {
+            let flags = AllocFlags::empty();
+            let looted = hand.claim_or_steal(order, mt, flags, AfterSteal::No);
+            match looted {
+                Some(looted) if looted.pfn == pfn && looted.via_own_list => {
+                    ledger.tally.hit(Kind::Taken);
+                    self.claimed = Some(looted);
+                }
+                _ => self.take_unforeseen(record, zone, block, mt, ledger),
+            }
+        } else {
+            self.take_unforeseen(record, zone, block, mt, ledger);
+        }
+        if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
+            self.alloc.by_hand(zone, self.cpu).cache(pfn, order, mt, Side::Refilled);
+        }
+    }
+
+    /// Linux took another block than the first of the list.
+    fn take_other(
+        &mut self,
+        record: &Record,
+        zone: usize,
+        block: (Pfn, Order),
+        mt: MigrateType,
+        first: Pfn,
+        ledger: &mut Ledger,
+    ) {
+        let (pfn, order) = block;
+        let listed = |buddy: &pagelab_allocator::buddy::Buddy, at: Pfn| match buddy.frame(at) {
+            Frame::Free { head, order } => {
+                buddy.free_list(order, mt).any(|b| b == head).then_some(order)
+            }
+            _ => None,
+        };
+        let buddy = self.alloc.zones()[zone].buddy();
+        let same_list = listed(buddy, first).is_some_and(|order| listed(buddy, pfn) == Some(order));
+        let turned = same_list && mt == MigrateType::Movable && self.was_compacted(zone);
+        let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
+        let told = (format!("{first}"), format!("{pfn}"));
+        ledger.miss(Kind::Taken, cause, record, told, (&self.alloc, zone, order, mt));
+        if turned && let Frame::Free { head, .. } = self.alloc.zones()[zone].buddy().frame(pfn) {
+            self.alloc.rotate_free_list(head, mt);
+        }
+        self.force(record, zone, block, mt, ledger);
+    }
+
+    /// Linux took a block though the emulator's list has none.
+    fn take_unforeseen(
+        &mut self,
+        record: &Record,
+        zone: usize,
+        block: (Pfn, Order),
+        mt: MigrateType,
+        ledger: &mut Ledger,
+    ) {
+        let told = ("nothing".to_owned(), format!("{}", block.0));
+        let at = (&self.alloc, zone, block.1, mt);
+        ledger.miss(Kind::Taken, Cause::Unexplained, record, told, at);
+        self.force(record, zone, block, mt, ledger);
+    }
+
+    /// Takes the recorded block wherever it is; a miss has been counted.
+    fn force(
+        &mut self,
+        record: &Record,
+        zone: usize,
+        block: (Pfn, Order),
+        mt: MigrateType,
+        ledger: &mut Ledger,
+    ) {
+        ledger.tally.resyncs += 1;
+        let taken = self.alloc.by_hand(zone, self.cpu).take_at(block.0, block.1, mt);
+        if let Err(error) = taken {
+            ledger.note(record, error);
+        }
+    }
+
+    fn put(
+        &mut self,
+        record: &Record,
+        block: (Pfn, Order),
+        mt: Option<MigrateType>,
+        placement: Placement,
+        ledger: &mut Ledger,
+    ) {
+        let (pfn, order) = block;
+        let Some(mut hand) = self.hand(pfn) else {
+            return ledger.impossible(Kind::Drained, record, "no such zone");
+        };
+        let done = match mt {
+            Some(mt) => hand.put(pfn, order, mt, placement),
+            None => hand.put_by_type(pfn, order, placement),
+        };
+        if let Err(error) = done {
+            ledger.impossible(Kind::Drained, record, &error.to_string());
+        }
+    }
+
+    fn page_alloc(
+        &mut self,
+        record: &Record,
+        block: (Pfn, Order),
+        gfp: GfpFlags,
+        number: u8,
+        ledger: &mut Ledger,
+    ) {
+        let (pfn, order) = block;
+        let kept = self.per_cpu == PerCpu::Kept;
+        let mt = self.type_of(number);
+        let Some(zone) = self.zone(pfn) else { return };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        if kept {
+            hand.uncache(pfn);
+        }
+        if order > Order::ZERO {
+            self.handed = Some((record.pid, PfnRange::block(pfn, order)));
+        }
+        if let Some(mt) = mt
+            && matches!(self.alloc.zones()[zone].buddy().frame(pfn), Frame::Free { .. })
+        {
+            let cause = match self.compacting {
+                Some(_) => Cause::Capture,
+                None => Cause::Unexplained,
+            };
+            let told = ("not free".to_owned(), format!("{pfn}"));
+            ledger.miss(Kind::Taken, cause, record, told, (&self.alloc, zone, order, mt));
+            self.force(record, zone, block, mt, ledger);
+        }
+        if gfp.contains(GfpFlags::MOVABLE) {
+            self.alloc.by_hand(zone, self.cpu).set_movability(pfn, order, Movability::Movable);
+        }
+    }
+
+    fn page_free(&mut self, step: &Step, block: (Pfn, Order), ledger: &mut Ledger) {
+        let (pfn, order) = block;
+        let Some(mut hand) = self.hand(pfn) else {
+            return ledger.impossible(Kind::Drained, &step.record, "no such zone");
+        };
+        hand.set_movability(pfn, order, Movability::Unmovable);
+        let range = PfnRange::block(pfn, order);
+        if self.joining.take_if(|joining| *joining == range).is_some() {
+            self.put(&step.record, block, None, Placement::Tail, ledger);
+        } else if self.is_exact_tail(step, range) {
+            self.put(&step.record, block, None, Placement::Tail, ledger);
+        } else if !self.is_cached(order) {
+            self.put(&step.record, block, None, Placement::Likely, ledger);
+        } else if !step.batched {
+            self.commit(pfn, order);
+        }
+    }
+
+    /// Whether a free is the next page behind those that `alloc_pages_exact()` keeps of the block
+    /// that its task just got. 6.12 says so itself. Linux: `make_alloc_exact()`.
+    fn is_exact_tail(&mut self, step: &Step, range: PfnRange) -> bool {
+        let Some((pid, handed)) = self.handed else { return false };
+        let next = pid == step.record.pid
+            && !step.batched
+            && range.len() == PageCount::new(1)
+            && handed.start() < range.start()
+            && handed.contains(range.start())
+            && self.fallback == FallbackRule::MoveThenTake;
+        self.handed = (next && range.end() < handed.end())
+            .then(|| (pid, PfnRange::new(range.start(), handed.end())));
+        next
+    }
+
+    /// A freed page joins the per-CPU lists.
+    fn commit(&mut self, pfn: Pfn, order: Order) {
+        if self.per_cpu == PerCpu::Ignored {
+            return;
+        }
+        if let Some(mut hand) = self.hand(pfn)
+            && let Some(mt) = hand.migratetype(pfn)
+        {
+            hand.cache(pfn, order, mt, Side::Freed);
+        }
+    }
+
+    fn free_one_page(
+        &mut self,
+        record: &Record,
+        block: (Pfn, Order),
+        arg: u32,
+        ledger: &mut Ledger,
+    ) {
+        let (pfn, order) = block;
+        if !self.is_cached(order) {
+            return;
+        }
+        let by_type = self.fallback == FallbackRule::ClaimThenSteal;
+        let Some(hand) = self.hand(pfn) else { return };
+        let isolated = hand.has_isolated();
+        let mt = u8::try_from(arg).ok().and_then(|number| self.type_of(number));
+        let mt = mt.filter(|_| !by_type && !isolated);
+        let tail = by_type && arg & TO_TAIL != 0;
+        let placement = if tail { Placement::Tail } else { Placement::Likely };
+        self.put(record, block, mt, placement, ledger);
+    }
+
+    fn isolate(&mut self, record: &Record, pages: u64, ledger: &mut Ledger) {
+        let Some((pfn, order)) = self.isolating.take() else { return };
+        let compacting = self.compacting.is_some();
+        let Some(zone) = self.zone(pfn) else { return };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
+        let taken = (pages > 0).then_some(order);
+        let done = if pages > 0 { hand.isolate(pfn).map(|_| ()) } else { Ok(()) };
+        if compacting && pages > 0 {
+            for page in PfnRange::block(pfn, order).iter() {
+                hand.set_movability(page, Order::ZERO, Movability::Movable);
+            }
+        }
+        if foreseen == taken {
+            ledger.tally.hit(Kind::Isolated);
+        } else {
+            let name = |order: Option<Order>| match order {
+                Some(order) => format!("{pfn} of order {order}"),
+                None => "refused".to_owned(),
+            };
+            let at = (&self.alloc, zone, order, MigrateType::Movable);
+            let told = (name(foreseen), name(taken));
+            let cause = match done {
+                Ok(()) => Cause::CounterDrift,
+                Err(_) => Cause::Unexplained,
+            };
+            ledger.miss(Kind::Isolated, cause, record, told, at);
+            ledger.tally.resyncs += 1;
+        }
+    }
+
+    fn split_free(
+        &mut self,
+        record: &Record,
+        pfn: Pfn,
+        offset: PageCount,
+        ledger: &mut Ledger,
+    ) {
+        let done = self.hand(pfn).map(|mut hand| hand.split_free(pfn, offset));
+        let error = match done {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error,
+            None => HandError::OutsideZone(pfn, Order::ZERO),
+        };
+        ledger.impossible(Kind::Isolated, record, &error.to_string());
+    }
+
+    fn set_type(&mut self, pfn: Pfn, number: u8) {
+        let Some(mt) = self.type_of(number) else { return };
+        let Some(mut hand) = self.hand(pfn) else { return };
+        let former = hand.migratetype(pfn);
+        hand.set_type(pfn, mt);
+        self.former = former.map(|former| (pfn, former));
+    }
+
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
+    /// a raid is left to its own event.
+    fn move_free(&mut self, pfn: Pfn, number: u8) {
+        let Some(mt) = self.type_of(number) else { return };
+        let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
+        let Some(mut hand) = self.hand(pfn) else { return };
+        let Some(now) = hand.migratetype(pfn) else { return };
+        match (now, mt) {
+            (MigrateType::Isolate, MigrateType::Isolate) => {
+                hand.move_free(pfn, former.unwrap_or(MigrateType::Movable), mt);
+            }
+            (MigrateType::Isolate, _) => hand.move_free(pfn, now, mt),
+            (MigrateType::HighAtomic, _) | (_, MigrateType::HighAtomic) if now != mt => {
+                hand.set_type(pfn, mt);
+                hand.move_free(pfn, now, mt);
+            }
+            _ => {}
+        }
+    }
+
+    fn extfrag(&mut self, record: &Record, told: &Extfrag, ledger: &mut Ledger) {
+        let types = (
+            self.type_of(told.alloc_migratetype),
+            self.type_of(told.fallback_migratetype),
+        );
+        let (Some(zone), (Some(mt), Some(from))) = (self.zone(told.pfn), types) else {
+            return ledger.impossible(Kind::Extfrag, record, "no such zone or type");
+        };
+        match self.fallback {
+            FallbackRule::MoveThenTake => self.raid(record, told, zone, (mt, from), ledger),
+            FallbackRule::ClaimThenSteal => self.loot(record, told, zone, (mt, from), ledger),
+        }
+    }
+
+    /// 6.1: blocks move to the lists of the request, which takes from there.
+    fn raid(
+        &mut self,
+        record: &Record,
+        told: &Extfrag,
+        zone: usize,
+        types: (MigrateType, MigrateType),
+        ledger: &mut Ledger,
+    ) {
+        let (mt, from) = types;
+        let (order, flags) = (told.alloc_order, AllocFlags::empty());
+        let victim = Victim { pfn: told.pfn, order: told.fallback_order, migratetype: from };
+        let hand = self.alloc.by_hand(zone, self.cpu);
+        let foreseen = hand.victim(order, mt, flags).filter(|_| hand.first(order, mt).is_none());
+        let former = hand.migratetype(told.pfn);
+        let known = foreseen == Some(victim);
+        if !known {
+            let list = (victim.order, victim.migratetype);
+            let same = foreseen.is_some_and(|v| (v.order, v.migratetype) == list);
+            let turned = same && from == MigrateType::Movable && self.was_compacted(zone);
+            let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
+            let name = |victim: Option<Victim>| victim.map_or("nothing".to_owned(), show);
+            let said = (name(foreseen), name(Some(victim)));
+            ledger.miss(Kind::Extfrag, cause, record, said, (&self.alloc, zone, list.0, from));
+            ledger.tally.resyncs += 1;
+            if turned && self.alloc.by_hand(zone, self.cpu).free_order(victim.pfn).is_some() {
+                self.alloc.rotate_free_list(victim.pfn, from);
+            }
+        }
+        let recorded =
+            if told.change_ownership { Ownership::Changed } else { Ownership::Kept };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let raided = match hand.raid(victim, order, mt, flags) {
+            Ok(raided) => raided,
+            Err(error) => return ledger.note(record, error),
+        };
+        if raided.change_ownership != recorded {
+            hand.settle_ownership(told.pfn, recorded, [former.unwrap_or(from), mt]);
+            let name = |owned: Ownership| match owned {
+                Ownership::Changed => format!("the pageblock becomes {mt}"),
+                Ownership::Kept => "the pageblock keeps its type".to_owned(),
+            };
+            let said = (name(raided.change_ownership), name(recorded));
+            let at = (&self.alloc, zone, victim.order, from);
+            if known {
+                ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
+            }
+            ledger.tally.resyncs += 1;
+        } else if known {
+            ledger.tally.hit(Kind::Extfrag);
+        }
+    }
+
+    /// 6.12: a whole pageblock is claimed or one block stolen, and the event is all that says so.
+    fn loot(
+        &mut self,
+        record: &Record,
+        told: &Extfrag,
+        zone: usize,
+        types: (MigrateType, MigrateType),
+        ledger: &mut Ledger,
+    ) {
+        let (mt, from) = types;
+        let order = told.alloc_order;
+        let stolen = self.stolen == Some((record.pid, order, mt));
+        let after = if stolen { AfterSteal::Yes } else { AfterSteal::No };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let looted = hand.claim_or_steal(order, mt, AllocFlags::empty(), after);
+        match looted {
+            Some(looted) if !looted.via_own_list && is_told(&looted, told, (mt, from)) => {
+                ledger.tally.hit(Kind::Extfrag);
+            }
+            looted => {
+                let name = looted.map_or("nothing".to_owned(), |l| format!("{}", l.pfn));
+                let at = (&self.alloc, zone, told.fallback_order, from);
+                let said = (name, format!("{}", told.pfn));
+                ledger.miss(Kind::Extfrag, Cause::Unexplained, record, said, at);
+                if looted.is_none_or(|looted| looted.pfn != told.pfn) {
+                    self.force(record, zone, (told.pfn, order), from, ledger);
+                }
+            }
+        }
+        let whole = told.fallback_order >= self.alloc.geometry().pageblock_order();
+        let stole = !told.change_ownership && !whole;
+        self.stolen = stole.then_some((record.pid, order, mt));
+        if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
+            self.alloc.by_hand(zone, self.cpu).cache(told.pfn, order, mt, Side::Refilled);
+        }
+    }
+
+    /// 6.12: the event that follows a page taken from a pageblock that was claimed in part.
+    fn finish_claim(&mut self, claimed: Looted, record: &Record, ledger: &mut Ledger) {
+        let told = match record.event {
+            TraceEvent::Extfrag(told) => Some(told),
+            _ => None,
+        };
+        let types = told.and_then(|told| {
+            Some((self.type_of(told.alloc_migratetype)?, self.type_of(told.fallback_migratetype)?))
+        });
+        let same = told.zip(types).is_some_and(|(told, types)| is_told(&claimed, &told, types));
+        if same {
+            ledger.tally.hit(Kind::Extfrag);
+            return;
+        }
+        let Some(zone) = self.zone(claimed.pfn) else { return };
+        let extfrag = claimed.extfrag;
+        let at = (&self.alloc, zone, extfrag.fallback_order, extfrag.fallback_migratetype);
+        let said = (format!("{}", claimed.pfn), told.map_or("nothing".to_owned(), |t| format!("{}", t.pfn)));
+        ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
+    }
+}
+
+fn is_told(looted: &Looted, told: &Extfrag, types: (MigrateType, MigrateType)) -> bool {
+    let own = looted.extfrag;
+    own.pfn == told.pfn
+        && (own.alloc_order, own.fallback_order) == (told.alloc_order, told.fallback_order)
+        && (own.alloc_migratetype, own.fallback_migratetype) == types
+        && (own.change_ownership == Ownership::Changed) == told.change_ownership
+}
+
+fn show(victim: Victim) -> String {
+    format!("{} of order {} from {}", victim.pfn, victim.order, victim.migratetype)
+}

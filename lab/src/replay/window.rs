@@ -1,0 +1,120 @@
+//! A trace with a bounded look ahead: whether a free is one of a batch.
+//!
+//! All frees of a batch are printed before the first of them is carried out, and each is announced
+//! again when it is. Whoever replays has to know at the first line whether the second one comes.
+
+use std::collections::VecDeque;
+use std::io::Read;
+
+use pagelab_allocator::units::{Pfn, PfnRange};
+
+use crate::trace::{Record, TraceError, TraceEvent, TraceReader};
+
+/// How many records are held back. A batch is at most some five hundred pages, each of which may
+/// drain a thousand.
+const AHEAD: usize = 8192;
+
+/// A record, and what the look ahead says about it.
+#[derive(Debug)]
+pub struct Step {
+    /// The record.
+    pub record: Record,
+    /// It is a free, and the page joins the lists only at a later `mm_page_free_batched`.
+    pub batched: bool,
+}
+
+/// A trace as steps.
+#[derive(Debug)]
+pub struct Window<R: Read> {
+    reader: TraceReader<R>,
+    ring: VecDeque<Step>,
+    /// Number of the first step in the ring, counted from 0.
+    first: u64,
+    /// By frame: number of its last free, plus one; 0 when there was none.
+    freed: Vec<u64>,
+    base: Pfn,
+    ended: bool,
+    /// What ended the trace, after the steps before it.
+    error: Option<TraceError>,
+}
+
+impl<R: Read> Window<R> {
+    /// Looks ahead in `reader`, for a machine with these frames.
+    pub fn new(reader: TraceReader<R>, frames: PfnRange) -> Self {
+        let len = usize::try_from(frames.len().get()).expect("a machine's frames fit its memory");
+        Self {
+            reader,
+            ring: VecDeque::with_capacity(AHEAD),
+            first: 0,
+            freed: vec![0; len],
+            base: frames.start(),
+            ended: false,
+            error: None,
+        }
+    }
+
+    /// The reader, for what it has met besides records.
+    pub const fn reader(&self) -> &TraceReader<R> {
+        &self.reader
+    }
+
+    fn slot(&mut self, pfn: Pfn) -> Option<&mut u64> {
+        let offset = pfn.get().checked_sub(self.base.get())?;
+        self.freed.get_mut(usize::try_from(offset).ok()?)
+    }
+
+    fn read(&mut self) {
+        let record = match self.reader.next() {
+            Some(Ok(record)) => record,
+            Some(Err(error)) => {
+                self.error = Some(error);
+                self.ended = true;
+                return;
+            }
+            None => {
+                self.ended = true;
+                return;
+            }
+        };
+        let number = self.first + self.ring.len() as u64;
+        match record.event {
+            TraceEvent::PageFree { pfn, .. } => {
+                if let Some(slot) = self.slot(pfn) {
+                    *slot = number + 1;
+                }
+            }
+            TraceEvent::PageFreeBatched { pfn } => self.note_batched(pfn),
+            _ => {}
+        }
+        self.ring.push_back(Step { record, batched: false });
+    }
+
+    fn note_batched(&mut self, pfn: Pfn) {
+        let first = self.first;
+        let Some(slot) = self.slot(pfn) else { return };
+        let number = core::mem::take(slot);
+        let Some(at) = number.checked_sub(first + 1) else { return };
+        let step = usize::try_from(at).ok().and_then(|at| self.ring.get_mut(at));
+        if let Some(step) = step {
+            step.batched = true;
+        }
+    }
+}
+
+impl<R: Read> Iterator for Window<R> {
+    type Item = Result<Step, TraceError>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.ended && self.ring.len() < AHEAD {
+            self.read();
+        }
+        match self.ring.pop_front() {
+            Some(step) => {
+                self.first += 1;
+                Some(Ok(step))
+            }
+            None => self.error.take().map(Err),
+        }
+    }
+}
