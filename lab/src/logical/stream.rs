@@ -147,7 +147,7 @@ impl State {
                 self.joining = pfn.map(|pfn| PfnRange::block(pfn, order));
             }
             TraceEvent::IsolateFreePage { pfn, order } => self.isolation(|w| w.ask(pfn, order)),
-            TraceEvent::IsolateFreePageExit { pages } => self.isolation(|w| w.take(pages)),
+            TraceEvent::IsolateFreePageExit { pages, .. } => self.isolation(|w| w.take(pages)),
             TraceEvent::Marker(marker) => self.marker(marker),
             TraceEvent::Other(name) => self.other(&name),
             replayed => self.other(replayed.name()),

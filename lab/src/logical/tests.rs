@@ -6,7 +6,7 @@ use pagelab_allocator::units::{Pfn, PfnRange};
 use proptest::prelude::*;
 
 use super::*;
-use crate::trace::{Comm, Marker, Record, Scanners, TraceError, TraceEvent};
+use crate::trace::{Comm, Isolator, Marker, Record, Scanners, TraceError, TraceEvent};
 
 const USER: GfpFlags = GfpFlags::HIGHUSER_MOVABLE;
 
@@ -133,7 +133,7 @@ fn compaction_keeps_identities() {
         alloc(2, 0),
         TraceEvent::CompactionBegin(SCANNERS),
         isolate,
-        TraceEvent::IsolateFreePageExit { pages: 4 },
+        TraceEvent::IsolateFreePageExit { pages: 4, caller: Isolator::Other },
         free(1, 0),
         free(2, 0),
         free(66, 0),

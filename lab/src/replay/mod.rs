@@ -10,6 +10,7 @@ pub mod json;
 pub mod ledger;
 pub mod plan;
 pub mod recorded;
+pub mod rotation;
 pub mod summary;
 pub mod tally;
 pub mod text;

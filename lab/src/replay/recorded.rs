@@ -19,9 +19,10 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use super::cause::Cause;
 use super::compare::DifferentList;
 use super::ledger::Ledger;
+use super::rotation::CompactionRun;
 use super::tally::Kind;
 use super::window::Step;
-use crate::trace::{Extfrag, Record, TraceEvent};
+use crate::trace::{Extfrag, Isolator, Record, TraceEvent};
 
 /// Whether the contents of the per-CPU lists are kept up as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,8 +58,8 @@ pub struct Recorded {
     handed: Option<(u32, PfnRange)>,
     /// Zones whose lists compaction may have turned around, by position.
     compacted: Vec<bool>,
-    /// The zone that is being compacted.
-    compacting: Option<usize>,
+    /// The compaction under way.
+    compacting: Option<CompactionRun>,
 }
 
 impl Recorded {
@@ -155,7 +156,20 @@ impl Recorded {
             TraceEvent::IsolateFreePage { pfn: Some(pfn), order } => {
                 self.isolating = Some((pfn, order));
             }
-            TraceEvent::IsolateFreePageExit { pages } => self.isolate(record, pages, ledger),
+            TraceEvent::IsolateFreePageExit { pages, caller } => {
+                self.note_target(caller);
+                self.isolate(record, pages, ledger);
+            }
+            TraceEvent::IsolateMigratepages(scan) => {
+                if let Some(run) = &mut self.compacting {
+                    run.scanned_sources(&mut self.alloc, scan);
+                }
+            }
+            TraceEvent::IsolateFreepages(scan) => {
+                if let Some(run) = &mut self.compacting {
+                    run.scanned_targets(&mut self.alloc, scan);
+                }
+            }
             TraceEvent::PutbackIsolated { pfn: Some(pfn), order, migratetype } => {
                 let mt = self.type_of(migratetype);
                 self.put(record, (pfn, order), mt, Placement::Tail, ledger);
@@ -184,12 +198,17 @@ impl Recorded {
                 self.joining = Some(PfnRange::block(pfn, order));
             }
             TraceEvent::CompactionBegin(scanners) => {
-                self.compacting = self.zone(scanners.zone);
-                if let Some(zone) = self.compacting {
+                let zone = self.zone(scanners.zone);
+                if let Some(zone) = zone {
                     self.compacted[zone] = true;
                 }
+                self.compacting = zone.map(|zone| CompactionRun::new(zone, scanners));
             }
-            TraceEvent::CompactionEnd(_) => self.compacting = None,
+            TraceEvent::CompactionEnd(scanners) => {
+                if let Some(mut run) = self.compacting.take() {
+                    run.end(&mut self.alloc, scanners);
+                }
+            }
             _ => {}
         }
     }
@@ -441,6 +460,14 @@ impl Recorded {
             };
             ledger.miss(Kind::Isolated, cause, record, told, at);
             ledger.tally.resyncs += 1;
+        }
+    }
+
+    /// A free block is about to be isolated: compaction may have found it on its list.
+    fn note_target(&mut self, caller: Isolator) {
+        let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.compacting) else { return };
+        if self.alloc.by_hand(run.zone, self.cpu).free_order(pfn).is_some() {
+            run.found_target(&mut self.alloc, pfn, caller);
         }
     }
 

@@ -8,7 +8,7 @@ use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
 use super::record::{
-    EventName, Extfrag, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent, VmapPages,
+    EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent, VmapPages,
 };
 
 /// What reading events needs to remember between lines.
@@ -110,7 +110,10 @@ impl EventParser {
                 TraceEvent::Online { pfn: self.page(fields)?, order: fields.order("order")? }
             }
             b"isolate_free_page_ret" => {
-                TraceEvent::IsolateFreePageExit { pages: fields.count("ret")? }
+                TraceEvent::IsolateFreePageExit {
+                    pages: fields.count("ret")?,
+                    caller: isolator(text),
+                }
             }
             b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
             b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),
@@ -240,7 +243,21 @@ fn scanned(text: &[u8]) -> Result<Scanned, Fault> {
         check_frame(KEY, raw)
     });
     let mut end = || ends.next().unwrap_or(Err((KEY, Why::Missing)));
-    Ok(Scanned { start: end()?, end: end()?, taken: Fields(text).count("nr_taken")? })
+    let fields = Fields(text);
+    Ok(Scanned {
+        start: end()?,
+        end: end()?,
+        scanned: fields.count("nr_scanned")?,
+        taken: fields.count("nr_taken")?,
+    })
+}
+
+/// A return probe begins with `(caller+offset/length <- function)`.
+fn isolator(text: &[u8]) -> Isolator {
+    match text.strip_prefix(b"(isolate_freepages_block") {
+        Some(_) => Isolator::BlockScan,
+        None => Isolator::Other,
+    }
 }
 
 fn cma_alloc_start(fields: Fields<'_>) -> Result<TraceEvent, Fault> {

@@ -269,6 +269,8 @@ pub enum TraceEvent {
     IsolateFreePageExit {
         /// Pages taken; 0 when the watermark forbids it.
         pages: u64,
+        /// Who asked, as far as the probe says it.
+        caller: Isolator,
     },
     /// Linux: `migrate:mm_migrate_pages`.
     MigratePages(Box<Migration>),
@@ -322,6 +324,15 @@ impl TraceEvent {
     }
 }
 
+/// Who isolates a free block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolator {
+    /// A scan of a pageblock, frame by frame. Linux: `isolate_freepages_block()`.
+    BlockScan,
+    /// Another function: the search of the free lists, or the end of an isolation.
+    Other,
+}
+
 /// Linux: the fields of `compaction:mm_compaction_begin` and `_end`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Scanners {
@@ -340,6 +351,8 @@ pub struct Scanned {
     pub start: Pfn,
     /// First frame not looked at.
     pub end: Pfn,
+    /// Pages looked at.
+    pub scanned: u64,
     /// Pages taken.
     pub taken: u64,
 }
