@@ -65,6 +65,12 @@ impl<S: Sink> PageAllocator<S> {
 }
 
 impl ByHand<'_> {
+    /// The frames of the zone. Linux: `zone_start_pfn`, `spanned_pages`.
+    #[must_use]
+    pub const fn span(&self) -> PfnRange {
+        self.zone.buddy.span()
+    }
+
     /// The block that a request of `order` from the lists of `mt` gets, and the order it is cut
     /// from. Linux: what `__rmqueue_smallest()` finds.
     #[inline]

@@ -97,7 +97,14 @@ struct RawList {
 #[serde(untagged)]
 enum RawOrder {
     Order(u8),
-    Huge(String),
+    Huge(Huge),
+}
+
+/// How the lists of huge blocks are marked.
+#[derive(Debug, Deserialize)]
+enum Huge {
+    #[serde(rename = "thp")]
+    Thp,
 }
 
 /// Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
@@ -176,7 +183,7 @@ impl FreeLists {
         let zones = raw.zones.iter().map(|zone| self.zone(zone, pageblocks));
         let zones: Vec<_> = zones.collect::<Result<_, _>>()?;
         let huge = |zone: &RawZone| {
-            zone.pcp.lists.iter().any(|list| matches!(list.order, RawOrder::Huge(_)))
+            zone.pcp.lists.iter().any(|list| matches!(list.order, RawOrder::Huge(Huge::Thp)))
         };
         Ok(MachineState {
             geometry: self.geometry()?,
@@ -277,7 +284,7 @@ impl FreeLists {
         for list in &pcp.lists {
             let order = match &list.order {
                 RawOrder::Order(raw) => Order::new(*raw),
-                RawOrder::Huge(_) => Order::new(self.raw.pageblock_order),
+                RawOrder::Huge(Huge::Thp) => Order::new(self.raw.pageblock_order),
             };
             let mt = type_named(&list.migratetype);
             let (Some(order), Some(mt)) = (order, mt) else {

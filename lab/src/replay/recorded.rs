@@ -67,7 +67,7 @@ impl Recorded {
     #[must_use]
     pub fn new(alloc: PageAllocator<Silent>, per_cpu: PerCpu) -> Self {
         let zones = alloc.zones().len();
-        Self {
+        let mut fresh = Self {
             fallback: alloc.profile().rules().fallback,
             alloc,
             per_cpu,
@@ -80,6 +80,20 @@ impl Recorded {
             handed: None,
             compacted: vec![false; zones],
             compacting: None,
+        };
+        fresh.guess_movability();
+        fresh
+    }
+
+    /// Takes what is in use in MOVABLE pageblocks for movable: nothing says what it is.
+    fn guess_movability(&mut self) {
+        for at in 0..self.alloc.zones().len() {
+            let mut hand = self.alloc.by_hand(at, self.cpu);
+            for pfn in hand.span().iter() {
+                if hand.migratetype(pfn).is_some_and(MigrateType::is_movable) {
+                    hand.set_movability(pfn, Order::ZERO, Movability::Movable);
+                }
+            }
         }
     }
 
@@ -98,6 +112,7 @@ impl Recorded {
     /// Goes on from other lists: those of a snapshot that differed.
     pub fn restart(&mut self, alloc: PageAllocator<Silent>) {
         self.alloc = alloc;
+        self.guess_movability();
     }
 
     /// Puts a list of the same blocks into the dumped order.
