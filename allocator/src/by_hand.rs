@@ -5,6 +5,7 @@
 //! the allocator would have done is asked first, by the functions that change nothing.
 
 use crate::buddy::Placement;
+use crate::event::Sink;
 use crate::fallback::{Extfrag, Fragmenting, Ownership, Raider};
 use crate::frame::{FrameIndex, Head, Movability};
 use crate::free_area::End;
@@ -12,7 +13,6 @@ use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::Cached;
-use crate::event::Sink;
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 

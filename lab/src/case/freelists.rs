@@ -204,8 +204,8 @@ impl FreeLists {
         let largest = largest.and_then(Order::new);
         let largest = largest.ok_or_else(|| wrong(&self.text, "free_area", orders))?;
         let block = Order::new(raw.pageblock_order);
-        let block = block
-            .ok_or_else(|| wrong(&self.text, "pageblock_order", raw.pageblock_order))?;
+        let block =
+            block.ok_or_else(|| wrong(&self.text, "pageblock_order", raw.pageblock_order))?;
         let shift = raw.page_size.checked_ilog2().filter(|_| raw.page_size.is_power_of_two());
         let shift = shift.and_then(|shift| u8::try_from(shift).ok());
         let shift = shift.ok_or_else(|| wrong(&self.text, "page_size", raw.page_size))?;

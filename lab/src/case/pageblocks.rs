@@ -77,7 +77,10 @@ mod tests {
     #[test]
     fn a_broken_line_is_named() {
         let error = |text| read(text).unwrap_err();
-        assert_eq!(error("DMA 0x0 CMA 0\nDMA x CMA 0"), "p:2: field `first_pfn`: \"x\" is no frame");
+        assert_eq!(
+            error("DMA 0x0 CMA 0\nDMA x CMA 0"),
+            "p:2: field `first_pfn`: \"x\" is no frame"
+        );
         assert_eq!(error("X 0x0 CMA"), "p:1: field `zone`: \"X\" is no zone");
         assert_eq!(error("DMA 0x0"), "p:1: field `migratetype`: missing");
     }

@@ -388,9 +388,8 @@ impl Recorded {
         };
         hand.set_movability(pfn, order, Movability::Unmovable);
         let range = PfnRange::block(pfn, order);
-        if self.joining.take_if(|joining| *joining == range).is_some() {
-            self.put(&step.record, block, None, Placement::Tail, ledger);
-        } else if self.is_exact_tail(step, range) {
+        let joins = self.joining.take_if(|joining| *joining == range).is_some();
+        if joins || self.is_exact_tail(step, range) {
             self.put(&step.record, block, None, Placement::Tail, ledger);
         } else if !self.is_cached(order) {
             self.put(&step.record, block, None, Placement::Likely, ledger);
@@ -486,13 +485,7 @@ impl Recorded {
         }
     }
 
-    fn split_free(
-        &mut self,
-        record: &Record,
-        pfn: Pfn,
-        offset: PageCount,
-        ledger: &mut Ledger,
-    ) {
+    fn split_free(&mut self, record: &Record, pfn: Pfn, offset: PageCount, ledger: &mut Ledger) {
         let done = self.hand(pfn).map(|mut hand| hand.split_free(pfn, offset));
         let error = match done {
             Some(Ok(())) => return,
@@ -531,10 +524,7 @@ impl Recorded {
     }
 
     fn extfrag(&mut self, record: &Record, told: &Extfrag, ledger: &mut Ledger) {
-        let types = (
-            self.type_of(told.alloc_migratetype),
-            self.type_of(told.fallback_migratetype),
-        );
+        let types = (self.type_of(told.alloc_migratetype), self.type_of(told.fallback_migratetype));
         let (Some(zone), (Some(mt), Some(from))) = (self.zone(told.pfn), types) else {
             return ledger.impossible(Kind::Extfrag, record, "no such zone or type");
         };
@@ -573,8 +563,7 @@ impl Recorded {
                 self.alloc.rotate_free_list(victim.pfn, from);
             }
         }
-        let recorded =
-            if told.change_ownership { Ownership::Changed } else { Ownership::Kept };
+        let recorded = if told.change_ownership { Ownership::Changed } else { Ownership::Kept };
         let mut hand = self.alloc.by_hand(zone, self.cpu);
         let raided = match hand.raid(victim, order, mt, flags) {
             Ok(raided) => raided,
@@ -651,7 +640,10 @@ impl Recorded {
         let Some(zone) = self.zone(claimed.pfn) else { return };
         let extfrag = claimed.extfrag;
         let at = (&self.alloc, zone, extfrag.fallback_order, extfrag.fallback_migratetype);
-        let said = (format!("{}", claimed.pfn), told.map_or("nothing".to_owned(), |t| format!("{}", t.pfn)));
+        let said = (
+            format!("{}", claimed.pfn),
+            told.map_or("nothing".to_owned(), |t| format!("{}", t.pfn)),
+        );
         ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
     }
 }

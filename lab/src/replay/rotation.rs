@@ -138,8 +138,7 @@ impl CompactionRun {
             if seen >= limit {
                 break;
             }
-            let mut list =
-                alloc.zones()[self.zone].buddy().free_list(order, MigrateType::Movable);
+            let mut list = alloc.zones()[self.zone].buddy().free_list(order, MigrateType::Movable);
             let mut hit = false;
             let last = list.find(|pfn| {
                 hit = seen < limit && wanted.is_some_and(|block| block.contains(*pfn));

@@ -42,7 +42,10 @@ impl Summary {
     #[must_use]
     pub fn lists_hold(&self) -> bool {
         self.snapshots.iter().all(|s| {
-            s.lists_equal && s.pageblocks_equal && s.pcp_equal != Some(false) && s.pagetypeinfo_equal
+            s.lists_equal
+                && s.pageblocks_equal
+                && s.pcp_equal != Some(false)
+                && s.pagetypeinfo_equal
         })
     }
 

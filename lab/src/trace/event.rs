@@ -8,7 +8,8 @@ use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
 use super::record::{
-    EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent, VmapPages,
+    EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent,
+    VmapPages,
 };
 
 /// What reading events needs to remember between lines.
@@ -109,12 +110,10 @@ impl EventParser {
             b"free_pages_core" => {
                 TraceEvent::Online { pfn: self.page(fields)?, order: fields.order("order")? }
             }
-            b"isolate_free_page_ret" => {
-                TraceEvent::IsolateFreePageExit {
-                    pages: fields.count("ret")?,
-                    caller: isolator(text),
-                }
-            }
+            b"isolate_free_page_ret" => TraceEvent::IsolateFreePageExit {
+                pages: fields.count("ret")?,
+                caller: isolator(text),
+            },
             b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
             b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),
             b"print" => self.print(text)?,

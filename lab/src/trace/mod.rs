@@ -16,6 +16,6 @@ pub use error::{TraceError, Why};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners, SnapPhase, TraceEvent,
-    VmapPages,
+    Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners, SnapPhase,
+    TraceEvent, VmapPages,
 };
