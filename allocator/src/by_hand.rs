@@ -12,7 +12,7 @@ use crate::free_area::End;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::Cached;
+use crate::pcp::{Cached, PcpCounters, PcpSizes};
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -61,6 +61,42 @@ impl<S: Sink> PageAllocator<S> {
     #[inline]
     pub fn by_hand(&mut self, zone: usize, cpu: CpuId) -> ByHand<'_> {
         ByHand { zone: self.zone_mut(zone).0, cpu }
+    }
+}
+
+impl<S: Sink> PageAllocator<S> {
+    /// Frees a block as its holder does, whatever shape it was allocated in: to the per-CPU lists of
+    /// `cpu` if its order has one. Linux: `__free_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`HandError`] when a frame is on a buddy list; nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such zone or CPU.
+    #[inline]
+    pub fn free_by_hand(
+        &mut self,
+        zone: usize,
+        cpu: CpuId,
+        pfn: Pfn,
+        order: Order,
+    ) -> Result<(), HandError> {
+        let (inner, sink) = self.zone_mut(zone);
+        ByHand { zone: &mut *inner, cpu }.shape(pfn, order)?;
+        inner.free(cpu, pfn, order, sink);
+        Ok(())
+    }
+
+    /// One tick of the statistics timer for one zone. Linux: `refresh_cpu_vm_stats()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such zone.
+    pub fn tick_zone(&mut self, zone: usize) {
+        let (zone, sink) = self.zone_mut(zone);
+        zone.tick(sink);
     }
 }
 
@@ -396,6 +432,38 @@ impl ByHand<'_> {
         self.zone.buddy.blocks.isolated() > 0
     }
 
+    /// Takes over the lists of the same zone of another machine: buddy lists, pageblocks and what is
+    /// on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted yet.
+    pub fn adopt(&mut self, other: &Zone) {
+        self.zone.buddy.clone_from(&other.buddy);
+        for (own, theirs) in self.zone.pcp.iter_mut().zip(&other.pcp) {
+            own.adopt(theirs);
+        }
+        self.zone.count_free(self.cpu);
+    }
+
+    /// Adds what the CPU keeps of its counters to the zone's. Linux: `refresh_cpu_vm_stats()`.
+    pub fn collect_counts(&mut self) {
+        self.zone.collect_counts(self.cpu);
+    }
+
+    /// Says whether the reclaimer of the zone's node runs. Linux: `ZONE_RECLAIM_ACTIVE`.
+    pub const fn set_reclaim(&mut self, reclaim: Reclaim) {
+        self.zone.pressure.reclaim_active = matches!(reclaim, Reclaim::Active);
+    }
+
+    /// Says whether free pages fell below the high mark. Linux: `ZONE_BELOW_HIGH`.
+    pub const fn set_below_high(&mut self, below: BelowHighMark) {
+        self.zone.pressure.below_high = matches!(below, BelowHighMark::Yes);
+    }
+
+    /// Gives the per-CPU lists a size and the state of their tuning. Linux: `pcp->high`, `->batch`.
+    pub fn tune(&mut self, sizes: PcpSizes, counters: PcpCounters) {
+        let pcp = &mut self.zone.pcp[self.cpu.index()];
+        pcp.set_sizes(sizes);
+        pcp.set_counters(counters);
+    }
+
     fn raider(&self, order: Order, mt: MigrateType, flags: AllocFlags) -> Raider {
         let fragmenting = if flags.contains(AllocFlags::NOFRAGMENT) {
             Fragmenting::Avoided
@@ -471,6 +539,24 @@ pub struct Looted {
     pub extfrag: Extfrag,
     /// Whether `mm_page_alloc_zone_locked` precedes that event.
     pub via_own_list: bool,
+}
+
+/// Whether kswapd runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reclaim {
+    /// It does.
+    Active,
+    /// It does not.
+    Idle,
+}
+
+/// Whether a zone is below its high mark (6.12).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BelowHighMark {
+    /// It is.
+    Yes,
+    /// It is not.
+    No,
 }
 
 /// Which end of a per-CPU list.

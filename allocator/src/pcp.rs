@@ -366,6 +366,12 @@ impl PerCpuPages {
         self.count.saturating_sub(self.tuned.high)
     }
 
+    /// Takes over what is on another CPU's lists, and leaves the tuning as it is.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        self.lists.clone_from(&other.lists);
+        self.count = other.count;
+    }
+
     /// Takes a particular block off its list; says whether it was on one.
     pub(crate) fn withdraw(&mut self, index: FrameIndex, order: Order) -> bool {
         let first = if Some(order) == self.huge {

@@ -6,9 +6,11 @@
 
 pub mod cause;
 pub mod compare;
+pub mod isolation;
 pub mod json;
 pub mod ledger;
 pub mod plan;
+pub mod predicted;
 pub mod recorded;
 pub mod rotation;
 pub mod summary;
@@ -18,7 +20,7 @@ pub mod window;
 
 use std::io::Read;
 
-use pagelab_allocator::event::Silent;
+use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::MachineState;
@@ -31,6 +33,7 @@ use cause::Cause;
 use compare::{DifferentList, SnapshotVerdict, compare};
 use ledger::Ledger;
 use plan::{Level, ReplayPlan};
+use predicted::{Predicted, Said};
 use recorded::{PerCpu, Recorded};
 use summary::Summary;
 use tally::{Kind, Miss};
@@ -74,15 +77,23 @@ struct Run<'a> {
     plan: &'a ReplayPlan,
     profile: KernelProfile,
     recorded: Recorded,
+    /// At the per-CPU level: the machine that is driven by requests alone.
+    predicted: Option<Predicted>,
     ledger: Ledger,
+    /// At the per-CPU level: what is predicted on the way at the buddy level.
+    aside: Ledger,
     events: u64,
     frames: PfnRange,
     snapshots: Vec<SnapshotVerdict>,
 }
 
 /// Turns what a dump contradicts itself in into an error that names its line.
-fn restore(dump: &Dump, machine: &MachineState) -> Result<PageAllocator<Silent>, CaseError> {
-    PageAllocator::restore(machine, Silent).map_err(|error| {
+fn restore<S: Sink>(
+    dump: &Dump,
+    machine: &MachineState,
+    sink: S,
+) -> Result<PageAllocator<S>, CaseError> {
+    PageAllocator::restore(machine, sink).map_err(|error| {
         let said = error.to_string();
         let hex = said.split(|c: char| !c.is_ascii_alphanumeric());
         let hex = hex.filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
@@ -100,6 +111,16 @@ fn without_pcp(machine: &MachineState) -> MachineState {
     machine
 }
 
+/// The recorded machine as dumped.
+fn start_of(dump: &Dump, level: Level) -> Result<Recorded, CaseError> {
+    Ok(match level {
+        Level::Buddy => {
+            Recorded::new(restore(dump, &without_pcp(&dump.machine), Silent)?, PerCpu::Ignored)
+        }
+        Level::PerCpu => Recorded::new(restore(dump, &dump.machine, Silent)?, PerCpu::Kept),
+    })
+}
+
 impl<'a> Run<'a> {
     fn new(
         case: &'a Case,
@@ -107,8 +128,9 @@ impl<'a> Run<'a> {
         profile: KernelProfile,
         start: &Dump,
     ) -> Result<Self, ReplayError> {
-        restore(start, &start.machine)?;
-        let alloc = restore(start, &without_pcp(&start.machine))?;
+        let whole = restore(start, &start.machine, Said::default())?;
+        let predicted = (plan.level == Level::PerCpu).then(|| Predicted::new(whole, &start.flags));
+        let recorded = start_of(start, plan.level)?;
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
         let last = spans().map(PfnRange::end).max().unwrap_or(first);
@@ -116,8 +138,10 @@ impl<'a> Run<'a> {
             case,
             plan,
             profile,
-            recorded: Recorded::new(alloc, PerCpu::Ignored),
+            recorded,
+            predicted,
             ledger: Ledger::new(plan.explain),
+            aside: Ledger::default(),
             events: 0,
             frames: PfnRange::new(first, last),
             snapshots: Vec::new(),
@@ -174,14 +198,30 @@ impl<'a> Run<'a> {
 
     #[inline]
     fn step(&mut self, step: &window::Step) {
-        self.recorded.step(step, &mut self.ledger);
-        self.ledger.look_back(&self.recorded.alloc);
+        let Some(predicted) = &mut self.predicted else {
+            self.recorded.step(step, &mut self.ledger);
+            return self.ledger.look_back(&self.recorded.alloc);
+        };
+        predicted.before(step, &self.recorded.alloc, &mut self.ledger);
+        predicted.step(step, &mut self.ledger);
+        self.recorded.step(step, &mut self.aside);
+        if matches!(step.record.event, TraceEvent::PageAlloc { .. } | TraceEvent::VmapPages(_)) {
+            predicted.resync(&self.recorded.alloc, &mut self.ledger);
+        }
+        self.ledger.look_back(&predicted.alloc);
     }
 
     fn snapshot(&mut self, index: u32, line: u64) -> Result<(), ReplayError> {
         let dump = self.case.dump(index, self.profile)?;
         let with_pcp = self.plan.level == Level::PerCpu;
-        let (verdict, lists) = compare(&self.recorded.alloc, &dump, with_pcp);
+        let (verdict, lists) = match &mut self.predicted {
+            Some(predicted) => {
+                predicted.finish(line, &self.recorded.alloc, &mut self.ledger);
+                predicted.quiet();
+                compare(&predicted.alloc, &dump, with_pcp)
+            }
+            None => compare(&self.recorded.alloc, &dump, with_pcp),
+        };
         let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal;
         self.snapshots.push(verdict);
         if good && lists.is_empty() {
@@ -197,8 +237,10 @@ impl<'a> Run<'a> {
                 self.ledger.tally.miss(unexplained(line, said));
             }
             self.ledger.tally.resyncs += 1;
-            let alloc = restore(&dump, &without_pcp(&dump.machine))?;
-            self.recorded.restart(alloc);
+            self.recorded = start_of(&dump, self.plan.level)?;
+            if let Some(predicted) = &mut self.predicted {
+                predicted.restart(&self.recorded.alloc);
+            }
         }
         Ok(())
     }
@@ -222,13 +264,19 @@ impl<'a> Run<'a> {
         if list.same_blocks() {
             self.ledger.tally.resyncs += 1;
             self.recorded.arrange(zone, list);
+            if let Some(predicted) = &mut self.predicted {
+                predicted.restart(&self.recorded.alloc);
+            }
         }
         self.ledger.look_back(&self.recorded.alloc);
     }
 
     /// The machine in the kernel's text formats.
     fn state(&self) -> String {
-        let snapshot = self.recorded.alloc.snapshot();
+        let snapshot = match &self.predicted {
+            Some(predicted) => predicted.alloc.snapshot(),
+            None => self.recorded.alloc.snapshot(),
+        };
         format!("{}\n{}", snapshot.buddyinfo(), snapshot.pagetypeinfo())
     }
 

@@ -6,7 +6,7 @@
 //! recorded one is then carried out in any case, so that one miss does not lead to the next.
 
 use pagelab_allocator::buddy::Placement;
-use pagelab_allocator::by_hand::{AfterSteal, ByHand, HandError, Looted, Side, Victim};
+use pagelab_allocator::by_hand::{AfterSteal, ByHand, Looted, Side, Victim};
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::fallback::Ownership;
 use pagelab_allocator::frame::{Frame, Movability};
@@ -18,11 +18,11 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::compare::DifferentList;
+use super::isolation::{Isolation, put, type_of};
 use super::ledger::Ledger;
-use super::rotation::CompactionRun;
 use super::tally::Kind;
 use super::window::Step;
-use crate::trace::{Extfrag, Isolator, Record, TraceEvent};
+use crate::trace::{Extfrag, Record, TraceEvent, VmapPages};
 
 /// Whether the contents of the per-CPU lists are kept up as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,22 +44,15 @@ pub struct Recorded {
     per_cpu: PerCpu,
     fallback: FallbackRule,
     cpu: CpuId,
-    /// A free block that is being isolated; whether it may be is said by a later event.
-    isolating: Option<(Pfn, Order)>,
+    isolation: Isolation,
     /// Memory that is being handed over; its free follows.
     joining: Option<PfnRange>,
-    /// 6.1: type that the pageblock named last had before it got its present one.
-    former: Option<(Pfn, MigrateType)>,
     /// 6.12: a claim whose event follows.
     claimed: Option<Looted>,
     /// 6.12: a steal just happened for a request of this order and type.
     stolen: Option<(u32, Order, MigrateType)>,
     /// The block a task was handed last, for the tails that `alloc_pages_exact()` frees.
     handed: Option<(u32, PfnRange)>,
-    /// Zones whose lists compaction may have turned around, by position.
-    compacted: Vec<bool>,
-    /// The compaction under way.
-    compacting: Option<CompactionRun>,
 }
 
 impl Recorded {
@@ -72,14 +65,11 @@ impl Recorded {
             alloc,
             per_cpu,
             cpu: CpuId::BOOT,
-            isolating: None,
+            isolation: Isolation::new(zones),
             joining: None,
-            former: None,
             claimed: None,
             stolen: None,
             handed: None,
-            compacted: vec![false; zones],
-            compacting: None,
         };
         fresh.guess_movability();
         fresh
@@ -97,22 +87,14 @@ impl Recorded {
         }
     }
 
-    /// The type that the recorded kernel prints as `number`.
-    #[must_use]
-    pub fn type_of(&self, number: u8) -> Option<MigrateType> {
-        self.alloc.types().from_number(usize::from(number))
+    fn type_of(&self, number: u8) -> Option<MigrateType> {
+        type_of(&self.alloc, number)
     }
 
     /// Whether compaction may have turned lists of this zone around.
     #[must_use]
     pub fn was_compacted(&self, zone: usize) -> bool {
-        self.compacted.get(zone).copied().unwrap_or(false)
-    }
-
-    /// Goes on from other lists: those of a snapshot that differed.
-    pub fn restart(&mut self, alloc: PageAllocator<Silent>) {
-        self.alloc = alloc;
-        self.guess_movability();
+        self.isolation.was_compacted(zone)
     }
 
     /// Puts a list of the same blocks into the dumped order.
@@ -150,7 +132,7 @@ impl Recorded {
             }
             TraceEvent::PcpuDrain { pfn, order, migratetype } => {
                 let mt = self.type_of(migratetype);
-                self.put(record, (pfn, order), mt, Placement::Likely, ledger);
+                put(&mut self.alloc, record, (pfn, order), mt, Placement::Likely, ledger);
             }
             TraceEvent::PageAlloc { pfn, order, gfp, migratetype } => {
                 self.page_alloc(record, (pfn, order), gfp, migratetype, ledger);
@@ -168,63 +150,20 @@ impl Recorded {
             TraceEvent::FreeOnePage { pfn, order, arg } => {
                 self.free_one_page(record, (pfn, order), arg, ledger);
             }
-            TraceEvent::IsolateFreePage { pfn: Some(pfn), order } => {
-                self.isolating = Some((pfn, order));
-            }
-            TraceEvent::IsolateFreePageExit { pages, caller } => {
-                self.note_target(caller);
-                self.isolate(record, pages, ledger);
-            }
-            TraceEvent::IsolateMigratepages(scan) => {
-                if let Some(run) = &mut self.compacting {
-                    run.scanned_sources(&mut self.alloc, scan);
-                }
-            }
-            TraceEvent::IsolateFreepages(scan) => {
-                if let Some(run) = &mut self.compacting {
-                    run.scanned_targets(&mut self.alloc, scan);
-                }
-            }
-            TraceEvent::PutbackIsolated { pfn: Some(pfn), order, migratetype } => {
-                let mt = self.type_of(migratetype);
-                self.put(record, (pfn, order), mt, Placement::Tail, ledger);
-            }
-            TraceEvent::SplitFreePage { pfn: Some(pfn), offset, .. } => {
-                self.split_free(record, pfn, offset, ledger);
-            }
-            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
-                self.set_type(pfn, migratetype);
-            }
-            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
-                self.move_free(pfn, migratetype);
-            }
-            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
-                let Some(mt) = self.type_of(migratetype) else { return };
-                if let Some(mut hand) = self.hand(pfn) {
-                    hand.change_isolation(pfn, mt);
-                }
-            }
-            TraceEvent::Offline { range } => {
-                if let Some(mut hand) = self.hand(range.start()) {
-                    hand.withdraw(range);
-                }
-            }
             TraceEvent::Online { pfn: Some(pfn), order } => {
                 self.joining = Some(PfnRange::block(pfn, order));
             }
-            TraceEvent::CompactionBegin(scanners) => {
-                let zone = self.zone(scanners.zone);
-                if let Some(zone) = zone {
-                    self.compacted[zone] = true;
-                }
-                self.compacting = zone.map(|zone| CompactionRun::new(zone, scanners));
+            TraceEvent::VmapPages(ref map) => self.mapped(map),
+            _ => self.isolation.step(&mut self.alloc, record, ledger),
+        }
+    }
+
+    /// Pages of a bulk request, which no event named when they left the per-CPU lists.
+    fn mapped(&mut self, map: &VmapPages) {
+        for pfn in map.pages.iter().copied().flatten() {
+            if let Some(mut hand) = self.hand(pfn) {
+                hand.uncache(pfn);
             }
-            TraceEvent::CompactionEnd(scanners) => {
-                if let Some(mut run) = self.compacting.take() {
-                    run.end(&mut self.alloc, scanners);
-                }
-            }
-            _ => {}
         }
     }
 
@@ -325,26 +264,6 @@ impl Recorded {
         }
     }
 
-    fn put(
-        &mut self,
-        record: &Record,
-        block: (Pfn, Order),
-        mt: Option<MigrateType>,
-        placement: Placement,
-        ledger: &mut Ledger,
-    ) {
-        let (pfn, order) = block;
-        let Some(mut hand) = self.hand(pfn) else {
-            return ledger.impossible(Kind::Drained, record, "no such zone");
-        };
-        let done = match mt {
-            Some(mt) => hand.put(pfn, order, mt, placement),
-            None => hand.put_by_type(pfn, order, placement),
-        };
-        if let Err(error) = done {
-            ledger.impossible(Kind::Drained, record, &error.to_string());
-        }
-    }
 
     fn page_alloc(
         &mut self,
@@ -368,9 +287,9 @@ impl Recorded {
         if let Some(mt) = mt
             && matches!(self.alloc.zones()[zone].buddy().frame(pfn), Frame::Free { .. })
         {
-            let cause = match self.compacting {
-                Some(_) => Cause::Capture,
-                None => Cause::Unexplained,
+            let cause = match self.isolation.is_compacting() {
+                true => Cause::Capture,
+                false => Cause::Unexplained,
             };
             let told = ("not free".to_owned(), format!("{pfn}"));
             ledger.miss(Kind::Taken, cause, record, told, (&self.alloc, zone, order, mt));
@@ -390,9 +309,9 @@ impl Recorded {
         let range = PfnRange::block(pfn, order);
         let joins = self.joining.take_if(|joining| *joining == range).is_some();
         if joins || self.is_exact_tail(step, range) {
-            self.put(&step.record, block, None, Placement::Tail, ledger);
+            put(&mut self.alloc, &step.record, block, None, Placement::Tail, ledger);
         } else if !self.is_cached(order) {
-            self.put(&step.record, block, None, Placement::Likely, ledger);
+            put(&mut self.alloc, &step.record, block, None, Placement::Likely, ledger);
         } else if !step.batched {
             self.commit(pfn, order);
         }
@@ -443,85 +362,13 @@ impl Recorded {
         let mt = mt.filter(|_| !by_type && !isolated);
         let tail = by_type && arg & TO_TAIL != 0;
         let placement = if tail { Placement::Tail } else { Placement::Likely };
-        self.put(record, block, mt, placement, ledger);
+        put(&mut self.alloc, record, block, mt, placement, ledger);
     }
 
-    fn isolate(&mut self, record: &Record, pages: u64, ledger: &mut Ledger) {
-        let Some((pfn, order)) = self.isolating.take() else { return };
-        let compacting = self.compacting.is_some();
-        let Some(zone) = self.zone(pfn) else { return };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
-        let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
-        let taken = (pages > 0).then_some(order);
-        let done = if pages > 0 { hand.isolate(pfn).map(|_| ()) } else { Ok(()) };
-        if compacting && pages > 0 {
-            for page in PfnRange::block(pfn, order).iter() {
-                hand.set_movability(page, Order::ZERO, Movability::Movable);
-            }
-        }
-        if foreseen == taken {
-            ledger.tally.hit(Kind::Isolated);
-        } else {
-            let name = |order: Option<Order>| match order {
-                Some(order) => format!("{pfn} of order {order}"),
-                None => "refused".to_owned(),
-            };
-            let at = (&self.alloc, zone, order, MigrateType::Movable);
-            let told = (name(foreseen), name(taken));
-            let cause = match done {
-                Ok(()) => Cause::CounterDrift,
-                Err(_) => Cause::Unexplained,
-            };
-            ledger.miss(Kind::Isolated, cause, record, told, at);
-            ledger.tally.resyncs += 1;
-        }
-    }
 
-    /// A free block is about to be isolated: compaction may have found it on its list.
-    fn note_target(&mut self, caller: Isolator) {
-        let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.compacting) else { return };
-        if self.alloc.by_hand(run.zone, self.cpu).free_order(pfn).is_some() {
-            run.found_target(&mut self.alloc, pfn, caller);
-        }
-    }
 
-    fn split_free(&mut self, record: &Record, pfn: Pfn, offset: PageCount, ledger: &mut Ledger) {
-        let done = self.hand(pfn).map(|mut hand| hand.split_free(pfn, offset));
-        let error = match done {
-            Some(Ok(())) => return,
-            Some(Err(error)) => error,
-            None => HandError::OutsideZone(pfn, Order::ZERO),
-        };
-        ledger.impossible(Kind::Isolated, record, &error.to_string());
-    }
 
-    fn set_type(&mut self, pfn: Pfn, number: u8) {
-        let Some(mt) = self.type_of(number) else { return };
-        let Some(mut hand) = self.hand(pfn) else { return };
-        let former = hand.migratetype(pfn);
-        hand.set_type(pfn, mt);
-        self.former = former.map(|former| (pfn, former));
-    }
 
-    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
-    /// a raid is left to its own event.
-    fn move_free(&mut self, pfn: Pfn, number: u8) {
-        let Some(mt) = self.type_of(number) else { return };
-        let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
-        let Some(mut hand) = self.hand(pfn) else { return };
-        let Some(now) = hand.migratetype(pfn) else { return };
-        match (now, mt) {
-            (MigrateType::Isolate, MigrateType::Isolate) => {
-                hand.move_free(pfn, former.unwrap_or(MigrateType::Movable), mt);
-            }
-            (MigrateType::Isolate, _) => hand.move_free(pfn, now, mt),
-            (MigrateType::HighAtomic, _) | (_, MigrateType::HighAtomic) if now != mt => {
-                hand.set_type(pfn, mt);
-                hand.move_free(pfn, now, mt);
-            }
-            _ => {}
-        }
-    }
 
     fn extfrag(&mut self, record: &Record, told: &Extfrag, ledger: &mut Ledger) {
         let types = (self.type_of(told.alloc_migratetype), self.type_of(told.fallback_migratetype));

@@ -21,6 +21,8 @@ pub struct Step {
     pub record: Record,
     /// It is a free, and the page joins the lists only at a later `mm_page_free_batched`.
     pub batched: bool,
+    /// It is a free, and the page goes past the per-CPU lists (`free_one_page`).
+    pub past_pcp: bool,
 }
 
 /// A trace as steps.
@@ -83,21 +85,27 @@ impl<R: Read> Window<R> {
                     *slot = number + 1;
                 }
             }
-            TraceEvent::PageFreeBatched { pfn } => self.note_batched(pfn),
+            TraceEvent::PageFreeBatched { pfn } => {
+                if let Some(step) = self.freed(pfn) {
+                    step.batched = true;
+                }
+            }
+            TraceEvent::FreeOnePage { pfn, .. } => {
+                if let Some(step) = self.freed(pfn) {
+                    step.past_pcp = true;
+                }
+            }
             _ => {}
         }
-        self.ring.push_back(Step { record, batched: false });
+        self.ring.push_back(Step { record, batched: false, past_pcp: false });
     }
 
-    fn note_batched(&mut self, pfn: Pfn) {
+    /// The last free of a page that is still ahead.
+    fn freed(&mut self, pfn: Pfn) -> Option<&mut Step> {
         let first = self.first;
-        let Some(slot) = self.slot(pfn) else { return };
-        let number = core::mem::take(slot);
-        let Some(at) = number.checked_sub(first + 1) else { return };
-        let step = usize::try_from(at).ok().and_then(|at| self.ring.get_mut(at));
-        if let Some(step) = step {
-            step.batched = true;
-        }
+        let number = *self.slot(pfn)?;
+        let at = number.checked_sub(first + 1)?;
+        self.ring.get_mut(usize::try_from(at).ok()?)
     }
 }
 
