@@ -16,6 +16,7 @@ pub mod rotation;
 pub mod summary;
 pub mod tally;
 pub mod text;
+pub mod timer;
 pub mod window;
 
 use std::io::Read;
@@ -217,7 +218,6 @@ impl<'a> Run<'a> {
         let (verdict, lists) = match &mut self.predicted {
             Some(predicted) => {
                 predicted.finish(line, &self.recorded.alloc, &mut self.ledger);
-                predicted.quiet();
                 compare(&predicted.alloc, &dump, with_pcp)
             }
             None => compare(&self.recorded.alloc, &dump, with_pcp),

@@ -20,9 +20,10 @@ use super::cause::Cause;
 use super::isolation::{Isolation, put, type_of};
 use super::ledger::Ledger;
 use super::tally::Kind;
+use super::timer::StatTimer;
 use super::window::Step;
 use crate::case::freelists::ZoneFlags;
-use crate::trace::{Record, TraceEvent};
+use crate::trace::{Marker, Record, SnapPhase, TraceEvent};
 
 /// Keeps what the allocator says about its lists until it is compared.
 #[derive(Clone, Debug, Default)]
@@ -67,6 +68,10 @@ pub struct Predicted {
     reclaimer: Option<u32>,
     /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
     emptying: bool,
+    /// When counters catch up and per-CPU lists shrink.
+    timer: StatTimer,
+    /// The page that came back last.
+    freed: Option<Pfn>,
     /// A page that was predicted in place of another, until it is handed out after all.
     expected: Option<(Pfn, u8)>,
 }
@@ -89,6 +94,8 @@ impl Predicted {
             joining: None,
             reclaimer: None,
             emptying: false,
+            timer: StatTimer::default(),
+            freed: None,
             expected: None,
         };
         for flag in flags {
@@ -172,16 +179,15 @@ impl Predicted {
         self.restart(recorded);
     }
 
-    /// A snapshot marker: nothing happened for a while, and the timer has caught up.
-    pub fn quiet(&mut self) {
-        for at in 0..self.alloc.zones().len() {
-            self.alloc.by_hand(at, self.cpu).collect_counts();
-        }
-    }
-
     /// Foresees what an event brings about, and compares what was recorded with what was foreseen.
     pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
         let record = &step.record;
+        if self.reclaimer.is_some_and(|pid| pid != record.pid) {
+            self.reclaim(None);
+        }
+        if self.timer.ticks(record.timestamp) {
+            self.tick();
+        }
         match record.event {
             TraceEvent::ZoneLocked { pfn, order, migratetype, .. } => {
                 let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
@@ -217,6 +223,26 @@ impl Predicted {
         }
     }
 
+    /// The statistics timer ticks. Linux: `vmstat_update()`.
+    fn tick(&mut self) {
+        for zone in 0..self.alloc.zones().len() {
+            self.alloc.tick_zone(zone);
+        }
+    }
+
+    /// A snapshot begins or is over.
+    fn marker(&mut self, phase: SnapPhase, now: u64) {
+        match phase {
+            SnapPhase::Begin => self.timer.hold(),
+            SnapPhase::End => {}
+            SnapPhase::Resume => {
+                if self.timer.release(now) {
+                    self.tick();
+                }
+            }
+        }
+    }
+
     fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
         match record.event {
             TraceEvent::BulkEnter { gfp, asked } => {
@@ -237,6 +263,9 @@ impl Predicted {
             }
             TraceEvent::KswapdWake => self.reclaim(Some(record.pid)),
             TraceEvent::KswapdSleep => self.reclaim(None),
+            TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
+                self.marker(phase, record.timestamp);
+            }
             _ => self.isolation.step(&mut self.alloc, record, ledger),
         }
     }
@@ -303,6 +332,7 @@ impl Predicted {
             && self.astray.is_none()
             && record.comm.as_bytes().starts_with(b"kworker");
         if by_timer && let Event::PcpuDrain { pfn, .. } = event {
+            self.timer.tick(record.timestamp);
             if let Some(zone) = self.alloc.zone_index(pfn) {
                 self.alloc.tick_zone(zone);
             }
@@ -361,6 +391,7 @@ impl Predicted {
         let zone = |pfn| self.alloc.zone_index(pfn);
         match got {
             None => Cause::TaskState,
+            Some(got) if self.freed == Some(got) => Cause::EventOrder,
             Some(got) if zone(got) != zone(pfn) => Cause::CounterDrift,
             Some(_) => Cause::Unexplained,
         }
@@ -382,6 +413,7 @@ impl Predicted {
 
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
         let Some(zone) = self.alloc.zone_index(pfn) else { return };
+        self.freed = Some(pfn);
         if let Err(error) = self.alloc.free_by_hand(zone, self.cpu, pfn, order) {
             self.astray.get_or_insert(Cause::Unexplained);
             ledger.impossible(Kind::Drained, record, &error.to_string());

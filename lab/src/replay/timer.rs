@@ -1,0 +1,74 @@
+//! When the recorded kernel's statistics timer ticked, which no event says.
+//!
+//! Linux: `vmstat_update()` asks to be called a second later, rounded to a full second of the
+//! kernel's clock; the trace's clock started at about the same moment. It runs in a kernel thread of
+//! ordinary priority, so it waits while a snapshot is taken, during which the recording program lets
+//! nobody else run, and takes its turn right afterwards.
+
+/// A second in nanoseconds. Linux: the default of `stat_interval`.
+const SECOND: u64 = 1_000_000_000;
+
+/// The timer of a recorded kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StatTimer {
+    /// When it is due next; `None` before the first tick.
+    due: Option<u64>,
+    /// A snapshot is being taken.
+    held: bool,
+}
+
+impl StatTimer {
+    /// A snapshot begins: nothing else runs until it is over.
+    pub const fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// A snapshot is over; says whether the timer ticks now.
+    pub fn release(&mut self, now: u64) -> bool {
+        self.held = false;
+        if self.due.is_some_and(|due| due > now) {
+            return false;
+        }
+        self.tick(now);
+        true
+    }
+
+    /// Whether the timer has ticked by `now`.
+    #[inline]
+    pub fn ticks(&mut self, now: u64) -> bool {
+        if self.held || self.due.is_none_or(|due| now < due) {
+            return false;
+        }
+        let due = self.due.unwrap_or(now);
+        self.tick(due);
+        true
+    }
+
+    /// The timer has ticked: when it will do so again. Linux: `round_jiffies_relative()`.
+    pub const fn tick(&mut self, now: u64) {
+        let late = (now + SECOND) % SECOND;
+        let full = now + SECOND - late;
+        self.due = Some(if late < SECOND / 4 { full } else { full + SECOND });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = SECOND / 1000;
+
+    #[test]
+    fn ticks_are_at_full_seconds_and_wait_for_snapshots() {
+        let mut timer = StatTimer::default();
+        assert!(!timer.ticks(5 * SECOND));
+        timer.hold();
+        assert!(timer.release(13_482 * MS));
+        assert!(!timer.ticks(14_999 * MS));
+        assert!(timer.ticks(15_001 * MS));
+        timer.hold();
+        assert!(!timer.ticks(16_500 * MS));
+        assert!(timer.release(17_190 * MS));
+        assert!(!timer.ticks(17_999 * MS) && timer.ticks(18_000 * MS));
+    }
+}
