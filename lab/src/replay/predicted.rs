@@ -64,8 +64,8 @@ pub struct Predicted {
     /// Pages that bulk requests got, until a mapping shows the recorded ones.
     handed: Vec<Pfn>,
     joining: Option<PfnRange>,
-    /// Task of the reclaimer while it runs.
-    reclaimer: Option<u32>,
+    /// The node's reclaimer runs.
+    reclaiming: bool,
     /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
     emptying: bool,
     /// When counters catch up and per-CPU lists shrink.
@@ -92,7 +92,7 @@ impl Predicted {
             bulk: None,
             handed: Vec::new(),
             joining: None,
-            reclaimer: None,
+            reclaiming: false,
             emptying: false,
             timer: StatTimer::default(),
             freed: None,
@@ -182,8 +182,8 @@ impl Predicted {
     /// Foresees what an event brings about, and compares what was recorded with what was foreseen.
     pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
         let record = &step.record;
-        if self.reclaimer.is_some_and(|pid| pid != record.pid) {
-            self.reclaim(None);
+        if step.reclaiming != self.reclaiming {
+            self.reclaim(step.reclaiming);
         }
         if self.timer.ticks(record.timestamp) {
             self.tick();
@@ -235,11 +235,7 @@ impl Predicted {
         match phase {
             SnapPhase::Begin => self.timer.hold(),
             SnapPhase::End => {}
-            SnapPhase::Resume => {
-                if self.timer.release(now) {
-                    self.tick();
-                }
-            }
+            SnapPhase::Resume => self.timer.release(now),
         }
     }
 
@@ -261,8 +257,6 @@ impl Predicted {
             TraceEvent::Online { pfn: Some(pfn), order } => {
                 self.joining = Some(PfnRange::block(pfn, order));
             }
-            TraceEvent::KswapdWake => self.reclaim(Some(record.pid)),
-            TraceEvent::KswapdSleep => self.reclaim(None),
             TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
                 self.marker(phase, record.timestamp);
             }
@@ -270,9 +264,9 @@ impl Predicted {
         }
     }
 
-    fn reclaim(&mut self, reclaimer: Option<u32>) {
-        self.reclaimer = reclaimer;
-        let reclaim = if reclaimer.is_some() { Reclaim::Active } else { Reclaim::Idle };
+    fn reclaim(&mut self, reclaiming: bool) {
+        self.reclaiming = reclaiming;
+        let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
         for at in 0..self.alloc.zones().len() {
             self.alloc.by_hand(at, self.cpu).set_reclaim(reclaim);
         }
@@ -315,7 +309,7 @@ impl Predicted {
                 Cause::CounterDrift
             }
             (Event::PcpuDrain { .. }, _) | (_, Event::PcpuDrain { .. }) => Cause::PcpTuning,
-            _ if self.reclaimer.is_some() => Cause::TaskState,
+            _ if self.reclaiming => Cause::TaskState,
             _ => Cause::Unexplained,
         }
     }

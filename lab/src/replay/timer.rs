@@ -11,6 +11,9 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Ticks in a second. Linux: `CONFIG_HZ` of Debian's kernels; a trace does not say it.
 const HZ: u64 = 250;
+/// How long the recording program may go on before the scheduler looks again, in nanoseconds.
+/// Linux: a scheduler tick.
+const SLICE: u64 = SECOND / HZ;
 /// From the start of the clock to the first full second of `jiffies`, in nanoseconds.
 /// Linux: `INITIAL_JIFFIES`.
 const FIRST_FULL_SECOND: u64 = (HZ - (1 << 32) % HZ) % HZ * (SECOND / HZ);
@@ -30,14 +33,13 @@ impl StatTimer {
         self.held = true;
     }
 
-    /// A snapshot is over; says whether the timer ticks now.
-    pub fn release(&mut self, now: u64) -> bool {
+    /// A snapshot is over: what was due meanwhile gets its turn when the time slice at hand ends,
+    /// unless it is seen to have had it before.
+    pub fn release(&mut self, now: u64) {
         self.held = false;
-        if self.due.is_some_and(|due| due > now) {
-            return false;
+        if self.due.is_none_or(|due| due <= now) {
+            self.due = Some(now + SLICE);
         }
-        self.tick(now);
-        true
     }
 
     /// Whether the timer has ticked by `now`.
@@ -71,12 +73,14 @@ mod tests {
         let mut timer = StatTimer::default();
         assert!(!timer.ticks(5 * SECOND));
         timer.hold();
-        assert!(timer.release(13_482 * MS));
+        timer.release(13_482 * MS);
+        assert!(!timer.ticks(13_485 * MS) && timer.ticks(13_486 * MS));
         assert!(!timer.ticks(14_815 * MS));
         assert!(timer.ticks(14_816 * MS));
         timer.hold();
         assert!(!timer.ticks(16_500 * MS));
-        assert!(timer.release(17_000 * MS));
+        timer.release(17_000 * MS);
+        assert!(timer.ticks(17_010 * MS));
         // A second later it would be less than a quarter past the full one.
         assert!(!timer.ticks(17_815 * MS) && timer.ticks(17_816 * MS));
     }

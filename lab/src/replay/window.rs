@@ -23,6 +23,16 @@ pub struct Step {
     pub batched: bool,
     /// It is a free, and the page goes past the per-CPU lists (`free_one_page`).
     pub past_pcp: bool,
+    /// The node's reclaimer is at work, though perhaps not running at this moment.
+    pub reclaiming: bool,
+}
+
+/// The reclaimer's round under way.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    pid: u32,
+    /// Number of the last record that was its own.
+    last: u64,
 }
 
 /// A trace as steps.
@@ -35,6 +45,7 @@ pub struct Window<R: Read> {
     /// By frame: number of its last free, plus one; 0 when there was none.
     freed: Vec<u64>,
     base: Pfn,
+    round: Option<Round>,
     ended: bool,
     /// What ended the trace, after the steps before it.
     error: Option<TraceError>,
@@ -50,6 +61,7 @@ impl<R: Read> Window<R> {
             first: 0,
             freed: vec![0; len],
             base: frames.start(),
+            round: None,
             ended: false,
             error: None,
         }
@@ -97,7 +109,24 @@ impl<R: Read> Window<R> {
             }
             _ => {}
         }
-        self.ring.push_back(Step { record, batched: false, past_pcp: false });
+        let pid = record.pid;
+        self.ring.push_back(Step { record, batched: false, past_pcp: false, reclaiming: false });
+        self.note_reclaim(number, pid);
+    }
+
+    /// Marks the records of the reclaimer's round: all from its first to its last. That it ended
+    /// before somebody wakes it again is sure; what comes after its last record is not part of it.
+    /// Linux: `balance_pgdat()`.
+    fn note_reclaim(&mut self, number: u64, pid: u32) {
+        match self.ring.back().map(|step| &step.record.event) {
+            Some(TraceEvent::KswapdWake) => self.round = Some(Round { pid, last: number }),
+            Some(TraceEvent::KswapdSleep | TraceEvent::WakeupKswapd) => self.round = None,
+            _ => {}
+        }
+        let Some(round) = self.round.as_mut().filter(|round| round.pid == pid) else { return };
+        let since = core::mem::replace(&mut round.last, number).max(self.first);
+        let skipped = usize::try_from(since - self.first).unwrap_or(usize::MAX);
+        self.ring.iter_mut().skip(skipped).for_each(|step| step.reclaiming = true);
     }
 
     /// The last free of a page that is still ahead.

@@ -101,6 +101,7 @@ impl EventParser {
                 TraceEvent::DrainPages { cpu: fields.small("cpu")?, zone: fields.number("zone")? }
             }
             b"mm_vmscan_kswapd_wake" => TraceEvent::KswapdWake,
+            b"mm_vmscan_wakeup_kswapd" => TraceEvent::WakeupKswapd,
             b"mm_vmscan_kswapd_sleep" => TraceEvent::KswapdSleep,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {
                 pfn: self.page(fields)?,

@@ -244,6 +244,8 @@ pub enum TraceEvent {
     },
     /// Linux: `vmscan:mm_vmscan_kswapd_wake`: the node's reclaimer starts a round.
     KswapdWake,
+    /// Linux: `vmscan:mm_vmscan_wakeup_kswapd`: somebody wakes the reclaimer, which sleeps.
+    WakeupKswapd,
     /// Linux: `vmscan:mm_vmscan_kswapd_sleep`.
     KswapdSleep,
     /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
@@ -312,6 +314,7 @@ impl TraceEvent {
             Self::PutbackIsolated { .. } => "putback_isolated",
             Self::DrainPages { .. } => "drain_pages_zone",
             Self::KswapdWake => "mm_vmscan_kswapd_wake",
+            Self::WakeupKswapd => "mm_vmscan_wakeup_kswapd",
             Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
             Self::Offline { .. } => "offline_isolated",
             Self::Online { .. } => "free_pages_core",
