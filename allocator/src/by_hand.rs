@@ -12,7 +12,7 @@ use crate::free_area::End;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpCounters, PcpSizes};
+use crate::pcp::{Cached, PcpSizes};
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -426,6 +426,13 @@ impl ByHand<'_> {
         }
     }
 
+    /// Whether the memory of a pageblock is gone. Linux: `!pfn_to_online_page()`.
+    #[must_use]
+    pub fn is_offline(&self, pfn: Pfn) -> bool {
+        let index = self.zone.buddy.map.index(pfn);
+        index.is_some_and(|index| self.zone.buddy.blocks.is_offline(index))
+    }
+
     /// Whether a pageblock of the zone is isolated. Linux: `has_isolate_pageblock()`.
     #[must_use]
     pub const fn has_isolated(&self) -> bool {
@@ -457,11 +464,16 @@ impl ByHand<'_> {
         self.zone.pressure.below_high = matches!(below, BelowHighMark::Yes);
     }
 
-    /// Gives the per-CPU lists a size and the state of their tuning. Linux: `pcp->high`, `->batch`.
-    pub fn tune(&mut self, sizes: PcpSizes, counters: PcpCounters) {
-        let pcp = &mut self.zone.pcp[self.cpu.index()];
-        pcp.set_sizes(sizes);
-        pcp.set_counters(counters);
+    /// Sizes of the CPU's lists. Linux: `pcp->high`, `->batch`.
+    #[must_use]
+    pub fn pcp_sizes(&self) -> PcpSizes {
+        self.zone.pcp[self.cpu.index()].sizes()
+    }
+
+    /// Gives the per-CPU lists a size. [`PcpSizes::BOOT`] turns them off.
+    /// Linux: `zone_pcp_disable()`, `zone_pcp_enable()`.
+    pub fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
+        self.zone.set_pcp_sizes(sizes);
     }
 
     fn raider(&self, order: Order, mt: MigrateType, flags: AllocFlags) -> Raider {

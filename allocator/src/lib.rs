@@ -43,6 +43,7 @@ pub mod geometry;
 pub mod gfp;
 pub mod highatomic;
 mod hints;
+pub mod hotplug;
 pub mod isolate;
 pub mod migratetype;
 pub mod page_alloc;

@@ -7,6 +7,7 @@ use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::by_hand::{ByHand, HandError};
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Movability;
+use pagelab_allocator::hotplug::Hotplug;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
@@ -44,6 +45,31 @@ pub fn hand_of<S: Sink>(
 ) -> Option<ByHand<'_>> {
     let zone = alloc.zone_index(pfn)?;
     Some(alloc.by_hand(zone, cpu))
+}
+
+/// Takes what is in use in MOVABLE pageblocks for movable: nothing says what it is.
+pub fn guess_movability<S: Sink>(alloc: &mut PageAllocator<S>) {
+    for at in 0..alloc.zones().len() {
+        let mut hand = alloc.by_hand(at, CpuId::BOOT);
+        for pfn in hand.span().iter() {
+            if hand.migratetype(pfn).is_some_and(MigrateType::is_movable) {
+                hand.set_movability(pfn, Order::ZERO, Movability::Movable);
+            }
+        }
+    }
+}
+
+/// Hands a block of memory over that has just joined. Linux: `__free_pages_core()`.
+pub fn join<S: Sink>(
+    alloc: &mut PageAllocator<S>,
+    record: &Record,
+    block: (Pfn, Order),
+    ledger: &mut Ledger,
+) {
+    put(alloc, record, block, None, Placement::Tail, ledger);
+    if let Some(zone) = alloc.zone_index(block.0) {
+        alloc.adjust_managed(zone, block.1.pages(), Hotplug::Joins);
+    }
 }
 
 /// Frees a recorded block to the lists of `mt`, or of its pageblocks.
@@ -128,8 +154,9 @@ impl Isolation {
                 }
             }
             TraceEvent::Offline { range } => {
-                if let Some(mut hand) = hand_of(alloc, range.start(), self.cpu) {
-                    hand.withdraw(range);
+                if let Some(zone) = alloc.zone_index(range.start()) {
+                    alloc.by_hand(zone, self.cpu).withdraw(range);
+                    alloc.adjust_managed(zone, range.len(), Hotplug::Leaves);
                 }
             }
             _ => self.compaction(alloc, record),

@@ -6,6 +6,7 @@
 
 pub mod cause;
 pub mod compare;
+pub mod hotplug;
 pub mod isolation;
 pub mod json;
 pub mod ledger;

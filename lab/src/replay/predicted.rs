@@ -17,7 +17,8 @@ use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 use super::cause::Cause;
-use super::isolation::{Isolation, put, type_of};
+use super::hotplug::HotplugWatch;
+use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
 use super::tally::Kind;
 use super::timer::StatTimer;
@@ -64,6 +65,7 @@ pub struct Predicted {
     /// Pages that bulk requests got, until a mapping shows the recorded ones.
     handed: Vec<Pfn>,
     joining: Option<PfnRange>,
+    hotplug: HotplugWatch,
     /// The node's reclaimer runs.
     reclaiming: bool,
     /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
@@ -83,6 +85,8 @@ impl Predicted {
     /// Starts from a machine's lists.
     #[must_use]
     pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags]) -> Self {
+        let mut alloc = alloc;
+        guess_movability(&mut alloc);
         let mut fresh = Self {
             isolation: Isolation::new(alloc.zones().len()),
             alloc,
@@ -92,6 +96,7 @@ impl Predicted {
             bulk: None,
             handed: Vec::new(),
             joining: None,
+            hotplug: HotplugWatch::default(),
             reclaiming: false,
             emptying: false,
             timer: StatTimer::default(),
@@ -260,7 +265,11 @@ impl Predicted {
             TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
                 self.marker(phase, record.timestamp);
             }
-            _ => self.isolation.step(&mut self.alloc, record, ledger),
+            _ => {
+                self.hotplug.before(&mut self.alloc, record);
+                self.isolation.step(&mut self.alloc, record, ledger);
+                self.hotplug.after(&mut self.alloc, record);
+            }
         }
     }
 
@@ -394,7 +403,7 @@ impl Predicted {
     fn page_free(&mut self, step: &Step, pfn: Pfn, order: Order, ledger: &mut Ledger) {
         let range = PfnRange::block(pfn, order);
         if self.joining.take_if(|joining| *joining == range).is_some() {
-            put(&mut self.alloc, &step.record, (pfn, order), None, Placement::Tail, ledger);
+            join(&mut self.alloc, &step.record, (pfn, order), ledger);
         } else if !step.batched && !self.goes_past(step, pfn) {
             self.free(pfn, order, &step.record, ledger);
         }

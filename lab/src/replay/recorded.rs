@@ -18,7 +18,7 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::compare::DifferentList;
-use super::isolation::{Isolation, put, type_of};
+use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
 use super::tally::Kind;
 use super::window::Step;
@@ -60,7 +60,9 @@ impl Recorded {
     #[must_use]
     pub fn new(alloc: PageAllocator<Silent>, per_cpu: PerCpu) -> Self {
         let zones = alloc.zones().len();
-        let mut fresh = Self {
+        let mut alloc = alloc;
+        guess_movability(&mut alloc);
+        Self {
             fallback: alloc.profile().rules().fallback,
             alloc,
             per_cpu,
@@ -70,20 +72,6 @@ impl Recorded {
             claimed: None,
             stolen: None,
             handed: None,
-        };
-        fresh.guess_movability();
-        fresh
-    }
-
-    /// Takes what is in use in MOVABLE pageblocks for movable: nothing says what it is.
-    fn guess_movability(&mut self) {
-        for at in 0..self.alloc.zones().len() {
-            let mut hand = self.alloc.by_hand(at, self.cpu);
-            for pfn in hand.span().iter() {
-                if hand.migratetype(pfn).is_some_and(MigrateType::is_movable) {
-                    hand.set_movability(pfn, Order::ZERO, Movability::Movable);
-                }
-            }
         }
     }
 
@@ -307,8 +295,9 @@ impl Recorded {
         };
         hand.set_movability(pfn, order, Movability::Unmovable);
         let range = PfnRange::block(pfn, order);
-        let joins = self.joining.take_if(|joining| *joining == range).is_some();
-        if joins || self.is_exact_tail(step, range) {
+        if self.joining.take_if(|joining| *joining == range).is_some() {
+            join(&mut self.alloc, &step.record, block, ledger);
+        } else if self.is_exact_tail(step, range) {
             put(&mut self.alloc, &step.record, block, None, Placement::Tail, ledger);
         } else if !self.is_cached(order) {
             put(&mut self.alloc, &step.record, block, None, Placement::Likely, ledger);
