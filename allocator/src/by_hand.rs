@@ -6,13 +6,12 @@
 
 use crate::buddy::Placement;
 use crate::event::Sink;
-use crate::fallback::{Extfrag, Fragmenting, Ownership, Raider};
+use crate::fallback::{Extfrag, Fragmenting, Ownership, Raider, ViaOwnList};
 use crate::frame::{FrameIndex, Head, Movability};
 use crate::free_area::End;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpSizes};
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -48,8 +47,8 @@ pub struct Victim {
 /// One zone, to be moved by hand.
 #[derive(Debug)]
 pub struct ByHand<'a> {
-    zone: &'a mut Zone,
-    cpu: CpuId,
+    pub(crate) zone: &'a mut Zone,
+    pub(crate) cpu: CpuId,
 }
 
 impl<S: Sink> PageAllocator<S> {
@@ -61,42 +60,6 @@ impl<S: Sink> PageAllocator<S> {
     #[inline]
     pub fn by_hand(&mut self, zone: usize, cpu: CpuId) -> ByHand<'_> {
         ByHand { zone: self.zone_mut(zone).0, cpu }
-    }
-}
-
-impl<S: Sink> PageAllocator<S> {
-    /// Frees a block as its holder does, whatever shape it was allocated in: to the per-CPU lists of
-    /// `cpu` if its order has one. Linux: `__free_pages()`.
-    ///
-    /// # Errors
-    ///
-    /// [`HandError`] when a frame is on a buddy list; nothing has changed then.
-    ///
-    /// # Panics
-    ///
-    /// Panics when there is no such zone or CPU.
-    #[inline]
-    pub fn free_by_hand(
-        &mut self,
-        zone: usize,
-        cpu: CpuId,
-        pfn: Pfn,
-        order: Order,
-    ) -> Result<(), HandError> {
-        let (inner, sink) = self.zone_mut(zone);
-        ByHand { zone: &mut *inner, cpu }.shape(pfn, order)?;
-        inner.free(cpu, pfn, order, sink);
-        Ok(())
-    }
-
-    /// One tick of the statistics timer for one zone. Linux: `refresh_cpu_vm_stats()`.
-    ///
-    /// # Panics
-    ///
-    /// Panics when there is no such zone.
-    pub fn tick_zone(&mut self, zone: usize) {
-        let (zone, sink) = self.zone_mut(zone);
-        zone.tick(sink);
     }
 }
 
@@ -212,6 +175,13 @@ impl ByHand<'_> {
             Some(Head::Free(order)) => Some(order),
             _ => None,
         }
+    }
+
+    /// Whether the free block at `pfn` is on the list of `mt`. As slow as the list is long.
+    #[must_use]
+    pub fn is_listed(&self, pfn: Pfn, mt: MigrateType) -> bool {
+        let order = self.free_order(pfn);
+        order.is_some_and(|order| self.zone.buddy.free_list(order, mt).any(|block| block == pfn))
     }
 
     /// Takes the free block that starts at `pfn` off its list, without asking the watermarks; its
@@ -353,7 +323,7 @@ impl ByHand<'_> {
         Some(Looted {
             pfn: self.zone.buddy.map.pfn(loot.index),
             extfrag: loot.extfrag,
-            via_own_list: loot.via_own_list == crate::fallback::ViaOwnList::Yes,
+            via_own_list: loot.via_own_list == ViaOwnList::Yes,
         })
     }
 
@@ -375,33 +345,6 @@ impl ByHand<'_> {
         if self.zone.buddy.map.is_allocated_block(index, order) {
             self.zone.buddy.map.set_head(index, Head::Allocated(order, movability));
         }
-    }
-
-    /// Puts an allocated block on a per-CPU list: where frees go (the head) or where refills go
-    /// (the tail). Does nothing for orders without a list. Linux: `list_add()`, `list_add_tail()`.
-    pub fn cache(&mut self, pfn: Pfn, order: Order, mt: MigrateType, side: Side) {
-        let Some(list) = self.zone.pcp[self.cpu.index()].list_of(order, mt) else { return };
-        let Ok(index) = self.shape(pfn, order) else { return };
-        self.zone.buddy.map.set_head(index, Head::PerCpu(order));
-        let pcp = &mut self.zone.pcp[self.cpu.index()];
-        let cached = Cached { index, mt };
-        match side {
-            Side::Freed => pcp.push_freed(list, order, cached),
-            Side::Refilled => pcp.push_refilled(list, order, cached),
-        }
-    }
-
-    /// Takes the block at `pfn` off the per-CPU list it is on; it is allocated then. Says whether it
-    /// was on one. Linux: `list_del()`.
-    pub fn uncache(&mut self, pfn: Pfn) -> bool {
-        let Some(index) = self.zone.buddy.map.index(pfn) else { return false };
-        let Some(Head::PerCpu(order)) = self.zone.buddy.map.head(index) else { return false };
-        let found = self.zone.pcp.iter_mut().any(|pcp| pcp.withdraw(index, order));
-        if found {
-            let head = Head::Allocated(order, Movability::Unmovable);
-            self.zone.buddy.map.set_head(index, head);
-        }
-        found
     }
 
     /// Takes all free blocks of a range off the lists: the memory goes away.
@@ -439,43 +382,6 @@ impl ByHand<'_> {
         self.zone.buddy.blocks.isolated() > 0
     }
 
-    /// Takes over the lists of the same zone of another machine: buddy lists, pageblocks and what is
-    /// on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted yet.
-    pub fn adopt(&mut self, other: &Zone) {
-        self.zone.buddy.clone_from(&other.buddy);
-        for (own, theirs) in self.zone.pcp.iter_mut().zip(&other.pcp) {
-            own.adopt(theirs);
-        }
-        self.zone.count_free(self.cpu);
-    }
-
-    /// Adds what the CPU keeps of its counters to the zone's. Linux: `refresh_cpu_vm_stats()`.
-    pub fn collect_counts(&mut self) {
-        self.zone.collect_counts(self.cpu);
-    }
-
-    /// Says whether the reclaimer of the zone's node runs. Linux: `ZONE_RECLAIM_ACTIVE`.
-    pub const fn set_reclaim(&mut self, reclaim: Reclaim) {
-        self.zone.pressure.reclaim_active = matches!(reclaim, Reclaim::Active);
-    }
-
-    /// Says whether free pages fell below the high mark. Linux: `ZONE_BELOW_HIGH`.
-    pub const fn set_below_high(&mut self, below: BelowHighMark) {
-        self.zone.pressure.below_high = matches!(below, BelowHighMark::Yes);
-    }
-
-    /// Sizes of the CPU's lists. Linux: `pcp->high`, `->batch`.
-    #[must_use]
-    pub fn pcp_sizes(&self) -> PcpSizes {
-        self.zone.pcp[self.cpu.index()].sizes()
-    }
-
-    /// Gives the per-CPU lists a size. [`PcpSizes::BOOT`] turns them off.
-    /// Linux: `zone_pcp_disable()`, `zone_pcp_enable()`.
-    pub fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
-        self.zone.set_pcp_sizes(sizes);
-    }
-
     fn raider(&self, order: Order, mt: MigrateType, flags: AllocFlags) -> Raider {
         let fragmenting = if flags.contains(AllocFlags::NOFRAGMENT) {
             Fragmenting::Avoided
@@ -501,7 +407,7 @@ impl ByHand<'_> {
     /// Makes the frames of a block one allocated block, whatever they were before, unless one is on
     /// a buddy list.
     #[inline]
-    fn shape(&mut self, pfn: Pfn, order: Order) -> Result<FrameIndex, HandError> {
+    pub(crate) fn shape(&mut self, pfn: Pfn, order: Order) -> Result<FrameIndex, HandError> {
         let index = self.block(pfn, order)?;
         if !self.zone.buddy.map.is_allocated_block(index, order) {
             self.reshape(pfn, index, order)?;
@@ -551,33 +457,6 @@ pub struct Looted {
     pub extfrag: Extfrag,
     /// Whether `mm_page_alloc_zone_locked` precedes that event.
     pub via_own_list: bool,
-}
-
-/// Whether kswapd runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Reclaim {
-    /// It does.
-    Active,
-    /// It does not.
-    Idle,
-}
-
-/// Whether a zone is below its high mark (6.12).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BelowHighMark {
-    /// It is.
-    Yes,
-    /// It is not.
-    No,
-}
-
-/// Which end of a per-CPU list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Side {
-    /// The head: handed out next.
-    Freed,
-    /// The tail: handed out last.
-    Refilled,
 }
 
 impl Zone {

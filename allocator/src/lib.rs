@@ -49,6 +49,7 @@ pub mod migratetype;
 pub mod page_alloc;
 mod pageblock;
 pub mod pcp;
+pub mod pcp_by_hand;
 mod pcp_list;
 pub mod profile;
 pub mod restore;

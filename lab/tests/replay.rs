@@ -10,6 +10,8 @@ use serde_json::Value;
 /// The case that is part of the repository.
 const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/x86-256-files-s1");
 
+const KERNEL: &str = "6.1.0-56-cloud-amd64";
+
 fn replay(case: &Path, words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
     command.arg("replay").arg(case).args(words).output().expect("the command starts")
@@ -57,23 +59,33 @@ fn edit(case: &Path, name: &str, change: impl Fn(String) -> String) {
 }
 
 #[track_caller]
-fn check_exact(case: &Path) {
-    let (code, value) = summary(case, &["--require", "1", "--require-lists"]);
+fn check_exact(case: &Path, level: &str, least: &str) {
+    let words = ["--level", level, "--require", least, "--require-lists"];
+    let (code, value) = summary(case, &words);
     assert_eq!(code, Some(0), "{value:#}");
-    assert_eq!((&value["exact_ratio"], &value["unexplained"]), (&1.0.into(), &0.into()));
-    assert_eq!(value["predictions"], value["exact"]);
+    assert_eq!(value["unexplained"], 0);
+    let count = |name: &str| value[name].as_u64().expect("a number");
+    let misses = value["misses"].as_object().expect("an object").values();
+    let missed: u64 = misses.map(|count| count.as_u64().expect("a number")).sum();
+    assert_eq!(count("predictions"), count("exact") + missed);
     let snapshots = value["snapshots"].as_array().expect("a list");
     for snapshot in snapshots {
         for what in ["lists_equal", "pageblocks_equal", "pagetypeinfo_equal"] {
             assert_eq!(snapshot[what], true, "{} {snapshot}", case.display());
         }
+        assert_eq!(snapshot["pcp_equal"] == true, level == "pcp", "{snapshot}");
     }
     assert!(snapshots.len() >= 5);
 }
 
 #[test]
 fn the_fixture_is_exact_at_the_buddy_level() {
-    check_exact(Path::new(FIXTURE));
+    check_exact(Path::new(FIXTURE), "buddy", "1");
+}
+
+#[test]
+fn the_fixture_is_exact_at_the_per_cpu_level() {
+    check_exact(Path::new(FIXTURE), "pcp", "1");
 }
 
 #[test]
@@ -82,7 +94,16 @@ fn every_case_is_exact_at_the_buddy_level() {
     if cases.is_empty() {
         println!("skipped: no recorded cases in ../shared/traces");
     }
-    cases.iter().for_each(|case| check_exact(case));
+    cases.iter().for_each(|case| check_exact(case, "buddy", "1"));
+}
+
+#[test]
+fn every_case_is_nearly_exact_at_the_per_cpu_level() {
+    let cases = shared();
+    if cases.is_empty() {
+        println!("skipped: no recorded cases in ../shared/traces");
+    }
+    cases.iter().for_each(|case| check_exact(case, "pcp", "0.99"));
 }
 
 #[test]
@@ -142,6 +163,14 @@ fn a_text_that_differs_in_a_byte_is_noticed() {
 
 #[test]
 fn a_wrong_profile_does_not_match() {
+    let words = ["--profile", "6.12", "--level", "pcp", "--require", "0.9"];
+    let (code, value) = summary(Path::new(FIXTURE), &words);
+    assert_eq!(code, Some(1), "{value:#}");
+    assert_eq!((&value["profile"], &value["kernel"]), (&"6.12.117".into(), &KERNEL.into()));
+}
+
+#[test]
+fn a_wrong_profile_does_not_match_under_pressure() {
     let Some(case) = shared().into_iter().find(|case| case.ends_with("x86-256-pressure-s3")) else {
         println!("skipped: no recorded cases in ../shared/traces");
         return;

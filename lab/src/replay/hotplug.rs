@@ -31,10 +31,10 @@ impl HotplugWatch {
             TraceEvent::ContigEnter { .. } => self.claiming = true,
             TraceEvent::ContigExit { .. } => self.claiming = false,
             TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype }
-            | TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
-                if type_of(alloc, migratetype) == Some(MigrateType::Isolate) && !self.claiming {
-                    self.isolated(alloc, pfn);
-                }
+            | TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype }
+                if !self.claiming && type_of(alloc, migratetype) == Some(MigrateType::Isolate) =>
+            {
+                self.isolated(alloc, pfn);
             }
             _ => {}
         }
@@ -74,9 +74,8 @@ impl HotplugWatch {
 
     /// The last pageblock may be isolated no more.
     fn ended<S: Sink>(&mut self, alloc: &mut PageAllocator<S>) {
-        let over = |alloc: &mut PageAllocator<S>, zone| {
-            !alloc.by_hand(zone, CpuId::BOOT).has_isolated()
-        };
+        let over =
+            |alloc: &mut PageAllocator<S>, zone| !alloc.by_hand(zone, CpuId::BOOT).has_isolated();
         if let Some(zone) = self.joining
             && over(alloc, zone)
         {

@@ -38,11 +38,7 @@ pub fn type_of<S: Sink>(alloc: &PageAllocator<S>, number: u8) -> Option<MigrateT
 }
 
 /// The zone of a frame, to be moved by hand.
-pub fn hand_of<S: Sink>(
-    alloc: &mut PageAllocator<S>,
-    pfn: Pfn,
-    cpu: CpuId,
-) -> Option<ByHand<'_>> {
+pub fn hand_of<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, cpu: CpuId) -> Option<ByHand<'_>> {
     let zone = alloc.zone_index(pfn)?;
     Some(alloc.by_hand(zone, cpu))
 }
@@ -229,7 +225,7 @@ impl Isolation {
     /// A free block is about to be isolated: compaction may have found it on its list.
     fn note_target<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, caller: Isolator) {
         let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.run) else { return };
-        if alloc.by_hand(run.zone, self.cpu).free_order(pfn).is_some() {
+        if alloc.by_hand(run.zone, self.cpu).is_listed(pfn, MigrateType::Movable) {
             run.found_target(alloc, pfn, caller);
         }
     }

@@ -6,6 +6,7 @@
 
 pub mod cause;
 pub mod compare;
+mod fallback;
 pub mod hotplug;
 pub mod isolation;
 pub mod json;
@@ -239,8 +240,9 @@ impl<'a> Run<'a> {
             }
             self.ledger.tally.resyncs += 1;
             self.recorded = start_of(&dump, self.plan.level)?;
-            if let Some(predicted) = &mut self.predicted {
-                predicted.restart(&self.recorded.alloc);
+            if self.predicted.is_some() {
+                let whole = restore(&dump, &dump.machine, Said::default())?;
+                self.predicted = Some(Predicted::new(whole, &dump.flags));
             }
         }
         Ok(())

@@ -8,12 +8,12 @@
 use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
-use pagelab_allocator::by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::fallback::Ownership;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 use super::cause::Cause;
@@ -426,10 +426,7 @@ impl Predicted {
     /// The per-CPU lists were busy when a page came back.
     fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
         let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
-        let free = matches!(
-            self.alloc.frame(pfn),
-            pagelab_allocator::frame::Frame::Free { .. }
-        );
+        let free = matches!(self.alloc.frame(pfn), pagelab_allocator::frame::Frame::Free { .. });
         if !isolated && !free {
             ledger.tally.resyncs += 1;
             put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);
