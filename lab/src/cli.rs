@@ -52,6 +52,9 @@ pub struct ReplayWords {
     /// Print the summary as JSON.
     #[arg(long)]
     pub json: bool,
+    /// Print the summary as a row of a table.
+    #[arg(long, conflicts_with = "json")]
+    pub table: bool,
     /// Show miss number N with the lists around it, before and after.
     #[arg(long, value_name = "N")]
     pub explain: Option<String>,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use pagelab::cli::{Cli, Command, ReplayWords};
 use pagelab::plan::{Output, Plan};
-use pagelab::replay::plan::ReplayPlan;
+use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
 use pagelab::replay::summary::Summary;
 use pagelab::replay::{self, replay};
 use pagelab::report::blocks::Colour;
@@ -54,8 +54,9 @@ fn plan_and_replay(
 
 fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {
     let text = match plan.output {
-        Output::Json => replay::json::render(summary),
-        Output::Text => replay::text::render(summary),
+        ReplayOutput::Json => replay::json::render(summary),
+        ReplayOutput::Text => replay::text::render(summary),
+        ReplayOutput::Row => replay::table::render(summary),
     };
     let printed = io::stdout().lock().write_all(text.as_bytes());
     let short = plan.require.is_some_and(|least| summary.exact_ratio() < least);

@@ -26,6 +26,17 @@ pub struct SnapshotVerdict {
     pub difference: Option<Difference>,
 }
 
+impl SnapshotVerdict {
+    /// Whether nothing that is modelled differs.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.lists_equal
+            && self.pageblocks_equal
+            && self.pcp_equal != Some(false)
+            && self.pagetypeinfo_equal
+    }
+}
+
 /// One list, pageblock or text that is not the same.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Difference {

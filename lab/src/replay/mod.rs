@@ -16,6 +16,7 @@ pub mod predicted;
 pub mod recorded;
 pub mod rotation;
 pub mod summary;
+pub mod table;
 pub mod tally;
 pub mod text;
 pub mod timer;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use pagelab_allocator::profile::KernelProfile;
 
 use crate::cli::ReplayWords;
-use crate::plan::{Output, PlanError, parse_profile};
+use crate::plan::{PlanError, parse_profile};
 
 /// What is predicted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +27,17 @@ impl Level {
     }
 }
 
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplayOutput {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+    /// As a row of the table in `notes/fidelity.md`.
+    Row,
+}
+
 /// A replay, ready to be carried out.
 #[derive(Clone, PartialEq, Debug)]
 pub struct ReplayPlan {
@@ -37,7 +48,7 @@ pub struct ReplayPlan {
     /// Whose rules to follow; `None`: the recorded kernel's.
     pub profile: Option<KernelProfile>,
     /// How to print.
-    pub output: Output,
+    pub output: ReplayOutput,
     /// Number of the miss to explain.
     pub explain: Option<u64>,
     /// Line of the trace before which to stop.
@@ -75,7 +86,11 @@ impl ReplayPlan {
             case: PathBuf::from(&words.case),
             level,
             profile: words.profile.as_deref().map(parse_profile).transpose()?,
-            output: if words.json { Output::Json } else { Output::Text },
+            output: match (words.json, words.table) {
+                (true, _) => ReplayOutput::Json,
+                (_, true) => ReplayOutput::Row,
+                _ => ReplayOutput::Text,
+            },
             explain: number("--explain", &words.explain)?,
             until: number("--until", &words.until)?,
             require: require.transpose()?,

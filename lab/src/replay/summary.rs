@@ -41,12 +41,7 @@ impl Summary {
     /// Whether every snapshot is the same in everything that is modelled.
     #[must_use]
     pub fn lists_hold(&self) -> bool {
-        self.snapshots.iter().all(|s| {
-            s.lists_equal
-                && s.pageblocks_equal
-                && s.pcp_equal != Some(false)
-                && s.pagetypeinfo_equal
-        })
+        self.snapshots.iter().all(SnapshotVerdict::is_equal)
     }
 
     /// Predictions about fallbacks.

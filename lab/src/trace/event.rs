@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{PageCount, Pfn};
 
+use super::cursor::Cursor;
 use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
@@ -12,11 +14,18 @@ use super::record::{
     VmapPages,
 };
 
+/// How many spellings of flags are remembered.
+const SPELLINGS: usize = 8;
+
 /// What reading events needs to remember between lines.
 #[derive(Debug, Default)]
 pub(super) struct EventParser {
     names: BTreeMap<Box<[u8]>, EventName>,
     pages: PageMap,
+    /// Flags as they were spelt lately.
+    spellings: Vec<(Box<[u8]>, GfpFlags)>,
+    /// Which of them to forget next.
+    oldest: usize,
 }
 
 impl EventParser {
@@ -29,7 +38,65 @@ impl EventParser {
     }
 
     /// The event `name` with the fields of `text`.
+    #[inline]
     pub(super) fn parse(&mut self, name: &[u8], text: &[u8]) -> Result<TraceEvent, Fault> {
+        match self.parse_frequent(name, text) {
+            Some(event) => Ok(event),
+            None => self.parse_any(name, text),
+        }
+    }
+
+    /// The events that nearly all lines are, in the kernel's own layout; `None` for all else, which
+    /// is then read field by field and complained about.
+    #[inline]
+    fn parse_frequent(&mut self, name: &[u8], text: &[u8]) -> Option<TraceEvent> {
+        let name = name.strip_prefix(b"mm_page_")?;
+        let mut cursor = Cursor(text);
+        let page = cursor.hexadecimal(b"page=")?;
+        let pfn = check_frame("pfn", cursor.hexadecimal(b" pfn=0x")?).ok()?;
+        let order = cursor.order(b" order=")?;
+        Some(match name {
+            b"free" if cursor.is_empty() => TraceEvent::PageFree { pfn, order },
+            b"free_batched" if cursor.is_empty() => TraceEvent::PageFreeBatched { pfn },
+            b"alloc_zone_locked" => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                let percpu_refill = cursor.digit(b" percpu_refill=")? != 0;
+                cursor.is_empty().then_some(())?;
+                TraceEvent::ZoneLocked { pfn, order, migratetype, percpu_refill }
+            }
+            b"pcpu_drain" => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                cursor.is_empty().then_some(())?;
+                TraceEvent::PcpuDrain { pfn, order, migratetype }
+            }
+            b"alloc" if pfn.get() != 0 => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                let gfp = self.gfp(cursor.rest(b" gfp_flags=")?)?;
+                self.pages.learn(page, pfn);
+                TraceEvent::PageAlloc { pfn, order, migratetype, gfp }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Flags by their names; the last spellings are remembered, since there are few.
+    #[inline]
+    fn gfp(&mut self, text: &[u8]) -> Option<GfpFlags> {
+        let known = self.spellings.iter().find(|(spelling, _)| **spelling == *text);
+        if let Some((_, flags)) = known {
+            return Some(*flags);
+        }
+        let flags = GfpFlags::parse(core::str::from_utf8(text).ok()?).ok()?;
+        if self.spellings.len() < SPELLINGS {
+            self.spellings.push((text.into(), flags));
+        } else {
+            self.spellings[self.oldest % SPELLINGS] = (text.into(), flags);
+            self.oldest += 1;
+        }
+        Some(flags)
+    }
+
+    fn parse_any(&mut self, name: &[u8], text: &[u8]) -> Result<TraceEvent, Fault> {
         let fields = Fields(text);
         Ok(match name {
             b"mm_page_alloc" => self.page_alloc(fields)?,

@@ -3,6 +3,7 @@
 //! One line is held at a time. Text is bytes until a field says otherwise: a task may call itself
 //! anything, so a command name need not be UTF-8.
 
+mod cursor;
 mod error;
 mod event;
 mod fields;
