@@ -5,8 +5,8 @@ use crate::event::Sink;
 use crate::frame::{Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpSizes};
-use crate::units::{CpuId, Order, Pfn};
+use crate::pcp::{Cached, PcpCounters, PcpSizes};
+use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::Zone;
 
 /// Whether kswapd runs.
@@ -73,6 +73,23 @@ impl<S: Sink> PageAllocator<S> {
 }
 
 impl ByHand<'_> {
+    /// How the traffic so far has tuned the CPU's lists.
+    #[must_use]
+    pub fn pcp_counters(&self) -> PcpCounters {
+        self.zone.pcp[self.cpu.index()].counters()
+    }
+
+    /// Says how the traffic so far has tuned the CPU's lists.
+    pub fn set_pcp_counters(&mut self, counters: PcpCounters) {
+        self.zone.pcp[self.cpu.index()].set_counters(counters);
+    }
+
+    /// Pages on the CPU's lists. Linux: `pcp->count`.
+    #[must_use]
+    pub fn pcp_count(&self) -> PageCount {
+        self.zone.pcp[self.cpu.index()].count()
+    }
+
     /// Puts an allocated block on a per-CPU list: where frees go (the head) or where refills go
     /// (the tail). Does nothing for orders without a list. Linux: `list_add()`, `list_add_tail()`.
     pub fn cache(&mut self, pfn: Pfn, order: Order, mt: MigrateType, side: Side) {

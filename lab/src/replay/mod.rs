@@ -15,11 +15,13 @@ pub mod plan;
 pub mod predicted;
 pub mod recorded;
 pub mod rotation;
+pub mod said;
 pub mod summary;
 pub mod table;
 pub mod tally;
 pub mod text;
 pub mod timer;
+pub mod tuning;
 pub mod window;
 
 use std::io::Read;
@@ -37,8 +39,9 @@ use cause::Cause;
 use compare::{DifferentList, SnapshotVerdict, compare};
 use ledger::Ledger;
 use plan::{Level, ReplayPlan};
-use predicted::{Predicted, Said};
+use predicted::Predicted;
 use recorded::{PerCpu, Recorded};
+use said::Said;
 use summary::Summary;
 use tally::{Kind, Miss};
 use window::Window;
@@ -225,6 +228,11 @@ impl<'a> Run<'a> {
             }
             None => compare(&self.recorded.alloc, &dump, with_pcp),
         };
+        if let Some(predicted) = &mut self.predicted
+            && tuning::take_over(&mut predicted.alloc, &dump.machine.zones)
+        {
+            self.ledger.tally.resyncs += 1;
+        }
         let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal;
         self.snapshots.push(verdict);
         if good && lists.is_empty() {

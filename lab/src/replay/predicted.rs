@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
-use pagelab_allocator::event::{Event, Silent, Sink};
+use pagelab_allocator::event::{Event, Silent};
 use pagelab_allocator::fallback::Ownership;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
@@ -20,24 +20,13 @@ use super::cause::Cause;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
+use super::said::{Said, kind, show};
 use super::tally::Kind;
 use super::timer::StatTimer;
+use super::tuning::{self, Mark};
 use super::window::Step;
 use crate::case::freelists::ZoneFlags;
 use crate::trace::{Marker, Record, SnapPhase, TraceEvent};
-
-/// Keeps what the allocator says about its lists until it is compared.
-#[derive(Clone, Debug, Default)]
-pub struct Said(VecDeque<Event>);
-
-impl Sink for Said {
-    #[inline]
-    fn emit(&mut self, event: Event) {
-        if matches!(event, Event::ZoneLocked { .. } | Event::PcpuDrain { .. } | Event::Extfrag(_)) {
-            self.0.push_back(event);
-        }
-    }
-}
 
 /// A bulk request under way.
 #[derive(Clone, Copy, Debug)]
@@ -66,6 +55,8 @@ pub struct Predicted {
     handed: Vec<Pfn>,
     joining: Option<PfnRange>,
     hotplug: HotplugWatch,
+    /// The zone in which a drain was foreseen that did not happen.
+    too_low: Option<usize>,
     /// The node's reclaimer runs.
     reclaiming: bool,
     /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
@@ -97,6 +88,7 @@ impl Predicted {
             handed: Vec::new(),
             joining: None,
             hotplug: HotplugWatch::default(),
+            too_low: None,
             reclaiming: false,
             emptying: false,
             timer: StatTimer::default(),
@@ -149,6 +141,9 @@ impl Predicted {
         let cause = self.astray.unwrap_or(Cause::PcpTuning);
         self.astray = Some(cause);
         let foreseen = core::mem::take(&mut self.alloc.sink_mut().0);
+        if let Some(Event::PcpuDrain { pfn, .. }) = foreseen.front() {
+            self.too_low = self.alloc.zone_index(*pfn);
+        }
         for event in foreseen {
             self.differ(kind(&event), cause, line, (show(&event), "nothing".to_owned()), ledger);
         }
@@ -182,6 +177,9 @@ impl Predicted {
         }
         ledger.tally.resyncs += 1;
         self.restart(recorded);
+        if let Some(zone) = self.too_low.take() {
+            tuning::correct(&mut self.alloc, zone, Mark::Higher);
+        }
     }
 
     /// Foresees what an event brings about, and compares what was recorded with what was foreseen.
@@ -340,6 +338,12 @@ impl Predicted {
                 self.alloc.tick_zone(zone);
             }
         } else if self.alloc.sink().0.is_empty() {
+            if self.astray.is_none()
+                && let Event::PcpuDrain { pfn, .. } = event
+                && let Some(zone) = self.alloc.zone_index(pfn)
+            {
+                tuning::correct(&mut self.alloc, zone, Mark::Reached);
+            }
             let cause = *self.astray.get_or_insert(Cause::PcpTuning);
             let said = ("nothing".to_owned(), show(&event));
             return self.differ(Kind::Drained, cause, record.line, said, ledger);
@@ -457,34 +461,5 @@ impl Predicted {
             let said = (own.to_string(), theirs.to_string());
             self.differ(Kind::Bulk, Cause::BulkAllocation, record.line, said, ledger);
         }
-    }
-}
-
-const fn kind(event: &Event) -> Kind {
-    match event {
-        Event::Extfrag(_) => Kind::Extfrag,
-        Event::PcpuDrain { .. } => Kind::Drained,
-        _ => Kind::Taken,
-    }
-}
-
-fn show(event: &Event) -> String {
-    match event {
-        Event::ZoneLocked { pfn, order, migratetype } => {
-            format!("{pfn} of order {order} from {migratetype}")
-        }
-        Event::PcpuDrain { pfn, order, migratetype } => {
-            format!("{pfn} of order {order} to {migratetype}")
-        }
-        Event::Extfrag(extfrag) => format!(
-            "{} of order {} from {} for order {} of {}, {:?}",
-            extfrag.pfn,
-            extfrag.fallback_order,
-            extfrag.fallback_migratetype,
-            extfrag.alloc_order,
-            extfrag.alloc_migratetype,
-            extfrag.change_ownership,
-        ),
-        other => format!("{other:?}"),
     }
 }
