@@ -1,6 +1,6 @@
 //! Claiming an exact range: isolate it, let the caller empty it, take it.
 
-use crate::event::{Event, Sink};
+use crate::event::{Event, Isolator, Sink};
 use crate::frame::{Frame, Movability};
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::page_alloc::{PageAllocator, Pages};
@@ -147,7 +147,9 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
         let mut end = outer;
         while end < self.range.end() {
-            let order = zone.isolate_free_page(end, sink).ok_or(ClaimError::Busy(end))?;
+            let order = zone
+                .isolate_free_page(end, Isolator::BlockScan, sink)
+                .ok_or(ClaimError::Busy(end))?;
             for pfn in PfnRange::block(end, order).iter() {
                 zone.set_movability(pfn, Order::ZERO, Movability::Unmovable);
             }

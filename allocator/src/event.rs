@@ -118,6 +118,8 @@ pub enum Event {
         order: Order,
         /// Pages taken: none when the zone would run too low.
         taken: PageCount,
+        /// Who took it.
+        isolator: Isolator,
     },
     /// Entry of `__putback_isolated_page()`: such a block goes back, to its list's tail.
     PutbackIsolated {
@@ -190,6 +192,17 @@ pub enum Event {
     IsolateMigratepages(Isolation),
     /// `mm_compaction_isolate_freepages`.
     IsolateFreepages(Isolation),
+}
+
+/// Who calls `__isolate_free_page()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolator {
+    /// A scan of a pageblock, frame by frame. Linux: `isolate_freepages_block()`.
+    BlockScan,
+    /// A search of the free lists for a compaction's targets. Linux: `fast_isolate_freepages()`.
+    FastSearch,
+    /// The end of a pageblock's isolation. Linux: `unset_migratetype_isolate()`.
+    EndOfIsolation,
 }
 
 /// One call of `migrate_pages()`.

@@ -138,25 +138,42 @@ impl Buddy {
     /// Moves a block, or all free blocks of its pageblock, to the raider's lists.
     /// Linux 6.1: `__rmqueue_fallback()`.
     pub(crate) fn raid(&mut self, raider: &Raider) -> Raid {
-        let nothing = Raid { extfrag: None, boosts: 0 };
-        let largest_first = self.smallest_claim(raider).to(self.geometry.max_order()).rev();
-        let mut found = None;
-        for order in largest_first {
-            let Some(victim) = self.victim(order, raider.mt) else { continue };
-            found = Some((order, victim, self.may_claim(order, raider)));
-            break;
-        }
-        let Some((mut order, mut victim, whole)) = found else { return nothing };
+        let Some(block) = self.choose_victim(raider) else {
+            return Raid { extfrag: None, boosts: 0 };
+        };
+        let (extfrag, boosts) = self.raid_block(block, raider);
+        Raid { extfrag: Some(extfrag), boosts }
+    }
+
+    /// The block that [`raid`](Self::raid) goes for, with the order and the type of its list.
+    /// Linux 6.1: the search of `__rmqueue_fallback()`.
+    pub(crate) fn choose_victim(
+        &self,
+        raider: &Raider,
+    ) -> Option<(FrameIndex, Order, MigrateType)> {
+        let mut largest_first = self.smallest_claim(raider).to(self.geometry.max_order()).rev();
+        let (mut order, mut victim) =
+            largest_first.find_map(|order| Some((order, self.victim(order, raider.mt)?)))?;
+        let whole = self.may_claim(order, raider);
         if !whole && raider.mt == MigrateType::Movable && order > raider.order {
             let smallest_first = raider.order.to(self.geometry.max_order());
             let smallest =
                 smallest_first.into_iter().find_map(|o| Some((o, self.victim(o, raider.mt)?)));
             (order, victim) = smallest.expect("a larger one was found above");
         }
-        let index = self.areas.first(&self.map, order, victim).expect("its list is not empty");
-        let boosts = self.move_to_raider(index, order, whole, raider);
-        let extfrag = self.extfrag(index, index, (order, victim), raider);
-        Raid { extfrag: Some(extfrag), boosts }
+        Some((self.areas.first(&self.map, order, victim)?, order, victim))
+    }
+
+    /// Raids a particular block. Returns what the tracepoint says and how often the watermarks are
+    /// boosted. Linux 6.1: `steal_suitable_fallback()`.
+    pub(crate) fn raid_block(
+        &mut self,
+        block: (FrameIndex, Order, MigrateType),
+        raider: &Raider,
+    ) -> (Extfrag, u32) {
+        let (index, order, victim) = block;
+        let boosts = self.move_to_raider(index, order, self.may_claim(order, raider), raider);
+        (self.extfrag(index, index, (order, victim), raider), boosts)
     }
 
     /// Linux 6.1: `steal_suitable_fallback()`. Returns how often the watermarks are boosted.

@@ -1,6 +1,6 @@
 //! The doors by which pages come back, and what the allocator says about a frame.
 
-use crate::event::Sink;
+use crate::event::{Isolator, Sink};
 use crate::frame::{Frame, Movability};
 use crate::geometry::Geometry;
 use crate::migratetype::{MigrateType, TypeSet};
@@ -121,9 +121,9 @@ impl<S: Sink> PageAllocator<S> {
 
     /// Takes the free block at `pfn` off the lists as a migration target. `None` when no free block
     /// starts there or the zone would run too low. Linux: `__isolate_free_page()`.
-    pub fn isolate_free_page(&mut self, pfn: Pfn) -> Option<Pages> {
+    pub fn isolate_free_page(&mut self, pfn: Pfn, isolator: Isolator) -> Option<Pages> {
         let at = self.zone_index(pfn)?;
-        let order = self.zones[at].isolate_free_page(pfn, &mut self.sink)?;
+        let order = self.zones[at].isolate_free_page(pfn, isolator, &mut self.sink)?;
         Some(Pages::new(pfn, order))
     }
 

@@ -46,7 +46,7 @@ impl Row {
 
     /// The smallest order from `order` up whose list has a block.
     #[inline(always)]
-    fn smallest(&self, order: Order) -> Option<Order> {
+    pub(crate) fn smallest(&self, order: Order) -> Option<Order> {
         let mask = self.non_empty >> order.get();
         if mask == 0 {
             return None;

@@ -1,7 +1,7 @@
 //! Isolating pageblocks, so that nothing is allocated from them while they are emptied.
 
 use crate::buddy::Placement;
-use crate::event::{Event, Sink};
+use crate::event::{Event, Isolator, Sink};
 use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
@@ -140,7 +140,7 @@ impl Zone {
     /// Isolates a pageblock, or ends that with a type, and moves its free blocks along. 6.12 cuts a
     /// free block that is larger than the pageblock into pageblocks first.
     /// Linux: `move_freepages_block()`; 6.12: `move_freepages_block_isolate()`.
-    fn change_isolation(&mut self, index: FrameIndex, to: MigrateType) {
+    pub(crate) fn change_isolation(&mut self, index: FrameIndex, to: MigrateType) {
         let geometry = self.buddy.geometry;
         let from = self.buddy.blocks.migratetype(index);
         let large = match self.buddy.map.covering(index, geometry.max_order()) {
@@ -210,6 +210,14 @@ impl Zone {
         }
         let offset = boundary - whole.start();
         sink.emit(Event::SplitFreePage { pfn: whole.start(), order, offset });
+        self.cut(whole.start(), order, boundary);
+    }
+
+    /// Cuts the free block at `pfn` in two; the pieces of both parts are freed again with the types
+    /// of their pageblocks. Linux 6.1: `split_free_page()`.
+    pub(crate) fn cut(&mut self, pfn: Pfn, order: Order, boundary: Pfn) {
+        let whole = PfnRange::block(pfn, order);
+        let start = self.buddy.index(pfn);
         let mt = self.buddy.blocks.migratetype(start);
         self.buddy.areas.remove(&mut self.buddy.map, start, order);
         self.buddy.sub_free(order.pages(), mt);
@@ -242,7 +250,8 @@ impl Zone {
         let mt = mode.restored();
         if let Some(order) = self.mergeable_head(index) {
             let (pfn, migratetype) = (block, mt);
-            sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages() });
+            let (taken, isolator) = (order.pages(), Isolator::EndOfIsolation);
+            sink.emit(Event::IsolateFreePage { pfn, order, taken, isolator });
             sink.emit(Event::SetPageblockMigratetype { pfn, migratetype });
             sink.emit(Event::PutbackIsolated { pfn, order, migratetype });
             self.buddy.areas.remove(&mut self.buddy.map, index, order);
@@ -292,7 +301,12 @@ impl Zone {
     /// Takes a particular free block off the lists, for compaction or a contiguous claim; it is
     /// allocated then. `None` when `pfn` heads no free block, or the zone would run too low.
     /// Linux: `__isolate_free_page()`.
-    pub fn isolate_free_page(&mut self, pfn: Pfn, sink: &mut impl Sink) -> Option<Order> {
+    pub fn isolate_free_page(
+        &mut self,
+        pfn: Pfn,
+        isolator: Isolator,
+        sink: &mut impl Sink,
+    ) -> Option<Order> {
         let index = self.buddy.map.index(pfn)?;
         let Some(Head::Free(order)) = self.buddy.map.head(index) else { return None };
         let mt = self.buddy.blocks.migratetype(index);
@@ -301,23 +315,19 @@ impl Zone {
             let free = self.counted().all;
             let flags = AllocFlags::CMA | AllocFlags::METADATA;
             if !self.watermark_ok_with(free, Order::ZERO, mark, ZoneType::Dma, flags) {
-                sink.emit(Event::IsolateFreePage { pfn, order, taken: PageCount::ZERO });
+                let taken = PageCount::ZERO;
+                sink.emit(Event::IsolateFreePage { pfn, order, taken, isolator });
                 return None;
             }
         }
-        sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages() });
-        self.buddy.areas.remove(&mut self.buddy.map, index, order);
-        self.buddy.sub_free(order.pages(), mt);
+        sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages(), isolator });
+        self.take_listed(index, order);
         self.count_free(CpuId::BOOT);
-        self.buddy.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
-        if order.get() + 1 >= self.buddy.geometry.pageblock_order().get() {
-            self.retype_taken(index, order);
-        }
         Some(order)
     }
 
     /// A block of nearly a pageblock or more makes its pageblocks MOVABLE.
-    fn retype_taken(&mut self, index: FrameIndex, order: Order) {
+    pub(crate) fn retype_taken(&mut self, index: FrameIndex, order: Order) {
         let step = 1 << self.buddy.geometry.pageblock_order().get();
         for start in (index..index + (1 << order.get())).step_by(step) {
             if !self.buddy.blocks.migratetype(start).is_mergeable() {

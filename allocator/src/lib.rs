@@ -30,6 +30,7 @@
 
 pub mod boot;
 pub mod buddy;
+pub mod by_hand;
 pub mod check;
 pub mod contig;
 pub mod counters;
@@ -42,11 +43,13 @@ pub mod geometry;
 pub mod gfp;
 pub mod highatomic;
 mod hints;
+pub mod hotplug;
 pub mod isolate;
 pub mod migratetype;
 pub mod page_alloc;
 mod pageblock;
 pub mod pcp;
+pub mod pcp_by_hand;
 mod pcp_list;
 mod pcp_tuning;
 pub mod profile;

@@ -7,6 +7,7 @@ use crate::units::Order;
 const TYPE: u8 = 0x07;
 const ISOLATED: u8 = 0x08;
 const SKIP: u8 = 0x10;
+const OFFLINE: u8 = 0x20;
 
 /// The type that a block with these flags presents.
 const BY_FLAGS: [MigrateType; 16] = {
@@ -82,6 +83,19 @@ impl Pageblocks {
         assert!(self.flags[slot] & ISOLATED == 0, "pageblock is isolated already");
         self.flags[slot] |= ISOLATED;
         self.isolated += 1;
+    }
+
+    /// Marks the memory of the block as gone; the next type it gets brings it back. It is no longer
+    /// isolated. Linux: a section without `SECTION_IS_ONLINE`.
+    pub(crate) fn set_offline(&mut self, index: FrameIndex) {
+        self.set_migratetype(index, MigrateType::Movable);
+        let slot = self.slot(index);
+        self.flags[slot] |= OFFLINE;
+    }
+
+    /// Whether the memory of the block is gone. Linux: `!pfn_to_online_page()`.
+    pub(crate) fn is_offline(&self, index: FrameIndex) -> bool {
+        self.flags[self.slot(index)] & OFFLINE != 0
     }
 
     /// Isolates the block when `mt` is ISOLATE, else gives it that type and ends its isolation.

@@ -217,6 +217,27 @@ impl PerCpuPages {
         self.tuning.decay(self.pages())
     }
 
+    /// Takes over what is on another CPU's lists, and leaves the tuning as it is.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        self.lists.clone_from(&other.lists);
+        self.others = other.others;
+    }
+
+    /// Takes a particular block off its list; says whether it was on one.
+    pub(crate) fn withdraw(&mut self, index: FrameIndex, order: Order) -> bool {
+        let first = if Some(order) == self.huge {
+            LOW_LISTS
+        } else {
+            MigrateType::PCP.len() * order.index()
+        };
+        let types = if first < LOW_LISTS { MigrateType::PCP.len() } else { 2 };
+        let found = (first..first + types).find(|list| self.lists[*list].withdraw(index));
+        if found.is_some_and(|list| list != SINGLES) {
+            self.others -= 1 << order.get();
+        }
+        found.is_some()
+    }
+
     /// Starts giving back `pages` pages, beginning with `list`. Linux: `free_pcppages_bulk()`.
     pub(crate) fn start_drain(&self, pages: u32, list: usize) -> Drain {
         Drain { left: i64::from(pages.min(self.pages())), list }

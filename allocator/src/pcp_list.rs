@@ -3,6 +3,7 @@
 //! A deque whose common end is the end of a vector, so that a hit on the list is a compare and a
 //! load. What left at the oldest end is a gap before the blocks, closed when it outgrows them.
 
+use crate::frame::FrameIndex;
 use crate::pcp::Cached;
 
 /// A gap is not worth closing, and is opened with at least this much room, in blocks.
@@ -70,6 +71,18 @@ impl PageList {
             self.gap = 0;
         }
         Some(block)
+    }
+
+    /// Takes the block that starts at `index` out, wherever it is; says whether it was there. Blocks
+    /// at the ends are found fastest. Linux: `list_del()`.
+    pub(crate) fn withdraw(&mut self, index: FrameIndex) -> bool {
+        if self.blocks.get(self.gap).is_some_and(|oldest| oldest.index() == index) {
+            return self.pop_oldest().is_some();
+        }
+        let found = self.blocks[self.gap..].iter().rposition(|block| block.index() == index);
+        let Some(at) = found else { return false };
+        self.blocks.remove(self.gap + at);
+        true
     }
 
     /// The blocks, head first.

@@ -286,7 +286,7 @@ impl Zone {
         }
     }
 
-    fn boost(&mut self, times: u32, flags: AllocFlags) {
+    pub(crate) fn boost(&mut self, times: u32, flags: AllocFlags) {
         for _ in 0..times {
             if self.boost_watermark(self.boost_factor) && flags.contains(AllocFlags::KSWAPD) {
                 self.boosted = Boosted::Yes;

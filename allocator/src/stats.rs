@@ -139,7 +139,9 @@ impl Zone {
         let step = self.buddy.geometry.pageblock_pages();
         let mut pfn = self.span().start();
         while pfn < self.span().end() {
-            counts[self.buddy.migratetype(pfn).index()] += 1;
+            if !self.buddy.blocks.is_offline(self.buddy.index(pfn)) {
+                counts[self.buddy.migratetype(pfn).index()] += 1;
+            }
             pfn = pfn + step;
         }
         types.iter().map(|mt| (mt, counts[mt.index()])).collect()

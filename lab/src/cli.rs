@@ -40,9 +40,43 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Perform a recorded case again and compare every frame with what Linux handed out.
+    Replay(ReplayWords),
 }
 
-/// Words that every command knows.
+/// Words of a replay.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct ReplayWords {
+    /// Folder of the case: meta.json, trace.txt.zst, and the lists at each snapshot.
+    #[arg(value_name = "CASE")]
+    pub case: String,
+    /// What to predict: buddy, the blocks that leave the buddy lists; pcp, all from the requests.
+    #[arg(long, value_name = "LEVEL", default_value = "buddy")]
+    pub level: String,
+    /// Kernel whose rules to follow, 6.1 or 6.12. Default: the recorded one's.
+    #[arg(long, value_name = "VERSION")]
+    pub profile: Option<String>,
+    /// Print the summary as JSON.
+    #[arg(long)]
+    pub json: bool,
+    /// Print the summary as a row of a table.
+    #[arg(long, conflicts_with = "json")]
+    pub table: bool,
+    /// Show miss number N with the lists around it, before and after.
+    #[arg(long, value_name = "N")]
+    pub explain: Option<String>,
+    /// Stop before this line of the trace and print the machine's lists as the kernel would.
+    #[arg(long, value_name = "EVENT")]
+    pub until: Option<String>,
+    /// Exit 1 when a smaller share of predictions is exact.
+    #[arg(long, value_name = "R")]
+    pub require: Option<String>,
+    /// Exit 1 when the lists differ at a snapshot.
+    #[arg(long)]
+    pub require_lists: bool,
+}
+
+/// Words that the commands of traces know.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
 pub struct Common {
     /// Recorded trace: ftrace or perf script text, plain or zstd. Default: the demonstration's.

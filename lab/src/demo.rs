@@ -8,7 +8,7 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{PageCount, Pfn};
 
 use crate::background::Background;
-use crate::case_meta::{CaseMeta, CaseZone};
+use crate::case::meta::{CaseMeta, CaseZone};
 
 /// Name of the case; errors call the trace so.
 pub const NAME: &str = "arm64-512-mte-s7";
@@ -40,6 +40,7 @@ pub fn meta() -> CaseMeta {
             managed: PageCount::new(121_665),
             cma: PageCount::new(8192),
         }],
+        cmdline: String::new(),
     }
 }
 

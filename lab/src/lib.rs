@@ -1,7 +1,7 @@
 //! The outer crate of pagelab: traces, machines, runs and reports.
 
 pub mod background;
-pub mod case_meta;
+pub mod case;
 pub mod cli;
 pub mod demo;
 pub mod drive;
@@ -11,6 +11,7 @@ pub mod machine;
 pub mod picture;
 pub mod plan;
 pub mod progress;
+pub mod replay;
 pub mod report;
 pub mod run;
 pub mod sample;

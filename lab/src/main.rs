@@ -6,8 +6,11 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::cli::Cli;
+use pagelab::cli::{Cli, Command, ReplayWords};
 use pagelab::plan::{Output, Plan};
+use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
+use pagelab::replay::summary::Summary;
+use pagelab::replay::{self, replay};
 use pagelab::report::blocks::Colour;
 use pagelab::report::{json, text};
 use pagelab::run::{Outcome, run};
@@ -23,6 +26,12 @@ fn main() -> ExitCode {
             return exit(printed, if words.use_stderr() { COULD_NOT_RUN } else { 0 });
         }
     };
+    if let Some(Command::Replay(words)) = &cli.command {
+        return match plan_and_replay(words) {
+            Ok((plan, summary)) => report_replay(&plan, &summary),
+            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
+        };
+    }
     match plan_and_run(&cli) {
         Ok((plan, outcome)) => report(&plan, &outcome),
         Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
@@ -33,6 +42,26 @@ fn plan_and_run(cli: &Cli) -> Result<(Plan, Outcome), Box<dyn std::error::Error>
     let plan = Plan::new(cli)?;
     let outcome = run(&plan)?;
     Ok((plan, outcome))
+}
+
+fn plan_and_replay(
+    words: &ReplayWords,
+) -> Result<(ReplayPlan, Summary), Box<dyn std::error::Error>> {
+    let plan = ReplayPlan::new(words)?;
+    let summary = replay(&plan)?;
+    Ok((plan, summary))
+}
+
+fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {
+    let text = match plan.output {
+        ReplayOutput::Json => replay::json::render(summary),
+        ReplayOutput::Text => replay::text::render(summary),
+        ReplayOutput::Row => replay::table::render(summary),
+    };
+    let printed = io::stdout().lock().write_all(text.as_bytes());
+    let short = plan.require.is_some_and(|least| summary.exact_ratio() < least);
+    let failed = short || plan.require_lists && !summary.lists_hold();
+    exit(printed, if failed { EXPECTATION_FAILED } else { 0 })
 }
 
 fn report(plan: &Plan, outcome: &Outcome) -> ExitCode {

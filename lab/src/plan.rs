@@ -139,6 +139,11 @@ pub struct PlanError {
 }
 
 impl PlanError {
+    /// A value that is none of those a flag may have.
+    pub(crate) fn not_possible(flag: &'static str, value: &str) -> Self {
+        Self::new(flag, value, "not possible")
+    }
+
     fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
         Self { flag, value: value.to_owned(), why }
     }
@@ -160,6 +165,9 @@ impl Plan {
             }
             Some(Command::Compare { designs, common }) => {
                 Self::build(Action::Compare, parse_designs(designs)?, common)
+            }
+            Some(Command::Replay(words)) => {
+                Err(PlanError::new("replay", &words.case, "is no run of a design"))
             }
         }
     }
@@ -273,7 +281,7 @@ fn parse_seed(text: &str) -> Result<u64, PlanError> {
     text.parse().map_err(|_| PlanError::new("--seed", text, "not a number of 64 bits"))
 }
 
-fn parse_profile(text: &str) -> Result<KernelProfile, PlanError> {
+pub(crate) fn parse_profile(text: &str) -> Result<KernelProfile, PlanError> {
     match text {
         "6.1" => Ok(KernelProfile::V6_1),
         "6.12" => Ok(KernelProfile::V6_12),

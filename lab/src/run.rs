@@ -11,7 +11,8 @@ use pagelab_migrate::emulator::{Emulator, SpecError};
 use serde_json::{Value, json};
 
 use crate::background::{Background, ZoneInfoError};
-use crate::case_meta::{CaseMeta, MetaError};
+use crate::case::error::CaseError;
+use crate::case::meta::CaseMeta;
 use crate::demo;
 use crate::drive::{Driver, NoRoom};
 use crate::emit::{EmitError, NoRecord, Provenance, Recorder, Recording};
@@ -42,7 +43,7 @@ pub enum RunError {
     Trace(#[from] TraceError),
     /// The recorded machine's description.
     #[error(transparent)]
-    Meta(#[from] MetaError),
+    Meta(#[from] CaseError),
     /// The recorded machine's counters.
     #[error(transparent)]
     ZoneInfo(#[from] ZoneInfoError),

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use pagelab::background::Background;
-use pagelab::case_meta::CaseMeta;
+use pagelab::case::meta::CaseMeta;
 use pagelab::survey::Survey;
 use pagelab::trace::{Marker, SnapPhase, Strictness, TraceEvent, TraceReader};
 use pagelab_allocator::profile::KernelProfile;
@@ -250,7 +250,7 @@ fn follow(case: &str, skip: Option<usize>) -> (usize, Option<String>) {
                 free.insert(pfn);
             }),
             TraceEvent::IsolateFreePage { pfn, order } => asked = pfn.map(|pfn| (pfn, order)),
-            TraceEvent::IsolateFreePageExit { pages } if pages > 0 => {
+            TraceEvent::IsolateFreePageExit { pages, .. } if pages > 0 => {
                 let (pfn, order) = asked.take().expect("pages have addresses");
                 free.retain(|free| !PfnRange::block(pfn, order).contains(*free));
             }

@@ -1,7 +1,7 @@
 //! Isolation and claims on ranges, on the usual sizes: pageblocks of order 9, blocks up to order 10.
 
 use pagelab_allocator::contig::{ClaimError, ContigClaim, ContigRange};
-use pagelab_allocator::event::{Event, Silent};
+use pagelab_allocator::event::{Event, Isolator, Silent};
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
@@ -72,7 +72,12 @@ fn isolation_tells_what_probes_show() {
     let (pfn, order) = (Pfn::new(0x400), Order::of(9));
     let (isolate, movable) = (MigrateType::Isolate, MigrateType::Movable);
     let back = [
-        Event::IsolateFreePage { pfn, order, taken: order.pages() },
+        Event::IsolateFreePage {
+            pfn,
+            order,
+            taken: order.pages(),
+            isolator: Isolator::EndOfIsolation,
+        },
         Event::SetPageblockMigratetype { pfn, migratetype: movable },
         Event::PutbackIsolated { pfn, order, migratetype: movable },
     ];
@@ -99,7 +104,10 @@ fn ending_one_of_two_isolations_keeps_the_other() {
     zone.start_isolate(low, IsolateMode::Other, &mut Silent).unwrap();
     zone.start_isolate(high, IsolateMode::Other, &mut Silent).unwrap();
     // Taken and put back, the two become one isolated block of order 10.
-    assert_eq!(zone.isolate_free_page(Pfn::new(0x400), &mut Silent), Some(Order::of(9)));
+    assert_eq!(
+        zone.isolate_free_page(Pfn::new(0x400), Isolator::BlockScan, &mut Silent),
+        Some(Order::of(9))
+    );
     zone.free(BOOT, Pfn::new(0x400), Order::of(9), &mut Silent);
     assert_eq!(list(&zone, 10, MigrateType::Isolate), [0x400]);
     zone.undo_isolate(low, IsolateMode::Other, &mut Silent);
@@ -254,7 +262,8 @@ fn a_compaction_target_leaves_more_than_the_min_mark() {
             spec.tunables.min_free_kbytes = Some(reserve * 4);
             let mut alloc = PageAllocator::boot(&spec, Silent).unwrap();
             let half = get(&mut alloc, 8, GfpFlags::HIGHUSER_MOVABLE | GfpFlags::MEMALLOC);
-            let target = alloc.isolate_free_page(half.pfn().buddy(Order::of(8)));
+            let target =
+                alloc.isolate_free_page(half.pfn().buddy(Order::of(8)), Isolator::BlockScan);
             assert_eq!(target.is_some(), given, "0xf00 pages free, {reserve:#x} reserved");
         }
     }

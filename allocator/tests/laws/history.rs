@@ -2,6 +2,7 @@
 
 use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::contig::ContigClaim;
+use pagelab_allocator::event::Isolator;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::highatomic::Unreserve;
@@ -179,7 +180,9 @@ impl Pair {
             return Ok(());
         }
         let (pfn, order) = blocks[which.index(blocks.len())];
-        let Some(pages) = self.subject.alloc.isolate_free_page(pfn) else { return Ok(()) };
+        let Some(pages) = self.subject.alloc.isolate_free_page(pfn, Isolator::BlockScan) else {
+            return Ok(());
+        };
         match pages.into_raw() {
             raw if raw == (pfn, order) => self.naive.hand_out(pfn, order),
             other => Err(format!("took {other:?} instead of {:?}", (pfn, order))),

@@ -3,7 +3,7 @@
 use core::fmt::Arguments;
 use std::io;
 
-use pagelab_allocator::event::{CompactionScan, Event, Isolation, Migration};
+use pagelab_allocator::event::{CompactionScan, Event, Isolation, Isolator, Migration};
 use pagelab_allocator::fallback::{Extfrag, Ownership};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -191,8 +191,8 @@ fn probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
     let page = |pfn| kernel.page(pfn);
     let entry = |name: &str| entry(kernel, name);
     match *event {
-        Event::IsolateFreePage { pfn, order, taken } => {
-            isolate_free_page(kernel, (pfn, order), taken, say)
+        Event::IsolateFreePage { pfn, order, taken, isolator } => {
+            isolate_free_page(kernel, (pfn, order), (taken, isolator), say)
         }
         Event::ContigEnter { range, migratetype } => say(format_args!(
             "alloc_contig_range: {} start={:#x} end={:#x} mt={}",
@@ -267,13 +267,19 @@ fn type_probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
 fn isolate_free_page(
     kernel: &Kernel,
     (pfn, order): (Pfn, Order),
-    taken: PageCount,
+    (taken, isolator): (PageCount, Isolator),
     say: Say<'_>,
 ) -> io::Result<()> {
     let (function, page) = ("__isolate_free_page", kernel.page(pfn));
+    // The search is inlined into its caller.
+    let caller = match isolator {
+        Isolator::BlockScan => "isolate_freepages_block",
+        Isolator::FastSearch => "compaction_alloc",
+        Isolator::EndOfIsolation => "unset_migratetype_isolate",
+    };
     let site = entry(kernel, function);
     say(format_args!("isolate_free_page: {site} page={page:#x} order={order}"))?;
-    say(format_args!("isolate_free_page_ret: {} ret={taken}", exit(kernel, function)))
+    say(format_args!("isolate_free_page_ret: ({caller}+0x0/0x0 <- {function}) ret={taken}"))
 }
 
 /// Where an entry probe says it is.

@@ -8,7 +8,7 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use super::live::{LiveTable, Piece};
 use super::window::{Bulk, CompactWindow, ContigWindow, Target};
 use super::{ContigOwner, Op, PageId, PageSpan, Step, Unused};
-use crate::trace::{EventName, Marker, Record, TraceError, TraceEvent, VmapPages};
+use crate::trace::{Marker, Record, TraceError, TraceEvent, VmapPages};
 
 /// The logical stream of a trace. Memory use is bounded by what is live at one time.
 #[derive(Debug)]
@@ -137,19 +137,20 @@ impl State {
                 Some(window) => window.trimmed.push(range),
                 None => self.unused.internal += 1,
             },
-            TraceEvent::CompactionBegin => {
+            TraceEvent::CompactionBegin(_) => {
                 self.compaction_end();
                 self.compact.insert(pid, CompactWindow::default());
             }
-            TraceEvent::CompactionEnd => self.compaction_end(),
+            TraceEvent::CompactionEnd(_) => self.compaction_end(),
             TraceEvent::Offline { range } => self.unused.hotplug += range.len().get(),
             TraceEvent::Online { pfn, order } => {
                 self.joining = pfn.map(|pfn| PfnRange::block(pfn, order));
             }
             TraceEvent::IsolateFreePage { pfn, order } => self.isolation(|w| w.ask(pfn, order)),
-            TraceEvent::IsolateFreePageExit { pages } => self.isolation(|w| w.take(pages)),
+            TraceEvent::IsolateFreePageExit { pages, .. } => self.isolation(|w| w.take(pages)),
             TraceEvent::Marker(marker) => self.marker(marker),
-            TraceEvent::Other(name) => self.other(name),
+            TraceEvent::Other(name) => self.other(&name),
+            replayed => self.other(replayed.name()),
         }
     }
 
@@ -329,8 +330,13 @@ impl State {
         }
     }
 
-    fn other(&mut self, name: EventName) {
-        *self.unused.other.entry(name).or_default() += 1;
+    fn other(&mut self, name: &str) {
+        match self.unused.other.get_mut(name) {
+            Some(count) => *count += 1,
+            None => {
+                self.unused.other.insert(name.into(), 1);
+            }
+        }
     }
 
     /// The end of the trace: what was under way is settled.

@@ -6,7 +6,7 @@ use pagelab_allocator::units::{Pfn, PfnRange};
 use proptest::prelude::*;
 
 use super::*;
-use crate::trace::{Comm, Marker, Record, TraceError, TraceEvent};
+use crate::trace::{Comm, Isolator, Marker, Record, Scanners, TraceError, TraceEvent};
 
 const USER: GfpFlags = GfpFlags::HIGHUSER_MOVABLE;
 
@@ -123,20 +123,22 @@ fn a_contiguous_allocation_moves_what_is_in_its_way() {
     assert_eq!((unused.contig_trimmed, unused.free_unknown), (4, 0));
 }
 
+const SCANNERS: Scanners = Scanners { zone: Pfn::new(0), migrate: Pfn::new(0), free: Pfn::new(0) };
+
 #[test]
 fn compaction_keeps_identities() {
     let isolate = TraceEvent::IsolateFreePage { pfn: Some(Pfn::new(64)), order: Order::of(2) };
     let (got, unused) = ops(vec![
         alloc(1, 0),
         alloc(2, 0),
-        TraceEvent::CompactionBegin,
+        TraceEvent::CompactionBegin(SCANNERS),
         isolate,
-        TraceEvent::IsolateFreePageExit { pages: 4 },
+        TraceEvent::IsolateFreePageExit { pages: 4, caller: Isolator::Other },
         free(1, 0),
         free(2, 0),
         free(66, 0),
         free(67, 0),
-        TraceEvent::CompactionEnd,
+        TraceEvent::CompactionEnd(SCANNERS),
         free(65, 0),
         free(64, 0),
     ]);

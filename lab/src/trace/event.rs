@@ -2,18 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{PageCount, Pfn};
 
+use super::cursor::Cursor;
 use super::error::{Fault, Why};
-use super::fields::{Fields, check_frame, decimal, hexadecimal, pointer, words};
+use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
-use super::record::{EventName, Extfrag, Marker, Migration, SnapPhase, TraceEvent, VmapPages};
+use super::record::{
+    EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent,
+    VmapPages,
+};
+
+/// How many spellings of flags are remembered.
+const SPELLINGS: usize = 8;
 
 /// What reading events needs to remember between lines.
 #[derive(Debug, Default)]
 pub(super) struct EventParser {
     names: BTreeMap<Box<[u8]>, EventName>,
     pages: PageMap,
+    /// Flags as they were spelt lately.
+    spellings: Vec<(Box<[u8]>, GfpFlags)>,
+    /// Which of them to forget next.
+    oldest: usize,
 }
 
 impl EventParser {
@@ -21,8 +33,70 @@ impl EventParser {
         self.pages
     }
 
+    pub(super) const fn set_page_map(&mut self, pages: PageMap) {
+        self.pages = pages;
+    }
+
     /// The event `name` with the fields of `text`.
+    #[inline]
     pub(super) fn parse(&mut self, name: &[u8], text: &[u8]) -> Result<TraceEvent, Fault> {
+        match self.parse_frequent(name, text) {
+            Some(event) => Ok(event),
+            None => self.parse_any(name, text),
+        }
+    }
+
+    /// The events that nearly all lines are, in the kernel's own layout; `None` for all else, which
+    /// is then read field by field and complained about.
+    #[inline]
+    fn parse_frequent(&mut self, name: &[u8], text: &[u8]) -> Option<TraceEvent> {
+        let name = name.strip_prefix(b"mm_page_")?;
+        let mut cursor = Cursor(text);
+        let page = cursor.hexadecimal(b"page=")?;
+        let pfn = check_frame("pfn", cursor.hexadecimal(b" pfn=0x")?).ok()?;
+        let order = cursor.order(b" order=")?;
+        Some(match name {
+            b"free" if cursor.is_empty() => TraceEvent::PageFree { pfn, order },
+            b"free_batched" if cursor.is_empty() => TraceEvent::PageFreeBatched { pfn },
+            b"alloc_zone_locked" => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                let percpu_refill = cursor.digit(b" percpu_refill=")? != 0;
+                cursor.is_empty().then_some(())?;
+                TraceEvent::ZoneLocked { pfn, order, migratetype, percpu_refill }
+            }
+            b"pcpu_drain" => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                cursor.is_empty().then_some(())?;
+                TraceEvent::PcpuDrain { pfn, order, migratetype }
+            }
+            b"alloc" if pfn.get() != 0 => {
+                let migratetype = cursor.digit(b" migratetype=")?;
+                let gfp = self.gfp(cursor.rest(b" gfp_flags=")?)?;
+                self.pages.learn(page, pfn);
+                TraceEvent::PageAlloc { pfn, order, migratetype, gfp }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Flags by their names; the last spellings are remembered, since there are few.
+    #[inline]
+    fn gfp(&mut self, text: &[u8]) -> Option<GfpFlags> {
+        let known = self.spellings.iter().find(|(spelling, _)| **spelling == *text);
+        if let Some((_, flags)) = known {
+            return Some(*flags);
+        }
+        let flags = GfpFlags::parse(core::str::from_utf8(text).ok()?).ok()?;
+        if self.spellings.len() < SPELLINGS {
+            self.spellings.push((text.into(), flags));
+        } else {
+            self.spellings[self.oldest % SPELLINGS] = (text.into(), flags);
+            self.oldest += 1;
+        }
+        Some(flags)
+    }
+
+    fn parse_any(&mut self, name: &[u8], text: &[u8]) -> Result<TraceEvent, Fault> {
         let fields = Fields(text);
         Ok(match name {
             b"mm_page_alloc" => self.page_alloc(fields)?,
@@ -57,8 +131,45 @@ impl EventParser {
             },
             b"alloc_contig_range_ret" => TraceEvent::ContigExit { ret: fields.signed("ret")? },
             b"free_contig_range" => TraceEvent::ContigFree { range: fields.run("pfn", "nr")? },
-            b"mm_compaction_begin" => TraceEvent::CompactionBegin,
-            b"mm_compaction_end" => TraceEvent::CompactionEnd,
+            b"mm_compaction_begin" => TraceEvent::CompactionBegin(scanners(fields)?),
+            b"mm_compaction_end" => TraceEvent::CompactionEnd(scanners(fields)?),
+            b"mm_compaction_isolate_freepages" => TraceEvent::IsolateFreepages(scanned(text)?),
+            b"mm_compaction_isolate_migratepages" => {
+                TraceEvent::IsolateMigratepages(scanned(text)?)
+            }
+            b"free_one_page" => TraceEvent::FreeOnePage {
+                pfn: fields.pfn("pfn")?,
+                order: fields.order("order")?,
+                arg: fields.small("arg5")?,
+            },
+            b"set_pageblock_migratetype" => TraceEvent::SetPageblockType {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"move_freepages_block" => TraceEvent::MoveFreepages {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"move_freepages_block_isolate" => TraceEvent::MoveFreepagesIsolate {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"split_free_page" => TraceEvent::SplitFreePage {
+                pfn: self.page(fields)?,
+                order: fields.order("order")?,
+                offset: PageCount::new(fields.count("off")?),
+            },
+            b"putback_isolated" => TraceEvent::PutbackIsolated {
+                pfn: self.page(fields)?,
+                order: fields.order("order")?,
+                migratetype: fields.small("mt")?,
+            },
+            b"drain_pages_zone" => {
+                TraceEvent::DrainPages { cpu: fields.small("cpu")?, zone: fields.number("zone")? }
+            }
+            b"mm_vmscan_kswapd_wake" => TraceEvent::KswapdWake,
+            b"mm_vmscan_wakeup_kswapd" => TraceEvent::WakeupKswapd,
+            b"mm_vmscan_kswapd_sleep" => TraceEvent::KswapdSleep,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {
                 pfn: self.page(fields)?,
                 order: fields.order("order")?,
@@ -67,9 +178,10 @@ impl EventParser {
             b"free_pages_core" => {
                 TraceEvent::Online { pfn: self.page(fields)?, order: fields.order("order")? }
             }
-            b"isolate_free_page_ret" => {
-                TraceEvent::IsolateFreePageExit { pages: fields.count("ret")? }
-            }
+            b"isolate_free_page_ret" => TraceEvent::IsolateFreePageExit {
+                pages: fields.count("ret")?,
+                caller: isolator(text),
+            },
             b"mm_migrate_pages" => TraceEvent::MigratePages(Box::new(self.migration(fields)?)),
             b"tracing_mark_write" => TraceEvent::Marker(self.marker(text)?),
             b"print" => self.print(text)?,
@@ -178,6 +290,41 @@ fn extfrag(fields: Fields<'_>) -> Result<Extfrag, Fault> {
         fallback_migratetype: fields.small("fallback_migratetype")?,
         change_ownership: fields.flag("change_ownership")?,
     })
+}
+
+fn scanners(fields: Fields<'_>) -> Result<Scanners, Fault> {
+    Ok(Scanners {
+        zone: fields.pfn("zone_start")?,
+        migrate: fields.pfn("migrate_pfn")?,
+        free: fields.pfn("free_pfn")?,
+    })
+}
+
+/// `range=(0x1000 ~ 0x1200) nr_scanned=512 nr_taken=0`.
+fn scanned(text: &[u8]) -> Result<Scanned, Fault> {
+    const KEY: &str = "range";
+    let range = text.strip_prefix(b"range=(").ok_or((KEY, Why::Missing))?;
+    let close = range.iter().position(|b| *b == b')').ok_or((KEY, Why::Missing))?;
+    let mut ends = words(&range[..close]).filter(|word| *word != b"~").map(|word| {
+        let raw = number(word).ok_or_else(|| (KEY, Why::NotANumber(Why::excerpt(word))))?;
+        check_frame(KEY, raw)
+    });
+    let mut end = || ends.next().unwrap_or(Err((KEY, Why::Missing)));
+    let fields = Fields(text);
+    Ok(Scanned {
+        start: end()?,
+        end: end()?,
+        scanned: fields.count("nr_scanned")?,
+        taken: fields.count("nr_taken")?,
+    })
+}
+
+/// A return probe begins with `(caller+offset/length <- function)`.
+fn isolator(text: &[u8]) -> Isolator {
+    match text.strip_prefix(b"(isolate_freepages_block") {
+        Some(_) => Isolator::BlockScan,
+        None => Isolator::Other,
+    }
 }
 
 fn cma_alloc_start(fields: Fields<'_>) -> Result<TraceEvent, Fault> {

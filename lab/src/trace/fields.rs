@@ -129,8 +129,16 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// Decimal digits only.
+#[inline]
 pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
-    digits_in(digits, 10)
+    // So few digits cannot overflow.
+    if digits.is_empty() || digits.len() > 19 {
+        return digits_in(digits, 10);
+    }
+    digits.iter().try_fold(0_u64, |all, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| all * 10 + u64::from(digit))
+    })
 }
 
 /// Hexadecimal digits only.

@@ -3,6 +3,7 @@
 //! One line is held at a time. Text is bytes until a field says otherwise: a task may call itself
 //! anything, so a command name need not be UTF-8.
 
+mod cursor;
 mod error;
 mod event;
 mod fields;
@@ -16,5 +17,6 @@ pub use error::{TraceError, Why};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    Comm, EventName, Extfrag, Marker, Migration, Record, SnapPhase, TraceEvent, VmapPages,
+    Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners, SnapPhase,
+    TraceEvent, VmapPages,
 };

@@ -91,6 +91,12 @@ impl<R: Read> TraceReader<R> {
         }
     }
 
+    /// The trace as the user named it.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
     /// What was met so far.
     #[must_use]
     pub const fn seen(&self) -> &Seen {
@@ -101,6 +107,12 @@ impl<R: Read> TraceReader<R> {
     #[must_use]
     pub const fn page_map(&self) -> PageMap {
         self.parser.page_map()
+    }
+
+    /// Says where the recorded kernel kept its `struct page` array, so that pointers can be converted
+    /// from the first line on.
+    pub const fn set_page_map(&mut self, pages: PageMap) {
+        self.parser.set_page_map(pages);
     }
 
     /// Reads the next line into `self.line`; `false` at the end.

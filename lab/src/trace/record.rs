@@ -180,9 +180,74 @@ pub enum TraceEvent {
         range: PfnRange,
     },
     /// Linux: `compaction:mm_compaction_begin`: this task compacts a zone now.
-    CompactionBegin,
+    CompactionBegin(Scanners),
     /// Linux: `compaction:mm_compaction_end`.
-    CompactionEnd,
+    CompactionEnd(Scanners),
+    /// Linux: `compaction:mm_compaction_isolate_freepages`: the free scanner went over a range.
+    IsolateFreepages(Scanned),
+    /// Linux: `compaction:mm_compaction_isolate_migratepages`: the migration scanner did.
+    IsolateMigratepages(Scanned),
+    /// Entry of `free_one_page()` (kprobe): a block is freed past the per-CPU lists.
+    FreeOnePage {
+        /// First frame.
+        pfn: Pfn,
+        /// Order of the block.
+        order: Order,
+        /// Migratetype (6.1), or flags of the free (6.12).
+        arg: u32,
+    },
+    /// Entry of `set_pageblock_migratetype()` (kprobe).
+    SetPageblockType {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Its new type.
+        migratetype: u8,
+    },
+    /// Entry of `move_freepages_block()` (kprobe).
+    MoveFreepages {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Type of the lists that its free blocks go to.
+        migratetype: u8,
+    },
+    /// Entry of `move_freepages_block_isolate()` (kprobe): isolation begins or ends.
+    MoveFreepagesIsolate {
+        /// A frame of the pageblock; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// The pageblock's new type.
+        migratetype: u8,
+    },
+    /// Entry of `split_free_page()` (kprobe).
+    SplitFreePage {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the free block.
+        order: Order,
+        /// Where it is cut.
+        offset: PageCount,
+    },
+    /// Entry of `__putback_isolated_page()` (kprobe).
+    PutbackIsolated {
+        /// First frame; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Order of the block.
+        order: Order,
+        /// The list it goes to.
+        migratetype: u8,
+    },
+    /// Entry of `drain_pages_zone()` (kprobe): a CPU's lists of one zone are emptied.
+    DrainPages {
+        /// Whose lists.
+        cpu: u16,
+        /// Address of the `struct zone`.
+        zone: u64,
+    },
+    /// Linux: `vmscan:mm_vmscan_kswapd_wake`: the node's reclaimer starts a round.
+    KswapdWake,
+    /// Linux: `vmscan:mm_vmscan_wakeup_kswapd`: somebody wakes the reclaimer, which sleeps.
+    WakeupKswapd,
+    /// Linux: `vmscan:mm_vmscan_kswapd_sleep`.
+    KswapdSleep,
     /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
     Offline {
         /// The frames.
@@ -206,6 +271,8 @@ pub enum TraceEvent {
     IsolateFreePageExit {
         /// Pages taken; 0 when the watermark forbids it.
         pages: u64,
+        /// Who asked, as far as the probe says it.
+        caller: Isolator,
     },
     /// Linux: `migrate:mm_migrate_pages`.
     MigratePages(Box<Migration>),
@@ -213,6 +280,84 @@ pub enum TraceEvent {
     Marker(Marker),
     /// Any other event.
     Other(EventName),
+}
+
+impl TraceEvent {
+    /// The event's name without its group, as recorded kernels and their probes print it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        match self {
+            Self::PageAlloc { .. } | Self::PageAllocFailed { .. } => "mm_page_alloc",
+            Self::PageFree { .. } => "mm_page_free",
+            Self::PageFreeBatched { .. } => "mm_page_free_batched",
+            Self::ZoneLocked { .. } => "mm_page_alloc_zone_locked",
+            Self::PcpuDrain { .. } => "mm_page_pcpu_drain",
+            Self::Extfrag(_) => "mm_page_alloc_extfrag",
+            Self::BulkEnter { .. } => "bulk_enter",
+            Self::BulkExit { .. } => "bulk_exit",
+            Self::VmapPages(_) => "vmap_pages",
+            Self::CmaAllocStart { .. } => "cma_alloc_start",
+            Self::CmaAllocFinish { .. } => "cma_alloc_finish",
+            Self::CmaRelease { .. } => "cma_release",
+            Self::ContigEnter { .. } => "alloc_contig_range",
+            Self::ContigExit { .. } => "alloc_contig_range_ret",
+            Self::ContigFree { .. } => "free_contig_range",
+            Self::CompactionBegin(_) => "mm_compaction_begin",
+            Self::CompactionEnd(_) => "mm_compaction_end",
+            Self::IsolateFreepages(_) => "mm_compaction_isolate_freepages",
+            Self::IsolateMigratepages(_) => "mm_compaction_isolate_migratepages",
+            Self::FreeOnePage { .. } => "free_one_page",
+            Self::SetPageblockType { .. } => "set_pageblock_migratetype",
+            Self::MoveFreepages { .. } => "move_freepages_block",
+            Self::MoveFreepagesIsolate { .. } => "move_freepages_block_isolate",
+            Self::SplitFreePage { .. } => "split_free_page",
+            Self::PutbackIsolated { .. } => "putback_isolated",
+            Self::DrainPages { .. } => "drain_pages_zone",
+            Self::KswapdWake => "mm_vmscan_kswapd_wake",
+            Self::WakeupKswapd => "mm_vmscan_wakeup_kswapd",
+            Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
+            Self::Offline { .. } => "offline_isolated",
+            Self::Online { .. } => "free_pages_core",
+            Self::IsolateFreePage { .. } => "isolate_free_page",
+            Self::IsolateFreePageExit { .. } => "isolate_free_page_ret",
+            Self::MigratePages(_) => "mm_migrate_pages",
+            Self::Marker(_) => "tracing_mark_write",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// Who isolates a free block.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Isolator {
+    /// A scan of a pageblock, frame by frame. Linux: `isolate_freepages_block()`.
+    BlockScan,
+    /// Another function: the search of the free lists, or the end of an isolation.
+    Other,
+}
+
+/// Linux: the fields of `compaction:mm_compaction_begin` and `_end`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scanners {
+    /// First frame of the zone.
+    pub zone: Pfn,
+    /// Where the migration scanner is.
+    pub migrate: Pfn,
+    /// Where the free scanner is.
+    pub free: Pfn,
+}
+
+/// Linux: the fields of `compaction:mm_compaction_isolate_freepages` and its like.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Scanned {
+    /// First frame looked at.
+    pub start: Pfn,
+    /// First frame not looked at.
+    pub end: Pfn,
+    /// Pages looked at.
+    pub scanned: u64,
+    /// Pages taken.
+    pub taken: u64,
 }
 
 /// Linux: the fields of `kmem:mm_page_alloc_extfrag`.

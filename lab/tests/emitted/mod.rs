@@ -6,8 +6,8 @@ use pagelab::emit::{Kernel, Task, TraceWriter};
 use pagelab::logical::{ContigOwner, Op, PageId, PageSpan, Step};
 use pagelab::machine::{self, MachinePlan};
 use pagelab::plan::Design;
-use pagelab::trace::{self, Migration, TraceEvent};
-use pagelab_allocator::event::Event;
+use pagelab::trace::{self, Migration, Scanned, Scanners, TraceEvent};
+use pagelab_allocator::event::{CompactionScan, Event, Isolation, Isolator};
 use pagelab_allocator::fallback::Ownership;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::profile::KernelProfile;
@@ -159,10 +159,14 @@ pub(crate) fn expected(event: &Event, kernel: &Kernel) -> Vec<TraceEvent> {
             fallback_migratetype: number(e.fallback_migratetype),
             change_ownership: e.change_ownership == Ownership::Changed,
         }),
-        Event::IsolateFreePage { pfn, order, taken } => {
+        Event::IsolateFreePage { pfn, order, taken, isolator } => {
+            let caller = match isolator {
+                Isolator::BlockScan => trace::Isolator::BlockScan,
+                Isolator::FastSearch | Isolator::EndOfIsolation => trace::Isolator::Other,
+            };
             return vec![
                 TraceEvent::IsolateFreePage { pfn: Some(pfn), order },
-                TraceEvent::IsolateFreePageExit { pages: taken.get() },
+                TraceEvent::IsolateFreePageExit { pages: taken.get(), caller },
             ];
         }
         Event::ContigEnter { range, migratetype } => {
@@ -186,28 +190,65 @@ pub(crate) fn expected(event: &Event, kernel: &Kernel) -> Vec<TraceEvent> {
             split: (kernel.profile == KernelProfile::V6_12).then_some(0),
             reason: m.reason.into(),
         })),
-        Event::CompactionBegin(_) => TraceEvent::CompactionBegin,
-        Event::CompactionEnd { .. } => TraceEvent::CompactionEnd,
-        _ => TraceEvent::Other(other(event).into()),
+        Event::CompactionBegin(scan) => TraceEvent::CompactionBegin(scanners(&scan)),
+        Event::CompactionEnd { scan, .. } => TraceEvent::CompactionEnd(scanners(&scan)),
+        Event::IsolateMigratepages(part) => TraceEvent::IsolateMigratepages(scanned(&part)),
+        Event::IsolateFreepages(part) => TraceEvent::IsolateFreepages(scanned(&part)),
+        Event::WakeKswapd { .. } => TraceEvent::WakeupKswapd,
+        _ => return vec![probed(event, kernel)],
     };
     vec![one]
+}
+
+/// What the reader should make of a probe on a function that changes lists or types.
+fn probed(event: &Event, kernel: &Kernel) -> TraceEvent {
+    let number = |mt| u8::try_from(kernel.types.number(mt).expect("known")).expect("few types");
+    match *event {
+        Event::FreeOnePage { pfn, order, migratetype } => TraceEvent::FreeOnePage {
+            pfn,
+            order,
+            arg: match kernel.profile {
+                KernelProfile::V6_1 => u32::from(number(migratetype)),
+                KernelProfile::V6_12 => 0,
+            },
+        },
+        Event::DrainPagesZone { cpu, node, kind } => TraceEvent::DrainPages {
+            cpu: u16::try_from(cpu.index()).expect("few CPUs"),
+            zone: kernel.zone_named(node, kind),
+        },
+        Event::SetPageblockMigratetype { pfn, migratetype } => {
+            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype: number(migratetype) }
+        }
+        Event::MoveFreepagesBlock { pfn, migratetype } => {
+            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype: number(migratetype) }
+        }
+        Event::MoveFreepagesBlockIsolate { pfn, migratetype } => {
+            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype: number(migratetype) }
+        }
+        Event::SplitFreePage { pfn, order, offset } => {
+            TraceEvent::SplitFreePage { pfn: Some(pfn), order, offset }
+        }
+        Event::PutbackIsolated { pfn, order, migratetype } => {
+            TraceEvent::PutbackIsolated { pfn: Some(pfn), order, migratetype: number(migratetype) }
+        }
+        _ => TraceEvent::Other(other(event).into()),
+    }
+}
+
+fn scanners(scan: &CompactionScan) -> Scanners {
+    Scanners { zone: scan.zone.start(), migrate: scan.migrate, free: scan.free }
+}
+
+fn scanned(part: &Isolation) -> Scanned {
+    let (start, end) = (part.range.start(), part.range.end());
+    Scanned { start, end, scanned: part.scanned, taken: part.taken.get() }
 }
 
 /// The names of events whose fields the reader passes over.
 fn other(event: &Event) -> &'static str {
     match event {
         Event::TestPagesIsolated { .. } => "test_pages_isolated",
-        Event::WakeKswapd { .. } => "mm_vmscan_wakeup_kswapd",
-        Event::FreeOnePage { .. } => "free_one_page",
-        Event::DrainPagesZone { .. } => "drain_pages_zone",
-        Event::SetPageblockMigratetype { .. } => "set_pageblock_migratetype",
-        Event::MoveFreepagesBlock { .. } => "move_freepages_block",
-        Event::MoveFreepagesBlockIsolate { .. } => "move_freepages_block_isolate",
-        Event::SplitFreePage { .. } => "split_free_page",
-        Event::PutbackIsolated { .. } => "putback_isolated",
         Event::CmaBusyRetry { .. } => "cma_alloc_busy_retry",
-        Event::IsolateMigratepages(_) => "mm_compaction_isolate_migratepages",
-        Event::IsolateFreepages(_) => "mm_compaction_isolate_freepages",
         _ => panic!("an event that the reader should know: {event:?}"),
     }
 }

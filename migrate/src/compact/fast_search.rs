@@ -3,7 +3,7 @@
 //! The searches rotate the lists, so that the next one sees other blocks; allocations after a
 //! compaction run therefore find the lists in another order.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Isolator, Sink};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::AfterFailure;
 use pagelab_allocator::units::{Order, PageCount, Pfn};
@@ -148,7 +148,8 @@ impl<S: Sink> Mover<'_, S> {
                     self.page_alloc.rotate_free_list(pfn, MigrateType::Movable);
                 }
                 if let Some(pfn) = scan.hit {
-                    let Some(block) = self.page_alloc.isolate_free_page(pfn) else {
+                    let Some(block) = self.page_alloc.isolate_free_page(pfn, Isolator::FastSearch)
+                    else {
                         cc.search_order = Some(cc.search_order?.down().unwrap_or(top));
                         return None;
                     };

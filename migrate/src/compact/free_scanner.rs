@@ -1,6 +1,6 @@
 //! The free scanner: downwards through a zone, taking free blocks aside as migration targets.
 
-use pagelab_allocator::event::{Event, Isolation, Sink};
+use pagelab_allocator::event::{Event, Isolation, Isolator, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::Pages;
@@ -109,7 +109,10 @@ impl<S: Sink> Mover<'_, S> {
                     at = at + PageCount::new(frames - 1) + stride;
                 }
                 Look::Free => {
-                    let Some(block) = self.page_alloc.isolate_free_page(at) else { break };
+                    let Some(block) = self.page_alloc.isolate_free_page(at, Isolator::BlockScan)
+                    else {
+                        break;
+                    };
                     let pages = block.order().pages();
                     scanned += pages.get() - 1;
                     isolated += pages;

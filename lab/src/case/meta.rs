@@ -1,6 +1,5 @@
 //! `meta.json` beside a recorded trace: what machine it was recorded on.
 
-use core::fmt;
 use std::io;
 use std::path::Path;
 
@@ -8,6 +7,8 @@ use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{PageCount, Pfn};
 use serde::Deserialize;
+
+use super::error::CaseError;
 
 /// The machine of a recorded case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,6 +23,8 @@ pub struct CaseMeta {
     pub profile: Option<KernelProfile>,
     /// The zones that hold memory, lowest first.
     pub zones: Vec<CaseZone>,
+    /// What the kernel was told when it booted. Linux: /proc/cmdline.
+    pub cmdline: String,
 }
 
 /// One zone of a recorded machine.
@@ -41,31 +44,6 @@ pub struct CaseZone {
     pub cma: PageCount,
 }
 
-/// Why a `meta.json` could not be used.
-#[derive(Debug)]
-pub struct MetaError {
-    /// The file as the user would name it.
-    pub file: String,
-    /// Line, from 1; 0 when the file could not be read.
-    pub line: usize,
-    /// The field that is wrong; empty when it is the file as a whole.
-    pub field: String,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-impl fmt::Display for MetaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
-        if !self.field.is_empty() {
-            write!(f, "field `{}`: ", self.field)?;
-        }
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for MetaError {}
-
 /// More memory than any machine has.
 const MEMORY_LIMIT_MIB: u64 = 1 << 30;
 
@@ -75,6 +53,8 @@ struct RawMeta {
     mem_mib: u64,
     kernel: String,
     zones: Vec<RawZone>,
+    #[serde(default)]
+    booted_cmdline: String,
 }
 
 #[derive(Deserialize)]
@@ -93,15 +73,15 @@ impl CaseMeta {
     ///
     /// # Errors
     ///
-    /// [`MetaError`] when there is one that cannot be read or does not say what it should.
-    pub fn beside(trace: &Path) -> Result<Option<Self>, MetaError> {
+    /// [`CaseError`] when there is one that cannot be read or does not say what it should.
+    pub fn beside(trace: &Path) -> Result<Option<Self>, CaseError> {
         let path = trace.with_file_name("meta.json");
         let file = path.display().to_string();
         match std::fs::read_to_string(&path) {
             Ok(text) => Self::parse(&file, &text).map(Some),
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(cause) => {
-                Err(MetaError { file, line: 0, field: String::new(), why: cause.to_string() })
+                Err(CaseError { file, line: 0, field: String::new(), why: cause.to_string() })
             }
         }
     }
@@ -110,18 +90,18 @@ impl CaseMeta {
     ///
     /// # Errors
     ///
-    /// [`MetaError`] with the line and, where there is one, the field.
-    pub fn parse(file: &str, text: &str) -> Result<Self, MetaError> {
+    /// [`CaseError`] with the line and, where there is one, the field.
+    pub fn parse(file: &str, text: &str) -> Result<Self, CaseError> {
         let raw: RawMeta = serde_json::from_str(text).map_err(|cause| {
             let field = wrong_field(text, &cause);
             let why = cause.to_string();
-            MetaError { file: file.to_owned(), line: cause.line(), field, why }
+            CaseError { file: file.to_owned(), line: cause.line(), field, why }
         })?;
         let memory = (1..=MEMORY_LIMIT_MIB).contains(&raw.mem_mib);
         let memory = memory.then_some(()).ok_or_else(|| ("mem_mib", raw.mem_mib.to_string()));
         let zones = || raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
         let zones = memory.and_then(|()| zones());
-        let zones = zones.map_err(|(field, value)| MetaError {
+        let zones = zones.map_err(|(field, value)| CaseError {
             file: file.to_owned(),
             line: 1 + text
                 .lines()
@@ -136,7 +116,16 @@ impl CaseMeta {
             mem_mib: raw.mem_mib,
             kernel: raw.kernel,
             zones,
+            cmdline: raw.booted_cmdline,
         })
+    }
+
+    /// A number that the kernel's command line gives a sysctl. Linux: `sysctl.*=`.
+    #[must_use]
+    pub fn sysctl(&self, name: &str) -> Option<u64> {
+        let words = self.cmdline.split_ascii_whitespace();
+        let values = words.filter_map(|w| w.strip_prefix("sysctl.")?.strip_prefix(name));
+        values.filter_map(|value| value.strip_prefix('=')?.parse().ok()).next_back()
     }
 
     /// Managed pages of all zones.

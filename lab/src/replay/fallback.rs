@@ -1,0 +1,152 @@
+//! Fallbacks as recorded: raids, claims and steals, each foreseen before it is carried out.
+
+use pagelab_allocator::by_hand::{AfterSteal, Looted, Victim};
+use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::gfp::AllocFlags;
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::pcp_by_hand::Side;
+use pagelab_allocator::profile::FallbackRule;
+
+use super::cause::Cause;
+use super::ledger::Ledger;
+use super::recorded::{PerCpu, Recorded};
+use super::tally::Kind;
+use crate::trace::{Extfrag, Record, TraceEvent};
+
+impl Recorded {
+    pub(super) fn extfrag(&mut self, record: &Record, told: &Extfrag, ledger: &mut Ledger) {
+        let types = (self.type_of(told.alloc_migratetype), self.type_of(told.fallback_migratetype));
+        let (Some(zone), (Some(mt), Some(from))) = (self.zone(told.pfn), types) else {
+            return ledger.impossible(Kind::Extfrag, record, "no such zone or type");
+        };
+        match self.fallback {
+            FallbackRule::MoveThenTake => self.raid(record, told, zone, (mt, from), ledger),
+            FallbackRule::ClaimThenSteal => self.loot(record, told, zone, (mt, from), ledger),
+        }
+    }
+
+    /// 6.1: blocks move to the lists of the request, which takes from there.
+    fn raid(
+        &mut self,
+        record: &Record,
+        told: &Extfrag,
+        zone: usize,
+        types: (MigrateType, MigrateType),
+        ledger: &mut Ledger,
+    ) {
+        let (mt, from) = types;
+        let (order, flags) = (told.alloc_order, AllocFlags::empty());
+        let victim = Victim { pfn: told.pfn, order: told.fallback_order, migratetype: from };
+        let hand = self.alloc.by_hand(zone, self.cpu);
+        let foreseen = hand.victim(order, mt, flags).filter(|_| hand.first(order, mt).is_none());
+        let former = hand.migratetype(told.pfn);
+        let known = foreseen == Some(victim);
+        if !known {
+            let list = (victim.order, victim.migratetype);
+            let same = foreseen.is_some_and(|v| (v.order, v.migratetype) == list);
+            let turned = same && from == MigrateType::Movable && self.was_compacted(zone);
+            let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
+            let name = |victim: Option<Victim>| victim.map_or("nothing".to_owned(), show);
+            let said = (name(foreseen), name(Some(victim)));
+            ledger.miss(Kind::Extfrag, cause, record, said, (&self.alloc, zone, list.0, from));
+            ledger.tally.resyncs += 1;
+            if turned && self.alloc.by_hand(zone, self.cpu).is_listed(victim.pfn, from) {
+                self.alloc.rotate_free_list(victim.pfn, from);
+            }
+        }
+        let recorded = if told.change_ownership { Ownership::Changed } else { Ownership::Kept };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let raided = match hand.raid(victim, order, mt, flags) {
+            Ok(raided) => raided,
+            Err(error) => return ledger.note(record, error),
+        };
+        if raided.change_ownership != recorded {
+            hand.settle_ownership(told.pfn, recorded, [former.unwrap_or(from), mt]);
+            let name = |owned: Ownership| match owned {
+                Ownership::Changed => format!("the pageblock becomes {mt}"),
+                Ownership::Kept => "the pageblock keeps its type".to_owned(),
+            };
+            let said = (name(raided.change_ownership), name(recorded));
+            let at = (&self.alloc, zone, victim.order, from);
+            if known {
+                ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
+            }
+            ledger.tally.resyncs += 1;
+        } else if known {
+            ledger.tally.hit(Kind::Extfrag);
+        }
+    }
+
+    /// 6.12: a whole pageblock is claimed or one block stolen, and the event is all that says so.
+    fn loot(
+        &mut self,
+        record: &Record,
+        told: &Extfrag,
+        zone: usize,
+        types: (MigrateType, MigrateType),
+        ledger: &mut Ledger,
+    ) {
+        let (mt, from) = types;
+        let order = told.alloc_order;
+        let stolen = self.stolen == Some((record.pid, order, mt));
+        let after = if stolen { AfterSteal::Yes } else { AfterSteal::No };
+        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let looted = hand.claim_or_steal(order, mt, AllocFlags::empty(), after);
+        match looted {
+            Some(looted) if !looted.via_own_list && is_told(&looted, told, (mt, from)) => {
+                ledger.tally.hit(Kind::Extfrag);
+            }
+            looted => {
+                let name = looted.map_or("nothing".to_owned(), |l| format!("{}", l.pfn));
+                let at = (&self.alloc, zone, told.fallback_order, from);
+                let said = (name, format!("{}", told.pfn));
+                ledger.miss(Kind::Extfrag, Cause::Unexplained, record, said, at);
+                if looted.is_none_or(|looted| looted.pfn != told.pfn) {
+                    self.force(record, zone, (told.pfn, order), from, ledger);
+                }
+            }
+        }
+        let whole = told.fallback_order >= self.alloc.geometry().pageblock_order();
+        let stole = !told.change_ownership && !whole;
+        self.stolen = stole.then_some((record.pid, order, mt));
+        if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
+            self.alloc.by_hand(zone, self.cpu).cache(told.pfn, order, mt, Side::Refilled);
+        }
+    }
+
+    /// 6.12: the event that follows a page taken from a pageblock that was claimed in part.
+    pub(super) fn finish_claim(&mut self, claimed: Looted, record: &Record, ledger: &mut Ledger) {
+        let told = match record.event {
+            TraceEvent::Extfrag(told) => Some(told),
+            _ => None,
+        };
+        let types = told.and_then(|told| {
+            Some((self.type_of(told.alloc_migratetype)?, self.type_of(told.fallback_migratetype)?))
+        });
+        let same = told.zip(types).is_some_and(|(told, types)| is_told(&claimed, &told, types));
+        if same {
+            ledger.tally.hit(Kind::Extfrag);
+            return;
+        }
+        let Some(zone) = self.zone(claimed.pfn) else { return };
+        let extfrag = claimed.extfrag;
+        let at = (&self.alloc, zone, extfrag.fallback_order, extfrag.fallback_migratetype);
+        let said = (
+            format!("{}", claimed.pfn),
+            told.map_or("nothing".to_owned(), |t| format!("{}", t.pfn)),
+        );
+        ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
+    }
+}
+
+fn is_told(looted: &Looted, told: &Extfrag, types: (MigrateType, MigrateType)) -> bool {
+    let own = looted.extfrag;
+    own.pfn == told.pfn
+        && (own.alloc_order, own.fallback_order) == (told.alloc_order, told.fallback_order)
+        && (own.alloc_migratetype, own.fallback_migratetype) == types
+        && (own.change_ownership == Ownership::Changed) == told.change_ownership
+}
+
+fn show(victim: Victim) -> String {
+    format!("{} of order {} from {}", victim.pfn, victim.order, victim.migratetype)
+}

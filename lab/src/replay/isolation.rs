@@ -1,0 +1,276 @@
+//! What isolation, contiguous claims, compaction and hotplug do to the lists, as recorded.
+//!
+//! These are requests of users of the allocator that the recording names step by step, so they are
+//! carried out at every level; what may be refused is predicted.
+
+use pagelab_allocator::buddy::Placement;
+use pagelab_allocator::by_hand::{ByHand, HandError};
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::frame::Movability;
+use pagelab_allocator::hotplug::Hotplug;
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+
+use super::cause::Cause;
+use super::ledger::Ledger;
+use super::rotation::CompactionRun;
+use super::tally::Kind;
+use crate::trace::{Isolator, Record, TraceEvent};
+
+/// Isolation under way.
+#[derive(Debug)]
+pub struct Isolation {
+    cpu: CpuId,
+    /// A free block that is being isolated; whether it may be is said by a later event.
+    isolating: Option<(Pfn, Order)>,
+    /// 6.1: type that the pageblock named last had before it got its present one.
+    former: Option<(Pfn, MigrateType)>,
+    /// The compaction under way.
+    run: Option<CompactionRun>,
+    /// Zones whose lists compaction may have turned around, by position.
+    compacted: Vec<bool>,
+}
+
+/// The type that the recorded kernel prints as `number`.
+pub fn type_of<S: Sink>(alloc: &PageAllocator<S>, number: u8) -> Option<MigrateType> {
+    alloc.types().from_number(usize::from(number))
+}
+
+/// The zone of a frame, to be moved by hand.
+pub fn hand_of<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, cpu: CpuId) -> Option<ByHand<'_>> {
+    let zone = alloc.zone_index(pfn)?;
+    Some(alloc.by_hand(zone, cpu))
+}
+
+/// Takes what is in use in MOVABLE pageblocks for movable: nothing says what it is.
+pub fn guess_movability<S: Sink>(alloc: &mut PageAllocator<S>) {
+    for at in 0..alloc.zones().len() {
+        let mut hand = alloc.by_hand(at, CpuId::BOOT);
+        for pfn in hand.span().iter() {
+            if hand.migratetype(pfn).is_some_and(MigrateType::is_movable) {
+                hand.set_movability(pfn, Order::ZERO, Movability::Movable);
+            }
+        }
+    }
+}
+
+/// Hands a block of memory over that has just joined. Linux: `__free_pages_core()`.
+pub fn join<S: Sink>(
+    alloc: &mut PageAllocator<S>,
+    record: &Record,
+    block: (Pfn, Order),
+    ledger: &mut Ledger,
+) {
+    put(alloc, record, block, None, Placement::Tail, ledger);
+    if let Some(zone) = alloc.zone_index(block.0) {
+        alloc.adjust_managed(zone, block.1.pages(), Hotplug::Joins);
+    }
+}
+
+/// Frees a recorded block to the lists of `mt`, or of its pageblocks.
+pub fn put<S: Sink>(
+    alloc: &mut PageAllocator<S>,
+    record: &Record,
+    block: (Pfn, Order),
+    mt: Option<MigrateType>,
+    placement: Placement,
+    ledger: &mut Ledger,
+) {
+    let (pfn, order) = block;
+    let Some(mut hand) = hand_of(alloc, pfn, CpuId::BOOT) else {
+        return ledger.impossible(Kind::Drained, record, "no such zone");
+    };
+    let done = match mt {
+        Some(mt) => hand.put(pfn, order, mt, placement),
+        None => hand.put_by_type(pfn, order, placement),
+    };
+    if let Err(error) = done {
+        ledger.impossible(Kind::Drained, record, &error.to_string());
+    }
+}
+
+impl Isolation {
+    /// Nothing is under way in a machine of so many zones.
+    #[must_use]
+    pub fn new(zones: usize) -> Self {
+        Self {
+            cpu: CpuId::BOOT,
+            isolating: None,
+            former: None,
+            run: None,
+            compacted: vec![false; zones],
+        }
+    }
+
+    /// Whether compaction may have turned lists of this zone around.
+    #[must_use]
+    pub fn was_compacted(&self, zone: usize) -> bool {
+        self.compacted.get(zone).copied().unwrap_or(false)
+    }
+
+    /// Whether a zone is being compacted.
+    #[must_use]
+    pub const fn is_compacting(&self) -> bool {
+        self.run.is_some()
+    }
+
+    /// Carries an event out, if it is one of these.
+    pub fn step<S: Sink>(
+        &mut self,
+        alloc: &mut PageAllocator<S>,
+        record: &Record,
+        ledger: &mut Ledger,
+    ) {
+        match record.event {
+            TraceEvent::IsolateFreePage { pfn: Some(pfn), order } => {
+                self.isolating = Some((pfn, order));
+            }
+            TraceEvent::IsolateFreePageExit { pages, caller } => {
+                self.note_target(alloc, caller);
+                self.isolate(alloc, record, pages, ledger);
+            }
+            TraceEvent::PutbackIsolated { pfn: Some(pfn), order, migratetype } => {
+                let mt = type_of(alloc, migratetype);
+                put(alloc, record, (pfn, order), mt, Placement::Tail, ledger);
+            }
+            TraceEvent::SplitFreePage { pfn: Some(pfn), offset, .. } => {
+                self.split_free(alloc, record, (pfn, offset), ledger);
+            }
+            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
+                self.set_type(alloc, pfn, migratetype);
+            }
+            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
+                self.move_free(alloc, pfn, migratetype);
+            }
+            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
+                let Some(mt) = type_of(alloc, migratetype) else { return };
+                if let Some(mut hand) = hand_of(alloc, pfn, self.cpu) {
+                    hand.change_isolation(pfn, mt);
+                }
+            }
+            TraceEvent::Offline { range } => {
+                if let Some(zone) = alloc.zone_index(range.start()) {
+                    alloc.by_hand(zone, self.cpu).withdraw(range);
+                    alloc.adjust_managed(zone, range.len(), Hotplug::Leaves);
+                }
+            }
+            _ => self.compaction(alloc, record),
+        }
+    }
+
+    fn compaction<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, record: &Record) {
+        match record.event {
+            TraceEvent::IsolateMigratepages(scan) => {
+                if let Some(run) = &mut self.run {
+                    run.scanned_sources(alloc, scan);
+                }
+            }
+            TraceEvent::IsolateFreepages(scan) => {
+                if let Some(run) = &mut self.run {
+                    run.scanned_targets(alloc, scan);
+                }
+            }
+            TraceEvent::CompactionBegin(scanners) => {
+                let zone = alloc.zone_index(scanners.zone);
+                if let Some(noted) = zone.and_then(|zone| self.compacted.get_mut(zone)) {
+                    *noted = true;
+                }
+                self.run = zone.map(|zone| CompactionRun::new(zone, scanners));
+            }
+            TraceEvent::CompactionEnd(scanners) => {
+                if let Some(mut run) = self.run.take() {
+                    run.end(alloc, scanners);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn isolate<S: Sink>(
+        &mut self,
+        alloc: &mut PageAllocator<S>,
+        record: &Record,
+        pages: u64,
+        ledger: &mut Ledger,
+    ) {
+        let Some((pfn, order)) = self.isolating.take() else { return };
+        let Some(zone) = alloc.zone_index(pfn) else { return };
+        let mut hand = alloc.by_hand(zone, self.cpu);
+        let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
+        let taken = (pages > 0).then_some(order);
+        let done = if pages > 0 { hand.isolate(pfn).map(|_| ()) } else { Ok(()) };
+        if self.run.is_some() && pages > 0 {
+            for page in PfnRange::block(pfn, order).iter() {
+                hand.set_movability(page, Order::ZERO, Movability::Movable);
+            }
+        }
+        if foreseen == taken {
+            return ledger.tally.hit(Kind::Isolated);
+        }
+        let name = |order: Option<Order>| match order {
+            Some(order) => format!("{pfn} of order {order}"),
+            None => "refused".to_owned(),
+        };
+        let at = (&*alloc, zone, order, MigrateType::Movable);
+        let told = (name(foreseen), name(taken));
+        let cause = match done {
+            Ok(()) => Cause::CounterDrift,
+            Err(_) => Cause::Unexplained,
+        };
+        ledger.miss(Kind::Isolated, cause, record, told, at);
+        ledger.tally.resyncs += 1;
+    }
+
+    /// A free block is about to be isolated: compaction may have found it on its list.
+    fn note_target<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, caller: Isolator) {
+        let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.run) else { return };
+        if alloc.by_hand(run.zone, self.cpu).is_listed(pfn, MigrateType::Movable) {
+            run.found_target(alloc, pfn, caller);
+        }
+    }
+
+    fn split_free<S: Sink>(
+        &self,
+        alloc: &mut PageAllocator<S>,
+        record: &Record,
+        (pfn, offset): (Pfn, PageCount),
+        ledger: &mut Ledger,
+    ) {
+        let done = hand_of(alloc, pfn, self.cpu).map(|mut hand| hand.split_free(pfn, offset));
+        let error = match done {
+            Some(Ok(())) => return,
+            Some(Err(error)) => error,
+            None => HandError::OutsideZone(pfn, Order::ZERO),
+        };
+        ledger.impossible(Kind::Isolated, record, &error.to_string());
+    }
+
+    fn set_type<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
+        let Some(mt) = type_of(alloc, number) else { return };
+        let Some(mut hand) = hand_of(alloc, pfn, self.cpu) else { return };
+        let former = hand.migratetype(pfn);
+        hand.set_type(pfn, mt);
+        self.former = former.map(|former| (pfn, former));
+    }
+
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
+    /// a raid is left to its own event.
+    fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
+        let Some(mt) = type_of(alloc, number) else { return };
+        let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
+        let Some(mut hand) = hand_of(alloc, pfn, self.cpu) else { return };
+        let Some(now) = hand.migratetype(pfn) else { return };
+        match (now, mt) {
+            (MigrateType::Isolate, MigrateType::Isolate) => {
+                hand.move_free(pfn, former.unwrap_or(MigrateType::Movable), mt);
+            }
+            (MigrateType::Isolate, _) => hand.move_free(pfn, now, mt),
+            (MigrateType::HighAtomic, _) | (_, MigrateType::HighAtomic) if now != mt => {
+                hand.set_type(pfn, mt);
+                hand.move_free(pfn, now, mt);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! Replaying a recorded case: the same requests on the emulated machine, the same frames or a miss.
+//!
+//! `recorded.rs` moves the lists as Linux moved them and predicts each removal; `predicted.rs`
+//! foresees from the requests alone what the per-CPU lists do. What comes out is one value,
+//! [`summary::Summary`], and renderers of it.
+
+pub mod cause;
+pub mod compare;
+mod fallback;
+pub mod hotplug;
+pub mod isolation;
+pub mod json;
+pub mod ledger;
+pub mod plan;
+pub mod predicted;
+pub mod recorded;
+pub mod rotation;
+pub mod said;
+pub mod summary;
+pub mod table;
+pub mod tally;
+pub mod text;
+pub mod timer;
+pub mod tuning;
+pub mod window;
+
+use std::io::Read;
+
+use pagelab_allocator::event::{Silent, Sink};
+use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::restore::MachineState;
+use pagelab_allocator::units::{Pfn, PfnRange};
+
+use crate::case::error::CaseError;
+use crate::case::{Case, Dump};
+use crate::trace::{Marker, SnapPhase, TraceError, TraceEvent, TraceReader};
+use cause::Cause;
+use compare::{DifferentList, SnapshotVerdict, compare};
+use ledger::Ledger;
+use plan::{Level, ReplayPlan};
+use predicted::Predicted;
+use recorded::{PerCpu, Recorded};
+use said::Said;
+use summary::Summary;
+use tally::{Kind, Miss};
+use window::Window;
+
+/// Why a case could not be replayed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// A file of the case.
+    #[error(transparent)]
+    Case(#[from] CaseError),
+    /// A line of the trace.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// A kernel whose rules are not known.
+    #[error("kernel {0} is not modelled; --profile says whose rules to follow")]
+    UnknownKernel(String),
+}
+
+/// Carries a plan out.
+///
+/// # Errors
+///
+/// [`ReplayError`] for a file that is missing, truncated or contradictory.
+pub fn replay(plan: &ReplayPlan) -> Result<Summary, ReplayError> {
+    let case = Case::open(&plan.case)?;
+    let profile = plan.profile.or(case.meta.profile);
+    let profile = profile.ok_or_else(|| ReplayError::UnknownKernel(case.meta.kernel.clone()))?;
+    let start = case.dump(0, profile)?;
+    let mut trace = case.trace()?;
+    trace.set_page_map(start.pages);
+    let mut run = Run::new(&case, plan, profile, &start)?;
+    let stopped = run.follow(trace)?;
+    Ok(run.finish(stopped))
+}
+
+/// A replay under way.
+struct Run<'a> {
+    case: &'a Case,
+    plan: &'a ReplayPlan,
+    profile: KernelProfile,
+    recorded: Recorded,
+    /// At the per-CPU level: the machine that is driven by requests alone.
+    predicted: Option<Predicted>,
+    ledger: Ledger,
+    /// At the per-CPU level: what is predicted on the way at the buddy level.
+    aside: Ledger,
+    events: u64,
+    frames: PfnRange,
+    snapshots: Vec<SnapshotVerdict>,
+}
+
+/// Turns what a dump contradicts itself in into an error that names its line.
+fn restore<S: Sink>(
+    dump: &Dump,
+    machine: &MachineState,
+    sink: S,
+) -> Result<PageAllocator<S>, CaseError> {
+    PageAllocator::restore(machine, sink).map_err(|error| {
+        let said = error.to_string();
+        let hex = said.split(|c: char| !c.is_ascii_alphanumeric());
+        let hex = hex.filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());
+        let line = hex.map(|pfn| dump.lists.line_of(&pfn.to_string())).find(|line| *line > 0);
+        CaseError::at(&dump.lists.file, line.unwrap_or(1), "lists", said)
+    })
+}
+
+/// The machine of a dump without its per-CPU lists: what is on them is in use.
+fn without_pcp(machine: &MachineState) -> MachineState {
+    let mut machine = machine.clone();
+    for pcp in machine.zones.iter_mut().flat_map(|zone| &mut zone.pcp) {
+        pcp.blocks.clear();
+    }
+    machine
+}
+
+/// The recorded machine as dumped.
+fn start_of(dump: &Dump, level: Level) -> Result<Recorded, CaseError> {
+    Ok(match level {
+        Level::Buddy => {
+            Recorded::new(restore(dump, &without_pcp(&dump.machine), Silent)?, PerCpu::Ignored)
+        }
+        Level::PerCpu => Recorded::new(restore(dump, &dump.machine, Silent)?, PerCpu::Kept),
+    })
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        case: &'a Case,
+        plan: &'a ReplayPlan,
+        profile: KernelProfile,
+        start: &Dump,
+    ) -> Result<Self, ReplayError> {
+        let whole = restore(start, &start.machine, Said::default())?;
+        let predicted = (plan.level == Level::PerCpu).then(|| Predicted::new(whole, &start.flags));
+        let recorded = start_of(start, plan.level)?;
+        let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
+        let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
+        let last = spans().map(PfnRange::end).max().unwrap_or(first);
+        Ok(Self {
+            case,
+            plan,
+            profile,
+            recorded,
+            predicted,
+            ledger: Ledger::new(plan.explain),
+            aside: Ledger::default(),
+            events: 0,
+            frames: PfnRange::new(first, last),
+            snapshots: Vec::new(),
+        })
+    }
+
+    /// Goes through the trace; the state as text where it was told to stop.
+    fn follow<R: Read>(&mut self, trace: TraceReader<R>) -> Result<Option<String>, ReplayError> {
+        let mut window = Window::new(trace, self.frames);
+        let mut next = 0;
+        while let Some(step) = window.next() {
+            let step = step?;
+            let line = step.record.line;
+            if let TraceEvent::Marker(Marker::Snapshot { index, phase: SnapPhase::End }) =
+                step.record.event
+            {
+                if index != next {
+                    return Err(self.bad_marker(&window, line, index, next).into());
+                }
+                next += 1;
+                if index > 0 {
+                    self.snapshot(index, line)?;
+                }
+            }
+            if next == 0 {
+                continue;
+            }
+            if self.plan.until.is_some_and(|until| line >= until) {
+                return Ok(Some(self.state()));
+            }
+            self.events += 1;
+            self.step(&step);
+        }
+        if next <= self.case.last {
+            let why = format!("the trace ends before snapshot {next}");
+            let seen = window.reader().seen().lines;
+            let line = usize::try_from(seen).unwrap_or(usize::MAX);
+            return Err(CaseError::at(window.reader().file(), line, "", why).into());
+        }
+        Ok(None)
+    }
+
+    fn bad_marker<R: Read>(
+        &self,
+        window: &Window<R>,
+        line: u64,
+        index: u32,
+        next: u32,
+    ) -> CaseError {
+        let line = usize::try_from(line).unwrap_or(usize::MAX);
+        let why = format!("snapshot {index} where {next} of {} was expected", self.case.last);
+        CaseError::at(window.reader().file(), line, "SNAP", why)
+    }
+
+    #[inline]
+    fn step(&mut self, step: &window::Step) {
+        let Some(predicted) = &mut self.predicted else {
+            self.recorded.step(step, &mut self.ledger);
+            return self.ledger.look_back(&self.recorded.alloc);
+        };
+        predicted.before(step, &self.recorded.alloc, &mut self.ledger);
+        predicted.step(step, &mut self.ledger);
+        self.recorded.step(step, &mut self.aside);
+        if matches!(step.record.event, TraceEvent::PageAlloc { .. } | TraceEvent::VmapPages(_)) {
+            predicted.resync(&self.recorded.alloc, &mut self.ledger);
+        }
+        self.ledger.look_back(&predicted.alloc);
+    }
+
+    fn snapshot(&mut self, index: u32, line: u64) -> Result<(), ReplayError> {
+        let dump = self.case.dump(index, self.profile)?;
+        let with_pcp = self.plan.level == Level::PerCpu;
+        let (verdict, lists) = match &mut self.predicted {
+            Some(predicted) => {
+                predicted.finish(line, &self.recorded.alloc, &mut self.ledger);
+                compare(&predicted.alloc, &dump, with_pcp)
+            }
+            None => compare(&self.recorded.alloc, &dump, with_pcp),
+        };
+        if let Some(predicted) = &mut self.predicted
+            && tuning::take_over(&mut predicted.alloc, &dump.machine.zones)
+        {
+            self.ledger.tally.resyncs += 1;
+        }
+        let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal;
+        self.snapshots.push(verdict);
+        if good && lists.is_empty() {
+            self.ledger.tally.hit(Kind::Listed);
+        }
+        let only_order = lists.iter().all(DifferentList::same_blocks);
+        for list in &lists {
+            self.list_differs(list, line);
+        }
+        if !good || !only_order {
+            if lists.is_empty() {
+                let said = ("other pageblocks".to_owned(), "pageblocks as dumped".to_owned());
+                self.ledger.tally.miss(unexplained(line, said));
+            }
+            self.ledger.tally.resyncs += 1;
+            self.recorded = start_of(&dump, self.plan.level)?;
+            if self.predicted.is_some() {
+                let whole = restore(&dump, &dump.machine, Said::default())?;
+                self.predicted = Some(Predicted::new(whole, &dump.flags));
+            }
+        }
+        Ok(())
+    }
+
+    /// A list is in another order than dumped, or has other blocks.
+    fn list_differs(&mut self, list: &DifferentList, line: u64) {
+        let zones = self.recorded.alloc.zones();
+        let Some(zone) = zones.iter().position(|zone| zone.kind() == list.zone) else { return };
+        let turned = list.same_blocks()
+            && list.migratetype == pagelab_allocator::migratetype::MigrateType::Movable
+            && self.recorded.was_compacted(zone);
+        let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
+        let first = |list: &[Pfn]| list.first().map_or("empty".to_owned(), ToString::to_string);
+        let at = format!("{} order {} {}", list.zone, list.order, list.migratetype);
+        let said = (
+            format!("{at}: {} first of {}", first(&list.ours), list.ours.len()),
+            format!("{at}: {} first of {}", first(&list.theirs), list.theirs.len()),
+        );
+        let place = (&self.recorded.alloc, zone, list.order, list.migratetype);
+        self.ledger.miss_at(Kind::Listed, cause, line, said, place);
+        if list.same_blocks() {
+            self.ledger.tally.resyncs += 1;
+            self.recorded.arrange(zone, list);
+            if let Some(predicted) = &mut self.predicted {
+                predicted.restart(&self.recorded.alloc);
+            }
+        }
+        self.ledger.look_back(&self.recorded.alloc);
+    }
+
+    /// The machine in the kernel's text formats.
+    fn state(&self) -> String {
+        let snapshot = match &self.predicted {
+            Some(predicted) => predicted.alloc.snapshot(),
+            None => self.recorded.alloc.snapshot(),
+        };
+        format!("{}\n{}", snapshot.buddyinfo(), snapshot.pagetypeinfo())
+    }
+
+    fn finish(self, stopped: Option<String>) -> Summary {
+        let (mut tally, explained) = self.ledger.into_explained();
+        let score = tally.settle();
+        Summary {
+            case: self.case.meta.name.clone(),
+            kernel: self.case.meta.kernel.clone(),
+            profile: self.profile.version(),
+            level: self.plan.level,
+            events: self.events,
+            score,
+            tally,
+            snapshots: self.snapshots,
+            explained,
+            stopped,
+        }
+    }
+}
+
+fn unexplained(line: u64, (predicted, recorded): (String, String)) -> Miss {
+    Miss { number: 0, line, kind: Kind::Listed, cause: Cause::Unexplained, predicted, recorded }
+}

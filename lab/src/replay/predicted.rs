@@ -1,0 +1,465 @@
+//! The predicted machine: driven by what users of the allocator ask for and give back.
+//!
+//! Which zone serves a request, when a per-CPU list is refilled or drained and by how much, and which
+//! page comes out are the emulator's own doing. What it says it did is compared with what was
+//! recorded, event by event. After a miss the lists are taken over from the recorded machine, as
+//! soon as that is between two requests; tuning and counters go on as they are.
+
+use std::collections::VecDeque;
+
+use pagelab_allocator::buddy::Placement;
+use pagelab_allocator::event::{Event, Silent};
+use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
+use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
+
+use super::cause::Cause;
+use super::hotplug::HotplugWatch;
+use super::isolation::{Isolation, guess_movability, join, put, type_of};
+use super::ledger::Ledger;
+use super::said::{Said, kind, show};
+use super::tally::Kind;
+use super::timer::StatTimer;
+use super::tuning::{self, Mark};
+use super::window::Step;
+use crate::case::freelists::ZoneFlags;
+use crate::trace::{Marker, Record, SnapPhase, TraceEvent};
+
+/// A bulk request under way.
+#[derive(Clone, Copy, Debug)]
+struct Bulk {
+    pid: u32,
+    gfp: GfpFlags,
+    /// Pages asked for.
+    asked: u64,
+    /// Single requests that it has made instead.
+    single: u64,
+}
+
+/// Lists as predicted.
+#[derive(Debug)]
+pub struct Predicted {
+    /// The lists.
+    pub alloc: PageAllocator<Said>,
+    isolation: Isolation,
+    cpu: CpuId,
+    /// Recorded events that are not compared yet, with their lines.
+    told: VecDeque<(u64, Event)>,
+    /// Why the lists are not those of the recorded machine any more.
+    astray: Option<Cause>,
+    bulk: Option<Bulk>,
+    /// Pages that bulk requests got, until a mapping shows the recorded ones.
+    handed: Vec<Pfn>,
+    joining: Option<PfnRange>,
+    hotplug: HotplugWatch,
+    /// The zone in which a drain was foreseen that did not happen.
+    too_low: Option<usize>,
+    /// The node's reclaimer runs.
+    reclaiming: bool,
+    /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
+    emptying: bool,
+    /// When counters catch up and per-CPU lists shrink.
+    timer: StatTimer,
+    /// The page that came back last.
+    freed: Option<Pfn>,
+    /// A page that was predicted in place of another, until it is handed out after all.
+    expected: Option<(Pfn, u8)>,
+}
+
+/// How many requests later a page may be handed out and still count as swapped.
+const SWAPPED_WITHIN: u8 = 4;
+
+impl Predicted {
+    /// Starts from a machine's lists.
+    #[must_use]
+    pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags]) -> Self {
+        let mut alloc = alloc;
+        guess_movability(&mut alloc);
+        let mut fresh = Self {
+            isolation: Isolation::new(alloc.zones().len()),
+            alloc,
+            cpu: CpuId::BOOT,
+            told: VecDeque::new(),
+            astray: None,
+            bulk: None,
+            handed: Vec::new(),
+            joining: None,
+            hotplug: HotplugWatch::default(),
+            too_low: None,
+            reclaiming: false,
+            emptying: false,
+            timer: StatTimer::default(),
+            freed: None,
+            expected: None,
+        };
+        for flag in flags {
+            fresh.set_flags(flag);
+        }
+        fresh
+    }
+
+    fn set_flags(&mut self, flags: &ZoneFlags) {
+        let zones = self.alloc.zones();
+        let Some(at) = zones.iter().position(|zone| zone.kind() == flags.kind) else { return };
+        let mut hand = self.alloc.by_hand(at, self.cpu);
+        hand.set_reclaim(if flags.reclaim_active { Reclaim::Active } else { Reclaim::Idle });
+        hand.set_below_high(if flags.below_high { BelowHighMark::Yes } else { BelowHighMark::No });
+    }
+
+    /// The trace stands still: whatever is open is settled.
+    pub fn finish(&mut self, line: u64, recorded: &PageAllocator<Silent>, ledger: &mut Ledger) {
+        self.settle(line, ledger);
+        self.resync(recorded, ledger);
+    }
+
+    /// Goes on from other lists: those of a snapshot that differed.
+    pub fn restart(&mut self, recorded: &PageAllocator<Silent>) {
+        for (at, zone) in recorded.zones().iter().enumerate() {
+            self.alloc.by_hand(at, self.cpu).adopt(zone);
+        }
+    }
+
+    /// Before an event is carried out on the recorded machine: takes that one's lists over if the
+    /// last request or free was predicted wrongly and is complete.
+    pub fn before(&mut self, step: &Step, recorded: &PageAllocator<Silent>, ledger: &mut Ledger) {
+        let goes_on = matches!(step.record.event, TraceEvent::PcpuDrain { .. });
+        if goes_on || self.astray.is_none() && self.alloc.sink().0.is_empty() {
+            return;
+        }
+        self.settle(step.record.line, ledger);
+        self.resync(recorded, ledger);
+    }
+
+    /// What was foreseen and did not happen, and what happened and was not foreseen.
+    fn settle(&mut self, line: u64, ledger: &mut Ledger) {
+        if self.alloc.sink().0.is_empty() && self.told.is_empty() {
+            return;
+        }
+        let cause = self.astray.unwrap_or(Cause::PcpTuning);
+        self.astray = Some(cause);
+        let foreseen = core::mem::take(&mut self.alloc.sink_mut().0);
+        if let Some(Event::PcpuDrain { pfn, .. }) = foreseen.front() {
+            self.too_low = self.alloc.zone_index(*pfn);
+        }
+        for event in foreseen {
+            self.differ(kind(&event), cause, line, (show(&event), "nothing".to_owned()), ledger);
+        }
+        for (line, event) in core::mem::take(&mut self.told) {
+            self.differ(kind(&event), cause, line, ("nothing".to_owned(), show(&event)), ledger);
+        }
+    }
+
+    fn differ(
+        &self,
+        kind: Kind,
+        cause: Cause,
+        line: u64,
+        said: (String, String),
+        ledger: &mut Ledger,
+    ) {
+        let place = (&self.alloc, self.busiest(), Order::ZERO, MigrateType::Movable);
+        ledger.miss_at(kind, cause, line, said, place);
+    }
+
+    /// The zone with most memory, for misses that name none.
+    fn busiest(&self) -> usize {
+        let zones = self.alloc.zones().iter().enumerate();
+        zones.max_by_key(|(_, zone)| zone.managed()).map_or(0, |(at, _)| at)
+    }
+
+    /// Takes the recorded lists over, when the last prediction missed.
+    pub fn resync(&mut self, recorded: &PageAllocator<Silent>, ledger: &mut Ledger) {
+        if self.astray.take().is_none() {
+            return;
+        }
+        ledger.tally.resyncs += 1;
+        self.restart(recorded);
+        if let Some(zone) = self.too_low.take() {
+            tuning::correct(&mut self.alloc, zone, Mark::Higher);
+        }
+    }
+
+    /// Foresees what an event brings about, and compares what was recorded with what was foreseen.
+    pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
+        let record = &step.record;
+        if step.reclaiming != self.reclaiming {
+            self.reclaim(step.reclaiming);
+        }
+        if self.timer.ticks(record.timestamp) {
+            self.tick();
+        }
+        match record.event {
+            TraceEvent::ZoneLocked { pfn, order, migratetype, .. } => {
+                let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
+                self.hear(record, Event::ZoneLocked { pfn, order, migratetype }, ledger);
+            }
+            TraceEvent::PcpuDrain { pfn, order, migratetype } => {
+                let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
+                self.drained(record, Event::PcpuDrain { pfn, order, migratetype }, ledger);
+            }
+            TraceEvent::Extfrag(told) => {
+                let types = (
+                    type_of(&self.alloc, told.alloc_migratetype),
+                    type_of(&self.alloc, told.fallback_migratetype),
+                );
+                let (Some(alloc_migratetype), Some(fallback_migratetype)) = types else { return };
+                let changed = told.change_ownership;
+                let event = Event::Extfrag(pagelab_allocator::fallback::Extfrag {
+                    pfn: told.pfn,
+                    alloc_order: told.alloc_order,
+                    fallback_order: told.fallback_order,
+                    alloc_migratetype,
+                    fallback_migratetype,
+                    change_ownership: if changed { Ownership::Changed } else { Ownership::Kept },
+                });
+                self.hear(record, event, ledger);
+            }
+            TraceEvent::PageAlloc { pfn, order, gfp, .. } => {
+                self.page_alloc(record, pfn, order, gfp, ledger);
+            }
+            TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
+            TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
+            _ => self.rare(record, ledger),
+        }
+    }
+
+    /// The statistics timer ticks. Linux: `vmstat_update()`.
+    fn tick(&mut self) {
+        for zone in 0..self.alloc.zones().len() {
+            self.alloc.tick_zone(zone);
+        }
+    }
+
+    /// A snapshot begins or is over.
+    fn marker(&mut self, phase: SnapPhase, now: u64) {
+        match phase {
+            SnapPhase::Begin => self.timer.hold(),
+            SnapPhase::End => {}
+            SnapPhase::Resume => self.timer.release(now),
+        }
+    }
+
+    fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
+        match record.event {
+            TraceEvent::BulkEnter { gfp, asked } => {
+                let gfp = GfpFlags::from_bits_truncate(gfp);
+                self.bulk = Some(Bulk { pid: record.pid, gfp, asked, single: 0 });
+            }
+            TraceEvent::BulkExit { got } => self.bulk_exit(record, got, ledger),
+            TraceEvent::VmapPages(ref map) => {
+                let recorded: Vec<_> = map.pages.iter().copied().flatten().collect();
+                self.compare_bulk(record, &recorded, ledger);
+            }
+            TraceEvent::DrainPages { .. } => self.emptying = true,
+            TraceEvent::FreeOnePage { pfn, order, .. } => {
+                self.free_past_pcp(record, pfn, order, ledger);
+            }
+            TraceEvent::Online { pfn: Some(pfn), order } => {
+                self.joining = Some(PfnRange::block(pfn, order));
+            }
+            TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
+                self.marker(phase, record.timestamp);
+            }
+            _ => {
+                self.hotplug.before(&mut self.alloc, record);
+                self.isolation.step(&mut self.alloc, record, ledger);
+                self.hotplug.after(&mut self.alloc, record);
+            }
+        }
+    }
+
+    fn reclaim(&mut self, reclaiming: bool) {
+        self.reclaiming = reclaiming;
+        let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
+        for at in 0..self.alloc.zones().len() {
+            self.alloc.by_hand(at, self.cpu).set_reclaim(reclaim);
+        }
+    }
+
+    /// A recorded event about the lists, to be compared with what is foreseen or will be.
+    fn hear(&mut self, record: &Record, event: Event, ledger: &mut Ledger) {
+        self.told.push_back((record.line, event));
+        self.compare(ledger);
+    }
+
+    /// Compares as many events as both sides have.
+    fn compare(&mut self, ledger: &mut Ledger) {
+        while let (Some((line, told)), Some(said)) =
+            (self.told.front(), self.alloc.sink().0.front())
+        {
+            let (line, told, said) = (*line, *told, *said);
+            if said == told && self.astray.is_none() {
+                ledger.tally.hit(kind(&told));
+            } else {
+                let cause = self.astray.unwrap_or_else(|| self.cause_of(&said, &told));
+                self.astray = Some(cause);
+                self.differ(kind(&told), cause, line, (show(&said), show(&told)), ledger);
+            }
+            self.told.pop_front();
+            self.alloc.sink_mut().0.pop_front();
+        }
+    }
+
+    /// Why a foreseen event is not the recorded one.
+    fn cause_of(&self, said: &Event, told: &Event) -> Cause {
+        match (said, told) {
+            (Event::Extfrag(said), Event::Extfrag(told)) if said.pfn == told.pfn => {
+                Cause::Movability
+            }
+            (
+                Event::ZoneLocked { migratetype: a, .. },
+                Event::ZoneLocked { migratetype: b, .. },
+            ) if a != b && (*a == MigrateType::Cma || *b == MigrateType::Cma) => {
+                Cause::CounterDrift
+            }
+            (Event::PcpuDrain { .. }, _) | (_, Event::PcpuDrain { .. }) => Cause::PcpTuning,
+            _ if self.reclaiming => Cause::TaskState,
+            _ => Cause::Unexplained,
+        }
+    }
+
+    fn drained(&mut self, record: &Record, event: Event, ledger: &mut Ledger) {
+        if core::mem::take(&mut self.emptying)
+            && self.alloc.sink().0.is_empty()
+            && let Event::PcpuDrain { pfn, .. } = event
+            && let Some(zone) = self.alloc.zone_index(pfn)
+        {
+            self.alloc.drain_cpu(self.cpu, zone);
+        }
+        let by_timer = self.alloc.sink().0.is_empty()
+            && self.astray.is_none()
+            && record.comm.as_bytes().starts_with(b"kworker");
+        if by_timer && let Event::PcpuDrain { pfn, .. } = event {
+            self.timer.tick(record.timestamp);
+            if let Some(zone) = self.alloc.zone_index(pfn) {
+                self.alloc.tick_zone(zone);
+            }
+        } else if self.alloc.sink().0.is_empty() {
+            if self.astray.is_none()
+                && let Event::PcpuDrain { pfn, .. } = event
+                && let Some(zone) = self.alloc.zone_index(pfn)
+            {
+                tuning::correct(&mut self.alloc, zone, Mark::Reached);
+            }
+            let cause = *self.astray.get_or_insert(Cause::PcpTuning);
+            let said = ("nothing".to_owned(), show(&event));
+            return self.differ(Kind::Drained, cause, record.line, said, ledger);
+        }
+        self.hear(record, event, ledger);
+    }
+
+    fn page_alloc(
+        &mut self,
+        record: &Record,
+        pfn: Pfn,
+        order: Order,
+        gfp: GfpFlags,
+        ledger: &mut Ledger,
+    ) {
+        if let Some(bulk) = self.bulk.as_mut().filter(|bulk| bulk.pid == record.pid) {
+            bulk.single += 1;
+        }
+        let request = AllocRequest::new(order, gfp);
+        let pages = self
+            .alloc
+            .alloc_pages_fast(self.cpu, &request)
+            .or_else(|| self.alloc.alloc_pages_slow(self.cpu, &request));
+        self.compare(ledger);
+        let got = pages.map(|pages| pages.into_raw().0);
+        self.settle(record.line, ledger);
+        if got == Some(pfn) && self.astray.is_none() {
+            return ledger.tally.hit(Kind::Allocated);
+        }
+        if got == Some(pfn) {
+            // The right page from wrong lists: what is around it was counted.
+            return ledger.tally.hit(Kind::Allocated);
+        }
+        let cause = self.astray.unwrap_or_else(|| self.cause_of_page(pfn, got));
+        self.astray = Some(cause);
+        let said = (got.map_or("nothing".to_owned(), |pfn| pfn.to_string()), pfn.to_string());
+        let zone = self.alloc.zone_index(pfn).unwrap_or(0);
+        let place = (&self.alloc, zone, order, gfp.migratetype());
+        ledger.miss(Kind::Allocated, cause, record, said, place);
+        if self.expected.take().is_some_and(|(page, _)| page == pfn) {
+            ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
+            if cause == Cause::Unexplained {
+                ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
+            }
+        } else {
+            self.expected = got.map(|page| (page, SWAPPED_WITHIN));
+        }
+    }
+
+    /// Why another page came out than predicted.
+    fn cause_of_page(&self, pfn: Pfn, got: Option<Pfn>) -> Cause {
+        let zone = |pfn| self.alloc.zone_index(pfn);
+        match got {
+            None => Cause::TaskState,
+            Some(got) if self.freed == Some(got) => Cause::EventOrder,
+            Some(got) if zone(got) != zone(pfn) => Cause::CounterDrift,
+            Some(_) => Cause::Unexplained,
+        }
+    }
+
+    fn page_free(&mut self, step: &Step, pfn: Pfn, order: Order, ledger: &mut Ledger) {
+        let range = PfnRange::block(pfn, order);
+        if self.joining.take_if(|joining| *joining == range).is_some() {
+            join(&mut self.alloc, &step.record, (pfn, order), ledger);
+        } else if !step.batched && !self.goes_past(step, pfn) {
+            self.free(pfn, order, &step.record, ledger);
+        }
+    }
+
+    /// Whether a free goes past the per-CPU lists for a reason that only the recording knows.
+    fn goes_past(&self, step: &Step, pfn: Pfn) -> bool {
+        step.past_pcp && self.alloc.pageblock_type(pfn) != Some(MigrateType::Isolate)
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
+        let Some(zone) = self.alloc.zone_index(pfn) else { return };
+        self.freed = Some(pfn);
+        if let Err(error) = self.alloc.free_by_hand(zone, self.cpu, pfn, order) {
+            self.astray.get_or_insert(Cause::Unexplained);
+            ledger.impossible(Kind::Drained, record, &error.to_string());
+        }
+    }
+
+    /// The per-CPU lists were busy when a page came back.
+    fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
+        let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
+        let free = matches!(self.alloc.frame(pfn), pagelab_allocator::frame::Frame::Free { .. });
+        if !isolated && !free {
+            ledger.tally.resyncs += 1;
+            put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);
+        }
+    }
+
+    fn bulk_exit(&mut self, record: &Record, got: u64, ledger: &mut Ledger) {
+        let Some(bulk) = self.bulk.take() else { return };
+        let wanted = got.saturating_sub(bulk.single);
+        if wanted == 0 || bulk.asked < wanted {
+            return;
+        }
+        let wanted = usize::try_from(wanted).unwrap_or(0);
+        let pages = self.alloc.alloc_pages_bulk(self.cpu, bulk.gfp, wanted);
+        self.compare(ledger);
+        self.settle(record.line, ledger);
+        self.handed = pages.into_iter().map(|pages| pages.into_raw().0).collect();
+    }
+
+    fn compare_bulk(&mut self, record: &Record, recorded: &[Pfn], ledger: &mut Ledger) {
+        let handed = core::mem::take(&mut self.handed);
+        for (own, theirs) in handed.iter().zip(recorded) {
+            if own == theirs {
+                ledger.tally.hit(Kind::Bulk);
+                continue;
+            }
+            self.astray.get_or_insert(Cause::BulkAllocation);
+            let said = (own.to_string(), theirs.to_string());
+            self.differ(Kind::Bulk, Cause::BulkAllocation, record.line, said, ledger);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! When the recorded kernel's statistics timer ticked, which no event says.
+//!
+//! Linux: `vmstat_update()` asks to be called a second later, rounded to a full second of `jiffies`.
+//! These start with the trace's clock, 300 seconds before their lower 32 bits overflow, and so not at
+//! a full second: 2^32 is no multiple of the ticks in one. The work runs in a kernel thread of
+//! ordinary priority, so it waits while a snapshot is taken, during which the recording program lets
+//! nobody else run, and takes its turn right afterwards.
+
+/// A second in nanoseconds. Linux: the default of `stat_interval`.
+const SECOND: u64 = 1_000_000_000;
+
+/// Ticks in a second. Linux: `CONFIG_HZ` of Debian's kernels; a trace does not say it.
+const HZ: u64 = 250;
+/// How long the recording program may go on before the scheduler looks again, in nanoseconds.
+/// Linux: a scheduler tick.
+const SLICE: u64 = SECOND / HZ;
+/// From the start of the clock to the first full second of `jiffies`, in nanoseconds.
+/// Linux: `INITIAL_JIFFIES`.
+const FIRST_FULL_SECOND: u64 = (HZ - (1 << 32) % HZ) % HZ * (SECOND / HZ);
+
+/// The timer of a recorded kernel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct StatTimer {
+    /// When it is due next; `None` before the first tick.
+    due: Option<u64>,
+    /// A snapshot is being taken.
+    held: bool,
+}
+
+impl StatTimer {
+    /// A snapshot begins: nothing else runs until it is over.
+    pub const fn hold(&mut self) {
+        self.held = true;
+    }
+
+    /// A snapshot is over: what was due meanwhile gets its turn when the time slice at hand ends,
+    /// unless it is seen to have had it before.
+    pub fn release(&mut self, now: u64) {
+        self.held = false;
+        if self.due.is_none_or(|due| due <= now) {
+            self.due = Some(now + SLICE);
+        }
+    }
+
+    /// Whether the timer has ticked by `now`.
+    #[inline]
+    pub fn ticks(&mut self, now: u64) -> bool {
+        if self.held || self.due.is_none_or(|due| now < due) {
+            return false;
+        }
+        let due = self.due.unwrap_or(now);
+        self.tick(due);
+        true
+    }
+
+    /// The timer has ticked: when it will do so again. Linux: `round_jiffies_relative()`.
+    pub const fn tick(&mut self, now: u64) {
+        let late = (now + SECOND - FIRST_FULL_SECOND) % SECOND;
+        let full = now + SECOND - late;
+        self.due = Some(if late < SECOND / 4 { full } else { full + SECOND });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = SECOND / 1000;
+
+    #[test]
+    fn ticks_are_at_full_seconds_and_wait_for_snapshots() {
+        assert_eq!(FIRST_FULL_SECOND, 816 * MS);
+        let mut timer = StatTimer::default();
+        assert!(!timer.ticks(5 * SECOND));
+        timer.hold();
+        timer.release(13_482 * MS);
+        assert!(!timer.ticks(13_485 * MS) && timer.ticks(13_486 * MS));
+        assert!(!timer.ticks(14_815 * MS));
+        assert!(timer.ticks(14_816 * MS));
+        timer.hold();
+        assert!(!timer.ticks(16_500 * MS));
+        timer.release(17_000 * MS);
+        assert!(timer.ticks(17_010 * MS));
+        // A second later it would be less than a quarter past the full one.
+        assert!(!timer.ticks(17_815 * MS) && timer.ticks(17_816 * MS));
+    }
+}

@@ -1,0 +1,273 @@
+//! A real kernel's lists, replayed: every frame predicted, every list equal; and what breaks it is
+//! noticed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The case that is part of the repository.
+const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/x86-256-files-s1");
+
+const KERNEL: &str = "6.1.0-56-cloud-amd64";
+
+fn replay(case: &Path, words: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
+    command.arg("replay").arg(case).args(words).output().expect("the command starts")
+}
+
+fn summary(case: &Path, words: &[&str]) -> (Option<i32>, Value) {
+    let output = replay(case, &[words, &["--json"]].concat());
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(said, "", "{}", case.display());
+    let value = serde_json::from_slice(&output.stdout).expect("JSON");
+    (output.status.code(), value)
+}
+
+/// Cases beside the repository. Most checkouts do not have them.
+fn shared() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/traces");
+    let Ok(folder) = fs::read_dir(folder) else { return Vec::new() };
+    let mut cases: Vec<_> = folder.flatten().map(|entry| entry.path()).collect();
+    cases.retain(|case| case.join("trace.txt.zst").is_file());
+    cases.sort();
+    cases
+}
+
+/// A copy of the fixture to be spoilt, with its trace and its lists as plain text.
+fn copy() -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("a directory");
+    for entry in fs::read_dir(FIXTURE).expect("the fixture").flatten() {
+        let name = entry.file_name().into_string().expect("a name");
+        let bytes = fs::read(entry.path()).expect("a file");
+        let (name, bytes) = match name.strip_suffix(".zst") {
+            Some(plain) => (plain.to_owned(), zstd::decode_all(&bytes[..]).expect("zstd")),
+            None => (name, bytes),
+        };
+        fs::write(copy.path().join(name), bytes).expect("a copy");
+    }
+    copy
+}
+
+fn edit(case: &Path, name: &str, change: impl Fn(String) -> String) {
+    let file = case.join(name);
+    let text = fs::read_to_string(&file).expect("text");
+    let changed = change(text.clone());
+    assert_ne!(text, changed, "the edit found nothing to change");
+    fs::write(file, changed).expect("written");
+}
+
+#[track_caller]
+fn check_exact(case: &Path, level: &str, least: &str) {
+    let words = ["--level", level, "--require", least, "--require-lists"];
+    let (code, value) = summary(case, &words);
+    assert_eq!(code, Some(0), "{value:#}");
+    assert_eq!(value["unexplained"], 0);
+    let count = |name: &str| value[name].as_u64().expect("a number");
+    let misses = value["misses"].as_object().expect("an object").values();
+    let missed: u64 = misses.map(|count| count.as_u64().expect("a number")).sum();
+    assert_eq!(count("predictions"), count("exact") + missed);
+    let snapshots = value["snapshots"].as_array().expect("a list");
+    for snapshot in snapshots {
+        for what in ["lists_equal", "pageblocks_equal", "pagetypeinfo_equal"] {
+            assert_eq!(snapshot[what], true, "{} {snapshot}", case.display());
+        }
+        assert_eq!(snapshot["pcp_equal"] == true, level == "pcp", "{snapshot}");
+    }
+    assert!(snapshots.len() >= 5);
+}
+
+#[test]
+fn the_fixture_is_exact_at_the_buddy_level() {
+    check_exact(Path::new(FIXTURE), "buddy", "1");
+}
+
+#[test]
+fn the_fixture_is_exact_at_the_per_cpu_level() {
+    check_exact(Path::new(FIXTURE), "pcp", "1");
+}
+
+#[test]
+fn every_case_is_exact_at_the_buddy_level() {
+    let cases = shared();
+    if cases.is_empty() {
+        println!("skipped: no recorded cases in ../shared/traces");
+    }
+    cases.iter().for_each(|case| check_exact(case, "buddy", "1"));
+}
+
+#[test]
+fn every_case_is_nearly_exact_at_the_per_cpu_level() {
+    let cases = shared();
+    if cases.is_empty() {
+        println!("skipped: no recorded cases in ../shared/traces");
+    }
+    cases.iter().for_each(|case| check_exact(case, "pcp", "0.99"));
+}
+
+#[test]
+fn another_page_in_the_trace_is_a_miss() {
+    let copy = copy();
+    // The first two removals after the start change places.
+    edit(copy.path(), "trace.txt", |text| {
+        let start = text.find("SNAP 0 resume").expect("a start");
+        let (before, after) = text.split_at(start);
+        let mut lines: Vec<_> = after.lines().collect();
+        let removals = lines.iter().enumerate().filter(|(_, l)| l.contains("_zone_locked"));
+        let at: Vec<_> = removals.map(|(at, _)| at).take(2).collect();
+        lines.swap(at[0], at[1]);
+        format!("{before}{}\n", lines.join("\n"))
+    });
+    let (code, value) = summary(copy.path(), &["--require", "1"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(value["misses"]["unexplained"], 2, "{value:#}");
+    assert_eq!(value["resyncs"], 2);
+    let said = replay(copy.path(), &["--explain", "1"]);
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    assert!(said.contains("before:\nDMA32 order 0") && said.contains("after:"), "{said}");
+}
+
+#[test]
+fn another_order_of_a_list_is_noticed() {
+    let copy = copy();
+    let folder = copy.path();
+    let lists = fs::read_to_string(folder.join("freelists-3.json")).expect("lists");
+    // Two heads of the longest list of order 10 change places.
+    let line = lists.lines().filter(|l| l.contains("\"MOVABLE\": [")).max_by_key(|l| l.len());
+    let line = line.expect("a list");
+    let open = line.find('[').expect("a list") + 1;
+    let mut heads = line[open..].splitn(3, ',');
+    let (first, second) = (heads.next().expect("one"), heads.next().expect("two"));
+    let swapped = line.replacen(&format!("{first},{second}"), &format!("{second},{first}"), 1);
+    edit(folder, "freelists-3.json", |text| text.replacen(line, &swapped, 1));
+    let (code, value) = summary(folder, &["--require-lists"]);
+    assert_eq!(code, Some(1));
+    let unequal = value["snapshots"].as_array().expect("a list");
+    let unequal: Vec<_> = unequal.iter().filter(|s| s["lists_equal"] == false).collect();
+    assert_eq!(unequal[0]["id"], 3, "{value:#}");
+    assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
+    let (code, _) = summary(folder, &[]);
+    assert_eq!(code, Some(0), "nothing was required");
+}
+
+#[test]
+fn a_text_that_differs_in_a_byte_is_noticed() {
+    let copy = copy();
+    edit(copy.path(), "snap-2.pagetypeinfo.txt", |text| text.replacen("Movable", "movable", 1));
+    let (code, value) = summary(copy.path(), &["--require-lists"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(value["snapshots"][1]["pagetypeinfo_equal"], false);
+    assert_eq!(value["snapshots"][1]["lists_equal"], true);
+}
+
+#[test]
+fn a_wrong_profile_does_not_match() {
+    let words = ["--profile", "6.12", "--level", "pcp", "--require", "0.9"];
+    let (code, value) = summary(Path::new(FIXTURE), &words);
+    assert_eq!(code, Some(1), "{value:#}");
+    assert_eq!((&value["profile"], &value["kernel"]), (&"6.12.117".into(), &KERNEL.into()));
+}
+
+#[test]
+fn a_wrong_profile_does_not_match_under_pressure() {
+    let Some(case) = shared().into_iter().find(|case| case.ends_with("x86-256-pressure-s3")) else {
+        println!("skipped: no recorded cases in ../shared/traces");
+        return;
+    };
+    let (code, value) = summary(&case, &["--profile", "6.12", "--require", "0.99"]);
+    assert_eq!(code, Some(1));
+    assert!(value["unexplained"].as_u64() > Some(1000), "{value:#}");
+}
+
+#[test]
+fn a_replay_can_stop_and_show_the_lists() {
+    let copy = copy();
+    let trace = fs::read_to_string(copy.path().join("trace.txt")).expect("a trace");
+    let line = trace.lines().position(|line| line.contains("SNAP 4 resume")).expect("a marker");
+    let output = replay(copy.path(), &["--until", &(line + 1).to_string()]);
+    let said = String::from_utf8(output.stdout).expect("text");
+    for name in ["snap-4.pagetypeinfo.txt", "snap-4.buddyinfo.txt"] {
+        let text = fs::read_to_string(copy.path().join(name)).expect("text");
+        assert!(said.contains(&text), "{name}");
+    }
+    assert!(!said.contains("snapshot 5"), "it went on");
+}
+
+#[track_caller]
+fn check_refused(spoil: impl Fn(&Path), expected: &[&str]) {
+    let copy = copy();
+    spoil(copy.path());
+    let output = replay(copy.path(), &[]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    for words in expected {
+        assert!(said.contains(words), "{said}");
+    }
+}
+
+#[test]
+fn a_spoilt_case_is_refused_with_file_and_line() {
+    let remove =
+        |name: &'static str| move |case: &Path| fs::remove_file(case.join(name)).expect("removed");
+    check_refused(remove("meta.json"), &["meta.json:0: "]);
+    check_refused(remove("trace.txt"), &["trace.txt:0: "]);
+    check_refused(remove("freelists-begin.json"), &["freelists-begin.json:0: "]);
+    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt:0: "]);
+    check_refused(remove("snap-1.pagetypeinfo.txt"), &["at least two snapshots"]);
+    check_refused(
+        |case| edit(case, "freelists-begin.json", |text| text[..text.len() / 2].to_owned()),
+        &["freelists-begin.json:", "EOF"],
+    );
+    check_refused(
+        |case| edit(case, "freelists-begin.json", |text| text.replace("[1024,", "[104857600,")),
+        &["freelists-begin.json:", "field `lists`: block 0x6400000 of order 10 does not fit"],
+    );
+    check_refused(
+        |case| edit(case, "freelists-begin.json", |text| text.replace("[1024,2048", "[1024,1024")),
+        &["freelists-begin.json:", "overlaps another listed block"],
+    );
+    check_refused(
+        |case| edit(case, "pageblocks-begin.txt", |text| text.replace("0x400 ", "zebra ")),
+        &["pageblocks-begin.txt:", "field `first_pfn`: \"zebra\" is no frame"],
+    );
+    check_refused(
+        |case| edit(case, "trace.txt", |text| text.replacen("order=0", "order=x", 1)),
+        &["trace.txt:", "field `order`"],
+    );
+    check_refused(
+        |case| {
+            edit(case, "trace.txt", |text| {
+                text.split_inclusive('\n').take(40_000).collect::<String>()
+            });
+        },
+        &["trace.txt:40000: the trace ends before snapshot"],
+    );
+}
+
+#[test]
+fn a_truncated_trace_is_refused() {
+    check_refused(
+        |case| {
+            let packed = fs::read(Path::new(FIXTURE).join("trace.txt.zst")).expect("a trace");
+            fs::write(case.join("trace.txt.zst"), &packed[..packed.len() / 2]).expect("written");
+        },
+        &["trace.txt.zst:", "compressed data end early"],
+    );
+}
+
+#[test]
+fn words_without_meaning_are_refused() {
+    for words in [
+        ["--level", "page"],
+        ["--require", "2"],
+        ["--explain", "0"],
+        ["--until", "x"],
+        ["--profile", "5.4"],
+    ] {
+        let output = replay(Path::new(FIXTURE), &words);
+        assert_eq!(output.status.code(), Some(2));
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(said.contains(words[0]), "{said}");
+    }
+}
