@@ -323,7 +323,7 @@ impl<S: Sink> Driver<S> {
             Some(&Held::Mapped(space, page)) => {
                 let range = VirtRange::new(page, page.plus(1));
                 let prot = Prot::READ | Prot::WRITE | Prot::MTE;
-                let changed = self.emulator.protect(CpuId::BOOT, space, range, prot);
+                let changed = self.emulator.mprotect(CpuId::BOOT, space, range, prot);
                 changed.expect("anonymous memory may be tagged");
                 // A page that cannot get storage keeps its entry and stays unusable; the program
                 // would hang or fail here.
