@@ -3,6 +3,8 @@
 //! Slow (it visits every frame) and independent of the code it checks: it believes only the state
 //! bytes and the links. The first violated invariant is returned with both numbers.
 
+use core::fmt;
+
 use crate::buddy::{Buddy, FreePages};
 use crate::event::Sink;
 use crate::frame::{FrameIndex, Head};
@@ -12,18 +14,47 @@ use crate::profile::MergeRule;
 use crate::units::{Order, PageCount, Pfn};
 use crate::zone::Zone;
 
-/// A violated invariant.
+/// An invariant that does not hold: what every `check()` of this workspace returns.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{what} at {at}: {found} instead of {expected}")]
+#[error("{what}: {found} instead of {expected}")]
 pub struct Violation {
-    /// Which invariant.
-    pub what: &'static str,
-    /// Where: a frame number, or the zone's first frame.
-    pub at: Pfn,
+    /// Which invariant, and where.
+    pub what: String,
     /// What is there.
-    pub found: u64,
+    pub found: String,
     /// What follows from the rest.
-    pub expected: u64,
+    pub expected: String,
+}
+
+impl Violation {
+    /// The same, found inside `place`.
+    #[must_use]
+    pub fn within(self, place: impl fmt::Display) -> Self {
+        Self { what: format!("{place}: {}", self.what), ..self }
+    }
+}
+
+/// Compares what is there with what follows from the rest; `what` is put into words only when they
+/// differ.
+///
+/// # Errors
+///
+/// A [`Violation`] when they differ.
+pub fn same<T: PartialEq + fmt::Debug>(
+    what: impl fmt::Display,
+    found: T,
+    expected: T,
+) -> Result<(), Violation> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
+    Err(Violation { what: what.to_string(), found, expected })
+}
+
+/// [`same`] for numbers of a zone, at a frame or at the zone's first.
+fn same_at(what: &str, at: Pfn, found: u64, expected: u64) -> Result<(), Violation> {
+    same(format_args!("{what} at {at}"), found, expected)
 }
 
 /// Pages by what their block says they are.
@@ -32,10 +63,6 @@ struct Tally {
     free: u64,
     allocated: u64,
     per_cpu: u64,
-}
-
-fn same(what: &'static str, at: Pfn, found: u64, expected: u64) -> Result<(), Violation> {
-    if found == expected { Ok(()) } else { Err(Violation { what, at, found, expected }) }
 }
 
 impl Buddy {
@@ -55,19 +82,19 @@ impl Buddy {
                 let pages = PageCount::new(on_list << order.get());
                 counted.add(pages, self.counted_as(mt));
                 let empty = u64::from(self.areas.is_empty(order, mt));
-                same("empty mark of a list", self.span.start(), empty, u64::from(on_list == 0))?;
+                same_at("empty mark of a list", self.span.start(), empty, u64::from(on_list == 0))?;
                 blocks += on_list;
             }
-            same("free blocks of an order", self.span.start(), self.nr_free(order), blocks)?;
+            same_at("free blocks of an order", self.span.start(), self.nr_free(order), blocks)?;
             listed += blocks << order.get();
         }
         let at = self.span.start();
-        same("pages of free blocks against the lists", at, tally.free, listed)?;
-        same("free pages", at, self.free.all.get(), counted.all.get())?;
-        same("free CMA pages", at, self.free.cma.get(), counted.cma.get())?;
-        same("free METADATA pages", at, self.free.metadata.get(), counted.metadata.get())?;
-        same("free HIGHATOMIC pages", at, self.free.highatomic.get(), counted.highatomic.get())?;
-        same("isolated pageblocks", at, self.blocks.isolated(), self.blocks.count_isolated())
+        same_at("pages of free blocks against the lists", at, tally.free, listed)?;
+        same_at("free pages", at, self.free.all.get(), counted.all.get())?;
+        same_at("free CMA pages", at, self.free.cma.get(), counted.cma.get())?;
+        same_at("free METADATA pages", at, self.free.metadata.get(), counted.metadata.get())?;
+        same_at("free HIGHATOMIC pages", at, self.free.highatomic.get(), counted.highatomic.get())?;
+        same_at("isolated pageblocks", at, self.blocks.isolated(), self.blocks.count_isolated())
     }
 
     /// Checks one list and counts its blocks.
@@ -76,15 +103,15 @@ impl Buddy {
         for index in self.areas.list(&self.map, order, mt) {
             let pfn = self.map.pfn(index);
             let stored = self.map.head(index) == Some(Head::Free(order));
-            same("state of a listed block", pfn, u64::from(stored), 1)?;
+            same_at("state of a listed block", pfn, u64::from(stored), 1)?;
             // 6.1 lists blocks under types that their pageblocks do not have.
             if self.rules.merge == MergeRule::OverwriteBuddy {
                 let own = u64::from(self.blocks.migratetype(index) == mt);
-                same("type of a listed block is its pageblock's", pfn, own, 1)?;
+                same_at("type of a listed block is its pageblock's", pfn, own, 1)?;
             }
-            same("links of a listed block", pfn, u64::from(self.map.is_linked(index)), 1)?;
+            same_at("links of a listed block", pfn, u64::from(self.map.is_linked(index)), 1)?;
             blocks += 1;
-            same("length of a list (cycle?)", pfn, blocks.min(self.nr_free(order)), blocks)?;
+            same_at("length of a list (cycle?)", pfn, blocks.min(self.nr_free(order)), blocks)?;
         }
         Ok(blocks)
     }
@@ -101,12 +128,12 @@ impl Buddy {
             };
             let (pfn, order) = (self.map.pfn(index), head.order());
             let pages = order.pages().get();
-            same("alignment of a block", pfn, pfn.get() % pages, 0)?;
-            same("block outside the zone", pfn, u64::from(self.span.contains(pfn)), 1)?;
+            same_at("alignment of a block", pfn, pfn.get() % pages, 0)?;
+            same_at("block outside the zone", pfn, u64::from(self.span.contains(pfn)), 1)?;
             let last = index + ((1 << order.get()) - 1);
             for inner in index + 1..=last {
                 let nested = u64::from(self.map.head(inner).is_some());
-                same("block inside a block", self.map.pfn(inner), nested, 0)?;
+                same_at("block inside a block", self.map.pfn(inner), nested, 0)?;
             }
             match head {
                 Head::Free(_) => tally.free += pages,
@@ -116,7 +143,7 @@ impl Buddy {
             if matches!(head, Head::Free(_)) && order < self.geometry.pageblock_order() {
                 let buddy = index ^ (1 << order.get());
                 let unmerged = u64::from(self.map.is_free_block(buddy, order));
-                same("unmerged free buddies", pfn, unmerged, 0)?;
+                same_at("unmerged free buddies", pfn, unmerged, 0)?;
             }
             index = last + 1;
         }
@@ -140,20 +167,20 @@ impl Zone {
             for (block, order) in pcp.blocks() {
                 let pfn = self.buddy.map.pfn(block.index());
                 let stored = self.buddy.map.head(block.index()) == Some(Head::PerCpu(order));
-                same("state of a per-CPU block", pfn, u64::from(stored), 1)?;
+                same_at("state of a per-CPU block", pfn, u64::from(stored), 1)?;
                 pages += order.pages().get();
             }
-            same("pages of a CPU", at, pcp.count().get(), pages)?;
+            same_at("pages of a CPU", at, pcp.count().get(), pages)?;
             cached += pages;
         }
-        same("pages on per-CPU lists", at, cached, tally.per_cpu)?;
+        same_at("pages on per-CPU lists", at, cached, tally.per_cpu)?;
         if self.counters.threshold() > 0 {
             for (counted, listed) in self.counters.known(self.buddy.free) {
-                same("free pages that were counted", at, counted, listed.get())?;
+                same_at("free pages that were counted", at, counted, listed.get())?;
             }
         }
         let all = tally.free + tally.allocated + tally.per_cpu;
-        same("managed pages", at, (self.managed + self.assumed).get(), all)
+        same_at("managed pages", at, (self.managed + self.assumed).get(), all)
     }
 }
 

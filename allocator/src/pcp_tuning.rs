@@ -131,14 +131,15 @@ impl Tuning {
         self.calm = 0;
     }
 
-    /// A request of this CPU: drains and refills of the other direction shrink.
+    /// A request of this CPU: later drains shrink. Linux: `pcp->free_factor >>= 1` (fixed),
+    /// `pcp->free_count >>= 1` (adaptive).
     #[inline(always)]
     pub(crate) fn note_alloc(&mut self) {
         self.frees >>= 1;
     }
 
-    /// Whether a block that is no [high order](Self::is_high_order) and makes the lists hold `pages`
-    /// pages asks for nothing but [`note_calm_free`](Self::note_calm_free).
+    /// Whether a block that is no [high order](Self::is_high_order) and makes the lists hold
+    /// `pages` pages asks for nothing but [`note_calm_free`](Self::note_calm_free).
     #[inline(always)]
     pub(crate) fn is_calm(&self, pages: usize, zone: ZonePressure) -> bool {
         pages < self.calm as usize && zone == ZonePressure::default()
@@ -152,7 +153,8 @@ impl Tuning {
         }
     }
 
-    /// How many blocks to bring in for an empty list while all lists hold `pages` pages. Linux: `nr_pcp_alloc()`.
+    /// How many blocks to bring in for an empty list while all lists hold `pages` pages.
+    /// Linux: `nr_pcp_alloc()`.
     pub(crate) fn refill(&mut self, order: Order, pages: u32, zone: ZonePressure) -> u32 {
         self.calm = 0;
         let batch = self.sizes.batch;
@@ -361,7 +363,7 @@ mod tests {
         assert_eq!(tuning.drain(Order::ZERO, 2_000, ZonePressure::default()), Some(124));
     }
 
-    /// The short cut for single pages against the rules it stands for.
+    /// The short cut for frees of any order against the rules it stands for.
     #[test]
     fn calm_frees_are_what_the_rules_make_of_them() {
         for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {

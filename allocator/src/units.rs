@@ -194,8 +194,8 @@ impl Order {
         Self(raw)
     }
 
-    /// The order in the low four bits of `raw`; the rest is ignored. For state bytes and loops whose
-    /// bounds are orders, where a check would only repeat what is known.
+    /// The order in the low four bits of `raw`; the rest is ignored. For state bytes and loops
+    /// whose bounds are orders, where a check would only repeat what is known.
     #[must_use]
     pub(crate) const fn from_bits(raw: u8) -> Self {
         Self(raw & Self::LIMIT.0)

@@ -136,7 +136,8 @@ impl Zone {
                 && has(MigrateType::HighAtomic)
     }
 
-    /// Whether the zone is above `mark` (boost included) for a request. Linux: `zone_watermark_ok()`.
+    /// Whether the zone is above `mark` (boost included) for a request.
+    /// Linux: `zone_watermark_ok()`.
     #[must_use]
     pub fn watermark_ok(
         &self,

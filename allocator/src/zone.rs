@@ -181,8 +181,8 @@ impl Zone {
         self.pcp.iter_mut().for_each(|pcp| pcp.tuning.set_sizes(sizes));
     }
 
-    /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the frames
-    /// that exist. Linux: `memmap_init_range()`.
+    /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the
+    /// frames that exist. Linux: `memmap_init_range()`.
     pub(crate) fn leave_untyped(&mut self, block: Pfn) {
         let index = self.buddy.index(block);
         self.buddy.blocks.set_migratetype(index, MigrateType::Unmovable);

@@ -94,7 +94,7 @@ impl Scene {
 
     fn protect_and_touch(&mut self) {
         let range = VirtRange::from_len(self.page, 1);
-        self.emulator.protect(CPU, self.space, range, Prot::TAGGED).expect("a mapped page");
+        self.emulator.mprotect(CPU, self.space, range, Prot::TAGGED).expect("a mapped page");
         self.emulator.access(CPU, self.space, self.page, Access::Write).expect("tag storage");
     }
 

@@ -1,8 +1,8 @@
 //! What the criterion targets time: allocators behind one thin trait, and workloads over it.
 //!
-//! Three of them are ours, and two are yardsticks. The others are other people's, one file each. All manage at least
-//! [`FRAMES`] frames as numbers where they can; two write metadata into what they manage and get
-//! lazily mapped memory.
+//! Three of them are ours, and two are yardsticks. The others are other people's, one file each.
+//! All manage at least [`FRAMES`] frames as numbers where they can; two write metadata into what
+//! they manage and get lazily mapped memory.
 
 mod arena;
 mod bare_list;

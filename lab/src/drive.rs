@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::contig::ContigRange;
 use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
@@ -209,9 +210,9 @@ impl<S: Sink> Driver<S> {
     ///
     /// # Errors
     ///
-    /// In words, when fewer pages are free than the machine manages, less the page of zeroes and
-    /// its tags.
-    pub fn release_all(&mut self) -> Result<(), String> {
+    /// A [`Violation`] when fewer pages are free than the machine manages, less the page of zeroes
+    /// and its tags.
+    pub fn release_all(&mut self) -> Result<(), Violation> {
         for held in core::mem::take(&mut self.held).into_values() {
             self.release(held);
         }
@@ -225,13 +226,10 @@ impl<S: Sink> Driver<S> {
         let free: PageCount = zones.iter().map(|zone| zone.free_pages().all).sum();
         let block = self.emulator.tags().ledger().map().regions().map(|r| r.block_pages()).max();
         let kept = if self.lends() { usage.reserved_tag_storage } else { PageCount::ZERO };
-        if usage.unmovable + usage.movable > PageCount::new(1) || kept > block.unwrap_or_default() {
-            return Err(format!("after everything was freed, this is in use: {usage:?}"));
-        }
-        if free + kept + usage.unmovable + usage.movable != managed {
-            return Err(format!("{free} pages are free of {managed} after everything was freed"));
-        }
-        Ok(())
+        let live = usage.unmovable + usage.movable;
+        let leaks = live > PageCount::new(1) || kept > block.unwrap_or_default();
+        same(format_args!("{usage:?} after everything was freed is a leak"), leaks, false)?;
+        same("pages after everything was freed", free + kept + live, managed)
     }
 
     /// Whether data may use tag storage.
@@ -325,7 +323,7 @@ impl<S: Sink> Driver<S> {
             Some(&Held::Mapped(space, page)) => {
                 let range = VirtRange::new(page, page.plus(1));
                 let prot = Prot::READ | Prot::WRITE | Prot::MTE;
-                let changed = self.emulator.protect(CpuId::BOOT, space, range, prot);
+                let changed = self.emulator.mprotect(CpuId::BOOT, space, range, prot);
                 changed.expect("anonymous memory may be tagged");
                 // A page that cannot get storage keeps its entry and stays unusable; the program
                 // would hang or fail here.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 
+use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::profile::KernelProfile;
@@ -90,7 +91,7 @@ pub struct Outcome {
     /// One report a design, in the plan's order.
     pub reports: Vec<RunReport>,
     /// Designs whose machine was found inconsistent at the end, and what was wrong.
-    pub violations: Vec<(Design, String)>,
+    pub violations: Vec<(Design, Violation)>,
 }
 
 /// The trace and what is known about the machine it comes from.
@@ -167,7 +168,7 @@ struct Run<'a> {
 }
 
 /// What a turn shows, and whether the machine was consistent at its end.
-type Shown = (RunReport, Result<(), String>);
+type Shown = (RunReport, Result<(), Violation>);
 
 impl Run<'_> {
     fn carry_out(&self) -> Result<Shown, RunError> {
@@ -229,7 +230,7 @@ fn report<S: Sink>(
 }
 
 /// Whether the machine is consistent, and every page comes back.
-fn conserved<S: Sink>(mut driver: Driver<S>) -> Result<(), String> {
+fn conserved<S: Sink>(mut driver: Driver<S>) -> Result<(), Violation> {
     driver.emulator().check()?;
     driver.release_all()?;
     driver.emulator().check()

@@ -1,8 +1,8 @@
 //! The emulator: allocator, live memory, address spaces and tag storage as one value.
 //!
 //! Everything that can be done to a machine is a method of [`Emulator`]; the methods are spread
-//! over files by subject: `mapping.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`, `gup.rs`, `claims.rs`,
-//! `contig_pages.rs`, `tagged.rs` and `audit.rs`. A snapshot is a clone.
+//! over files by subject: `mapping.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`, `gup.rs`,
+//! `claims.rs`, `contig_pages.rs`, `tagged.rs` and `audit.rs`. A snapshot is a clone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

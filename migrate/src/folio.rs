@@ -9,7 +9,7 @@ use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FolioId(u32);
 
 impl FolioId {
@@ -33,6 +33,12 @@ impl FolioId {
 impl fmt::Display for FolioId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "folio {}", self.0)
+    }
+}
+
+impl fmt::Debug for FolioId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

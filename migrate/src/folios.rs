@@ -6,6 +6,7 @@
 use core::ops::Index;
 use std::collections::BTreeMap;
 
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::units::{Order, Pfn};
 
 use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, PinTerm, Pins};
@@ -252,17 +253,13 @@ impl Folios {
     ///
     /// # Errors
     ///
-    /// The first violation, in words with both numbers.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
         for &id in &self.free {
-            if self.get(id).is_some() {
-                return Err(format!("{id} is live and on the free list"));
-            }
+            same(format_args!("{id} of the free list is live"), self.get(id).is_some(), false)?;
         }
         let dead = self.slots.iter().filter(|slot| slot.is_none()).count();
-        if dead != self.free.len() {
-            return Err(format!("{dead} dead slots, {} on the free list", self.free.len()));
-        }
+        same("dead slots on the free list", self.free.len(), dead)?;
         for (id, folio) in self.iter() {
             self.check_one(id, folio)?;
         }
@@ -270,32 +267,28 @@ impl Folios {
         for (flag, entries) in
             [(FolioFlags::SHARED, self.further.len()), (FolioFlags::PINNED, self.pins.len())]
         {
-            if flagged(flag) != entries {
-                return Err(format!("{} folios {flag:?}, {entries} entries", flagged(flag)));
-            }
+            same(format_args!("entries of folios that are {flag:?}"), entries, flagged(flag))?;
         }
         Ok(())
     }
 
-    fn check_one(&self, id: FolioId, folio: &Folio) -> Result<(), String> {
-        if folio.is_pinned() != (self.pins(id).total() > 0) {
-            return Err(format!("{id}: {:?} with {:?}", folio.flags, self.pins(id)));
-        }
+    fn check_one(&self, id: FolioId, folio: &Folio) -> Result<(), Violation> {
+        let pins = self.pins(id);
+        same(format_args!("{id} with {pins:?} is pinned"), folio.is_pinned(), pins.total() > 0)?;
         let further = self.further.get(&id).map_or(0, Vec::len);
-        if folio.flags.contains(FolioFlags::SHARED) != (further > 0) {
-            return Err(format!("{id}: {:?} with {further} further mappings", folio.flags));
-        }
-        if further > 0 && !folio.is_mapped() {
-            return Err(format!("{id}: unmapped with {further} further mappings"));
-        }
+        let is_shared = folio.flags.contains(FolioFlags::SHARED);
+        same(
+            format_args!("{id} with {further} further mappings is shared"),
+            is_shared,
+            further > 0,
+        )?;
+        let is_mapped = folio.is_mapped() || further == 0;
+        same(format_args!("{id} with {further} further mappings is mapped"), is_mapped, true)?;
         let mut all: Vec<_> = self.mappings(id).collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
-        if all.len() != count {
-            return Err(format!("{id}: {count} mappings, {} different", all.len()));
-        }
-        Ok(())
+        same(format_args!("mappings of {id}, each once"), count, all.len())
     }
 }
 

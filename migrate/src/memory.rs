@@ -1,10 +1,10 @@
 //! Live memory of a machine: the page allocator and the folios in it.
 
-use pagelab_allocator::check::Violation;
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
-use pagelab_allocator::units::{CpuId, Pfn, PfnRange};
+use pagelab_allocator::units::{CpuId, PageCount, PfnRange};
 
 use crate::alloc::AllocFailure;
 use crate::compact::Compaction;
@@ -140,75 +140,26 @@ impl<S: Sink> Memory<S> {
     ///
     /// # Errors
     ///
-    /// The first [`MemoryViolation`].
-    pub fn check(&self) -> Result<(), MemoryViolation> {
-        self.page_alloc.check().map_err(MemoryViolation::Allocator)?;
-        self.folios.check().map_err(MemoryViolation::Folios)?;
-        let mut owned = 0;
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        self.page_alloc.check()?;
+        self.folios.check()?;
+        let mut owned = PageCount::ZERO;
         for (id, folio) in self.folios.iter() {
-            owned += folio.order().pages().get();
+            owned += folio.order().pages();
             let frame = self.page_alloc.frame(folio.pfn());
             let expected = Frame::Allocated {
                 head: folio.pfn(),
                 order: folio.order(),
                 movability: folio.movability(),
             };
-            if frame != expected {
-                return Err(MemoryViolation::Frame { id, expected, found: frame });
-            }
+            same(format_args!("first frame of {id}"), frame, expected)?;
             for pfn in folio.range().iter() {
-                let found = self.rmap.folio_at(pfn);
-                if found != Some(id) {
-                    return Err(MemoryViolation::Rmap { pfn, expected: id, found });
-                }
+                same(format_args!("folio at {pfn}"), self.rmap.folio_at(pfn), Some(id))?;
             }
         }
-        let entered = self.rmap.occupied().get();
-        if owned != entered {
-            return Err(MemoryViolation::Orphans { owned, entered });
-        }
-        Ok(())
+        same("frames that lead to folios", self.rmap.occupied(), owned)
     }
-}
-
-/// An invariant that does not hold.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MemoryViolation {
-    /// Inside the page allocator.
-    #[error("allocator: {0}")]
-    Allocator(Violation),
-    /// Inside the table of folios.
-    #[error("folios: {0}")]
-    Folios(String),
-    /// A folio's frames are not allocated as the folio says.
-    #[error("{id} should be {expected:?}, the allocator says {found:?}")]
-    Frame {
-        /// The folio.
-        id: FolioId,
-        /// What its first frame should be.
-        expected: Frame,
-        /// What it is.
-        found: Frame,
-    },
-    /// A folio's frame does not lead back to it.
-    #[error("frame {pfn} of {expected} leads to {found:?}")]
-    Rmap {
-        /// The frame.
-        pfn: Pfn,
-        /// The folio that has it.
-        expected: FolioId,
-        /// The folio that the table names.
-        found: Option<FolioId>,
-    },
-    /// Frames lead to folios that do not have them.
-    #[error("folios have {owned} frames, the table knows {entered}")]
-    Orphans {
-        /// Frames of all folios.
-        owned: u64,
-        /// Frames that name a folio.
-        entered: u64,
-    },
 }
 
 #[cfg(test)]
@@ -258,9 +209,8 @@ mod tests {
         let id = memory.alloc(CPU, &anon(1), FolioKind::Anon).unwrap();
         let range = memory.folios[id].range();
         memory.rmap.clear(range, id);
-        let pfn = range.start();
-        let found = MemoryViolation::Rmap { pfn, expected: id, found: None };
-        assert_eq!(memory.check(), Err(found));
+        let violation = memory.check().unwrap_err().to_string();
+        assert_eq!(violation, format!("folio at {}: None instead of Some({id})", range.start()));
     }
 
     #[test]
@@ -270,6 +220,6 @@ mod tests {
         let folio = memory.folios[id].clone();
         let pages = memory.page_alloc.reclaim(folio.pfn(), folio.order()).unwrap();
         memory.page_alloc.free_pages(CPU, pages);
-        assert!(matches!(memory.check(), Err(MemoryViolation::Frame { .. })));
+        assert_eq!(memory.check().unwrap_err().what, format!("first frame of {id}"));
     }
 }

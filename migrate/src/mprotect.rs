@@ -17,7 +17,7 @@ impl<S: Sink> Emulator<S> {
     ///
     /// [`MmError::Space`] when a page is not mapped or may not be tagged; nothing changes then.
     /// [`MmError::Pinned`] when the range would cut a pinned large folio.
-    pub fn protect(
+    pub fn mprotect(
         &mut self,
         cpu: CpuId,
         space: SpaceId,

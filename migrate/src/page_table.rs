@@ -3,6 +3,8 @@
 use core::fmt;
 use std::collections::BTreeMap;
 
+use pagelab_allocator::check::{Violation, same};
+
 use crate::folio::{FolioId, VirtPage};
 use crate::vma::VirtRange;
 
@@ -195,13 +197,12 @@ impl PageTable {
     ///
     /// # Errors
     ///
-    /// The first wrong count, in words.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
         for (number, leaf) in &self.leaves {
             let used = leaf.entries.iter().filter(|pte| !pte.is_empty()).count();
-            if used != usize::from(leaf.used) || used == 0 {
-                return Err(format!("leaf {number:#x}: {used} entries, {} counted", leaf.used));
-            }
+            same(format_args!("entries of leaf {number:#x}"), usize::from(leaf.used), used)?;
+            same(format_args!("leaf {number:#x} is empty"), used == 0, false)?;
         }
         Ok(())
     }

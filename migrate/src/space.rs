@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use pagelab_allocator::check::{Violation, same};
+
 use crate::folio::VirtPage;
 use crate::page_table::PageTable;
 use crate::vma::{Backing, Prot, VirtRange, Vma};
@@ -222,28 +224,27 @@ impl AddressSpace {
     ///
     /// # Errors
     ///
-    /// The first violation, in words.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
         let mut previous: Option<&Vma> = None;
         for vma in self.vmas.values() {
-            if vma.range().is_empty() || (vma.is_tagged() && !vma.backing().allows_tags()) {
-                return Err(format!("impossible range {vma:?}"));
-            }
+            same(format_args!("{vma:?} is empty"), vma.range().is_empty(), false)?;
+            let is_allowed = !vma.is_tagged() || vma.backing().allows_tags();
+            same(format_args!("{vma:?} may have its rights"), is_allowed, true)?;
             if let Some(before) = previous {
-                if before.range().end() > vma.range().start() {
-                    return Err(format!("{} overlaps {}", before.range(), vma.range()));
-                }
-                if before.merged(vma).is_some() {
-                    return Err(format!("{} and {} are not merged", before.range(), vma.range()));
-                }
+                let (a, b) = (before.range(), vma.range());
+                same(format_args!("{a} overlaps {b}"), a.end() > b.start(), false)?;
+                let unmerged = before.merged(vma).is_some();
+                same(format_args!("{a} can be merged with {b}"), unmerged, false)?;
             }
             previous = Some(vma);
         }
         self.table.check()?;
-        match self.table.iter().find(|(page, _)| self.vma_at(*page).is_none()) {
-            Some((page, pte)) => Err(format!("{pte:?} at {page}, where nothing is mapped")),
-            None => Ok(()),
+        for (page, pte) in self.table.iter() {
+            let is_mapped = self.vma_at(page).is_some();
+            same(format_args!("{page}, where {pte:?} is, is mapped"), is_mapped, true)?;
         }
+        Ok(())
     }
 }
 

@@ -126,7 +126,7 @@ impl Churn {
             }
             8..10 => {
                 let range = self.range();
-                let _ = self.emulator.protect(CPU, space, range, Prot::TAGGED);
+                let _ = self.emulator.mprotect(CPU, space, range, Prot::TAGGED);
             }
             10..12 => {
                 let order = Order::of(u8::try_from(1 + self.dice.below(5)).unwrap());

@@ -1,4 +1,5 @@
-//! Isolation and claims on ranges, on the usual sizes: pageblocks of order 9, blocks up to order 10.
+//! Isolation and claims on ranges, on the usual sizes: pageblocks of order 9, blocks up to
+//! order 10.
 
 use pagelab_allocator::contig::{ClaimError, ContigClaim, ContigRange};
 use pagelab_allocator::event::{Event, Isolator, Silent};

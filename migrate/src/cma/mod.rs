@@ -1,5 +1,8 @@
 //! Contiguous memory areas: lent out as movable memory, taken back in aligned runs.
 //! Linux: mm/cma.c.
+//!
+//! Exact ranges, which RFC v3 takes with `cma_alloc_range()`, are claimed past the areas, by
+//! `tag_storage/reserve.rs`.
 
 mod bitmap;
 
@@ -47,12 +50,6 @@ pub enum CmaError {
     /// Every free run of the area was tried; this is why the last one failed.
     #[error(transparent)]
     Contig(#[from] ContigError),
-    /// The exact range overlaps an earlier allocation. Linux, RFC v3: `-EEXIST`.
-    #[error("{0} overlaps an earlier allocation")]
-    Exists(PfnRange),
-    /// The exact range is not inside the area, or not in whole chunks.
-    #[error("{0} is not made of chunks of the area")]
-    OutOfRange(PfnRange),
 }
 
 impl CmaError {
@@ -62,8 +59,6 @@ impl CmaError {
         match self {
             Self::NoSpace(_) => -12,
             Self::Contig(error) => error.errno(),
-            Self::Exists(_) => -17,
-            Self::OutOfRange(_) => -22,
         }
     }
 }
@@ -103,12 +98,6 @@ impl CmaArea {
     #[must_use]
     pub fn used(&self) -> PageCount {
         PageCount::new(self.bitmap.ones() << self.order_per_bit.get())
-    }
-
-    /// Whether every chunk of `range` is handed out.
-    #[must_use]
-    pub fn is_used(&self, range: PfnRange) -> bool {
-        self.range.covers(range) && self.bitmap.is_set(self.bits(range))
     }
 
     /// Bits of the chunks that `range` touches.
@@ -209,43 +198,6 @@ impl<S: Sink> Memory<S> {
         (tried, Err(error))
     }
 
-    /// Takes exactly `range`; tries again while it is busy, `tries` times in all.
-    /// Linux, RFC v3: `cma_alloc_range()`.
-    ///
-    /// # Errors
-    ///
-    /// [`CmaError`]; the area is unchanged then.
-    pub fn cma_alloc_range(
-        &mut self,
-        cpu: CpuId,
-        area: &mut CmaArea,
-        range: PfnRange,
-        tries: u32,
-        gfp: GfpFlags,
-    ) -> Result<ContigTaken, CmaError> {
-        let whole = !range.is_empty() && range.is_aligned(area.order_per_bit);
-        if !whole || !area.range.covers(range) {
-            return Err(CmaError::OutOfRange(range));
-        }
-        let bits = area.bits(range);
-        if !area.bitmap.is_clear(bits.clone()) {
-            return Err(CmaError::Exists(range));
-        }
-        area.bitmap.set(bits.clone());
-        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
-        let mut result = self.alloc_contig_range(cpu, range, mode, gfp);
-        for _ in 1..tries {
-            if !matches!(result, Err(ContigError::Busy { .. })) {
-                break;
-            }
-            result = self.alloc_contig_range(cpu, range, mode, gfp);
-        }
-        if result.is_err() {
-            area.bitmap.clear(bits);
-        }
-        Ok(result?)
-    }
-
     /// Gives frames back. Linux: `cma_release()`.
     ///
     /// # Panics
@@ -330,23 +282,6 @@ mod tests {
             memory.unpin(pinned, PinTerm::Short);
             check_all_returns(memory);
         }
-    }
-
-    #[test]
-    fn an_exact_range_is_taken_or_refused() {
-        let (mut memory, mut area) = half_full(PROFILES[1]);
-        let wanted = range(0x1110, 0x1112);
-        let gfp = GfpFlags::KERNEL;
-        let taken = memory.cma_alloc_range(CPU, &mut area, wanted, 3, gfp).unwrap();
-        let again = memory.cma_alloc_range(CPU, &mut area, wanted, 3, gfp).unwrap_err();
-        assert_eq!(again, CmaError::Exists(wanted));
-        let beyond = range(0x117f, 0x1181);
-        let outside = memory.cma_alloc_range(CPU, &mut area, beyond, 3, gfp).unwrap_err();
-        assert_eq!(outside, CmaError::OutOfRange(beyond));
-        assert!(area.is_used(wanted));
-        memory.cma_release(CPU, &mut area, taken.range);
-        check_sound(&memory);
-        check_all_returns(memory);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! The ledger is pure bookkeeping. It says which blocks a reservation still lacks, and is told what
 //! became of them; whoever drives it finds the frames.
 
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use super::blocks::{Dropped, TagBlocks};
@@ -169,8 +170,8 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// The first wrong count, in words with both numbers.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
         if self.map.formula() != Formula::Intent {
             return Ok(());
         }
@@ -182,15 +183,10 @@ impl Ledger {
             let pages = u32::try_from(flagged).expect("a block's pages");
             let needed = pages > 0 || self.blocks.is_permanent(block);
             let expected = if needed { 1 + pages } else { 0 };
-            if count != expected {
-                return Err(format!("tag block {} counts {count}, not {expected}", block.get()));
-            }
+            same(format_args!("references on tag block {}", block.get()), count, expected)?;
         }
-        let flagged = self.reserved.len().get();
-        if u64::try_from(all) != Ok(flagged) {
-            return Err(format!("{flagged} pages reserved, {all} of them with tag storage"));
-        }
-        Ok(())
+        let all = u64::try_from(all).expect("pages of tag storage");
+        same("reserved pages, with tag storage", self.reserved.len().get(), all)
     }
 }
 

@@ -20,6 +20,7 @@ pub mod stats;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::page_alloc::AllocRequest;
@@ -216,15 +217,14 @@ impl TagStorage {
     ///
     /// # Errors
     ///
-    /// The first violation, in words with both numbers.
-    pub fn check(&self) -> Result<(), String> {
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
         self.ledger.check()?;
-        if self.caches.corruptions() > 0 {
-            return Err(format!("{} pages destroyed by write-back", self.caches.corruptions()));
+        same("pages destroyed by write-back", self.caches.corruptions(), 0)?;
+        for &pfn in &self.stash {
+            let is_reserved = self.is_reserved(pfn);
+            same(format_args!("{pfn}, whose tags are aside, has storage"), is_reserved, false)?;
         }
-        match self.stash.iter().find(|pfn| self.is_reserved(**pfn)) {
-            Some(pfn) => Err(format!("tags of {pfn} kept aside although it has storage")),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }

@@ -94,7 +94,7 @@ impl Program {
     }
 
     pub(crate) fn protect(self, emulator: &mut Emulator<Silent>, prot: Prot) {
-        emulator.protect(CPU, self.space, self.range, prot).unwrap();
+        emulator.mprotect(CPU, self.space, self.range, prot).unwrap();
         emulator.check().unwrap();
     }
 

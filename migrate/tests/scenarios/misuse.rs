@@ -80,7 +80,7 @@ fn unknown_spaces_and_impossible_ranges_are_errors() {
     assert_eq!(emulator.mmap(nobody, range, Prot::READ, Backing::Anon), Err(missing));
     assert_eq!(emulator.munmap(CPU, nobody, range), Err(missing));
     assert_eq!(emulator.madvise_dontneed(CPU, nobody, range), Err(missing));
-    assert_eq!(emulator.protect(CPU, nobody, range, Prot::READ), Err(missing));
+    assert_eq!(emulator.mprotect(CPU, nobody, range, Prot::READ), Err(missing));
     assert_eq!(emulator.populate_huge(CPU, nobody, page, Order::of(2)), Err(missing));
     assert_eq!(emulator.exit(CPU, nobody), Err(missing));
     assert_eq!(emulator.fork(nobody), Err(missing));
@@ -91,7 +91,7 @@ fn unknown_spaces_and_impossible_ranges_are_errors() {
     let too_large = emulator.populate_huge(CPU, program.space, page, Order::of(3));
     assert!(too_large.is_ok(), "eight pages at a multiple of eight");
     let empty = VirtRange::from_len(page, 0);
-    assert!(emulator.protect(CPU, program.space, empty, Prot::READ).is_err());
+    assert!(emulator.mprotect(CPU, program.space, empty, Prot::READ).is_err());
     assert!(emulator.munmap(CPU, program.space, empty).is_ok());
     for range in [
         PfnRange::default(),
@@ -114,7 +114,7 @@ fn a_hole_stops_mprotect_before_it_changes_anything() {
     let hole = VirtRange::from_len(program.page(12), 2);
     emulator.munmap(CPU, program.space, hole).unwrap();
     let across = VirtRange::from_len(program.page(4), 12);
-    let refused = emulator.protect(CPU, program.space, across, Prot::TAGGED);
+    let refused = emulator.mprotect(CPU, program.space, across, Prot::TAGGED);
     assert!(matches!(refused, Err(MmError::Space(_))));
     assert_eq!(emulator.folios()[whole].order(), Order::of(3));
     assert_eq!(program.marked(&emulator), 0);
@@ -129,5 +129,5 @@ fn a_hole_stops_mprotect_before_it_changes_anything() {
 
 fn program_protect(emulator: &mut Emulator, program: Program, from: u64, len: u64, prot: Prot) {
     let range = VirtRange::from_len(program.page(from), len);
-    emulator.protect(CPU, program.space, range, prot).unwrap();
+    emulator.mprotect(CPU, program.space, range, prot).unwrap();
 }
