@@ -136,17 +136,24 @@ impl ByHand<'_> {
         Ok(())
     }
 
-    /// Frees a block to the lists that its pageblocks say. Linux: `__free_pages_ok()`.
+    /// Frees a block to the lists that its pageblocks say. A block that is larger than any list's,
+    /// a gigantic page, goes back pageblock by pageblock. Linux: `__free_pages_ok()`.
     ///
     /// # Errors
     ///
-    /// As [`put`](Self::put).
+    /// As [`put`](Self::put); of a gigantic page, the pageblocks before the unfit one are free.
     pub fn put_by_type(
         &mut self,
         pfn: Pfn,
         order: Order,
         placement: Placement,
     ) -> Result<(), HandError> {
+        let geometry = self.zone.buddy.geometry;
+        if order > geometry.max_order() {
+            let piece = geometry.pageblock_order();
+            let mut pieces = PfnRange::block(pfn, order).blocks(piece);
+            return pieces.try_for_each(|pfn| self.put_by_type(pfn, piece, placement));
+        }
         let index = self.shape(pfn, order)?;
         self.zone.buddy.put_by_block(index, order, placement);
         self.zone.count_free(self.cpu);

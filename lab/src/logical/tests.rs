@@ -12,7 +12,10 @@ const USER: GfpFlags = GfpFlags::HIGHUSER_MOVABLE;
 
 fn records(events: Vec<TraceEvent>) -> impl Iterator<Item = Result<Record, TraceError>> {
     let comm = Comm::new(b"t");
-    let of = move |(line, event)| Record { line, comm, pid: 1, cpu: 0, timestamp: line, event };
+    let of = move |(line, event)| {
+        let (pid, cpu, timestamp, need_resched) = (1, 0, line, false);
+        Record { line, comm, pid, cpu, timestamp, need_resched, event }
+    };
     (1..).zip(events).map(move |pair| Ok(of(pair)))
 }
 

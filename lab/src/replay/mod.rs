@@ -44,6 +44,7 @@ use recorded::{PerCpu, Recorded};
 use said::Said;
 use summary::Summary;
 use tally::{Kind, Miss};
+use timer::StatTimer;
 use window::Window;
 
 /// Why a case could not be replayed.
@@ -136,7 +137,8 @@ impl<'a> Run<'a> {
         start: &Dump,
     ) -> Result<Self, ReplayError> {
         let whole = restore(start, &start.machine, Said::default())?;
-        let predicted = (plan.level == Level::PerCpu).then(|| Predicted::new(whole, &start.flags));
+        let predicted = (plan.level == Level::PerCpu)
+            .then(|| Predicted::new(whole, &start.flags, StatTimer::default()));
         let recorded = start_of(start, plan.level)?;
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
@@ -249,9 +251,9 @@ impl<'a> Run<'a> {
             }
             self.ledger.tally.resyncs += 1;
             self.recorded = start_of(&dump, self.plan.level)?;
-            if self.predicted.is_some() {
+            if let Some(predicted) = &mut self.predicted {
                 let whole = restore(&dump, &dump.machine, Said::default())?;
-                self.predicted = Some(Predicted::new(whole, &dump.flags));
+                *predicted = Predicted::new(whole, &dump.flags, predicted.timer());
             }
         }
         Ok(())

@@ -22,7 +22,7 @@ use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
 use super::said::{Said, kind, show};
 use super::tally::Kind;
-use super::timer::StatTimer;
+use super::timer::{StatTimer, Waiting};
 use super::tuning::{self, Mark};
 use super::window::Step;
 use crate::case::freelists::ZoneFlags;
@@ -75,7 +75,7 @@ const SWAPPED_WITHIN: u8 = 4;
 impl Predicted {
     /// Starts from a machine's lists.
     #[must_use]
-    pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags]) -> Self {
+    pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags], timer: StatTimer) -> Self {
         let mut alloc = alloc;
         guess_movability(&mut alloc);
         let mut fresh = Self {
@@ -91,7 +91,7 @@ impl Predicted {
             too_low: None,
             reclaiming: false,
             emptying: false,
-            timer: StatTimer::default(),
+            timer,
             freed: None,
             expected: None,
         };
@@ -99,6 +99,12 @@ impl Predicted {
             fresh.set_flags(flag);
         }
         fresh
+    }
+
+    /// The statistics timer as it stands.
+    #[must_use]
+    pub const fn timer(&self) -> StatTimer {
+        self.timer
     }
 
     fn set_flags(&mut self, flags: &ZoneFlags) {
@@ -188,7 +194,8 @@ impl Predicted {
         if step.reclaiming != self.reclaiming {
             self.reclaim(step.reclaiming);
         }
-        if self.timer.ticks(record.timestamp) {
+        let waiting = if record.need_resched { Waiting::Yes } else { Waiting::No };
+        if self.timer.ticks(record.timestamp, waiting) {
             self.tick();
         }
         match record.event {

@@ -18,6 +18,15 @@ const SLICE: u64 = SECOND / HZ;
 /// Linux: `INITIAL_JIFFIES`.
 const FIRST_FULL_SECOND: u64 = (HZ - (1 << 32) % HZ) % HZ * (SECOND / HZ);
 
+/// Whether another task waits for the CPU. Linux: `TIF_NEED_RESCHED`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// One does.
+    Yes,
+    /// None is seen to.
+    No,
+}
+
 /// The timer of a recorded kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StatTimer {
@@ -42,13 +51,14 @@ impl StatTimer {
         }
     }
 
-    /// Whether the timer has ticked by `now`.
+    /// Whether the timer has ticked by `now`. While another task is seen to wait for the CPU, that
+    /// is the one with the timer's work, and it has not had its turn.
     #[inline]
-    pub fn ticks(&mut self, now: u64) -> bool {
-        if self.held || self.due.is_none_or(|due| now < due) {
+    pub fn ticks(&mut self, now: u64, waiting: Waiting) -> bool {
+        let Some(due) = self.due else { return false };
+        if self.held || waiting == Waiting::Yes || now < due {
             return false;
         }
-        let due = self.due.unwrap_or(now);
         self.tick(due);
         true
     }
@@ -71,17 +81,17 @@ mod tests {
     fn ticks_are_at_full_seconds_and_wait_for_snapshots() {
         assert_eq!(FIRST_FULL_SECOND, 816 * MS);
         let mut timer = StatTimer::default();
-        assert!(!timer.ticks(5 * SECOND));
+        assert!(!timer.ticks(5 * SECOND, Waiting::No));
         timer.hold();
         timer.release(13_482 * MS);
-        assert!(!timer.ticks(13_485 * MS) && timer.ticks(13_486 * MS));
-        assert!(!timer.ticks(14_815 * MS));
-        assert!(timer.ticks(14_816 * MS));
+        assert!(!timer.ticks(13_485 * MS, Waiting::No) && timer.ticks(13_486 * MS, Waiting::No));
+        assert!(!timer.ticks(14_815 * MS, Waiting::No));
+        assert!(timer.ticks(14_816 * MS, Waiting::No));
         timer.hold();
-        assert!(!timer.ticks(16_500 * MS));
+        assert!(!timer.ticks(16_500 * MS, Waiting::No));
         timer.release(17_000 * MS);
-        assert!(timer.ticks(17_010 * MS));
+        assert!(timer.ticks(17_010 * MS, Waiting::No));
         // A second later it would be less than a quarter past the full one.
-        assert!(!timer.ticks(17_815 * MS) && timer.ticks(17_816 * MS));
+        assert!(!timer.ticks(17_815 * MS, Waiting::No) && timer.ticks(17_816 * MS, Waiting::No));
     }
 }

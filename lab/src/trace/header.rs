@@ -10,6 +10,8 @@ pub(super) struct Line<'a> {
     pub(super) pid: u32,
     pub(super) cpu: u16,
     pub(super) timestamp: u64,
+    /// The flags ask for another task to run.
+    pub(super) need_resched: bool,
     /// The event's name without its group.
     pub(super) name: &'a [u8],
     /// The text after the name.
@@ -41,10 +43,10 @@ impl<'a> Line<'a> {
         let (before, after) = (&line[..open], &line[open + 1..]);
         let (cpu, after) = split_at_byte(after, b']')?;
         let cpu = u16::try_from(decimal(cpu)?).ok()?;
-        let (timestamp, after) = parse_time(after)?;
+        let (timestamp, need_resched, after) = parse_time(after)?;
         let (comm, pid) = parse_task(before)?;
         let (name, text) = parse_name(after)?;
-        Some(Self { comm, pid, cpu, timestamp, name, text })
+        Some(Self { comm, pid, cpu, timestamp, need_resched, name, text })
     }
 }
 
@@ -75,14 +77,17 @@ fn split_digits(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at(text.len() - digits)
 }
 
-/// The time after the CPU and, in ftrace, one word of flags; and what follows its colon.
-fn parse_time(after: &[u8]) -> Option<(u64, &[u8])> {
+/// The time after the CPU and, in ftrace, one word of flags; whether the second of these asks for a
+/// reschedule; and what follows the time's colon.
+fn parse_time(after: &[u8]) -> Option<(u64, bool, &[u8])> {
     let after = after.strip_prefix(b" ")?.trim_ascii_start();
-    if let Some(found) = parse_time_word(after) {
-        return Some(found);
+    if let Some((time, rest)) = parse_time_word(after) {
+        return Some((time, false, rest));
     }
-    let (_flags, after) = split_at_byte(after, b' ')?;
-    parse_time_word(after.trim_ascii_start())
+    let (flags, after) = split_at_byte(after, b' ')?;
+    let need_resched = matches!(flags.get(1), Some(b'N' | b'n'));
+    let (time, rest) = parse_time_word(after.trim_ascii_start())?;
+    Some((time, need_resched, rest))
 }
 
 fn parse_time_word(text: &[u8]) -> Option<(u64, &[u8])> {

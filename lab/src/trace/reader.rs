@@ -152,6 +152,7 @@ impl<R: Read> TraceReader<R> {
             pid: line.pid,
             cpu: line.cpu,
             timestamp: line.timestamp,
+            need_resched: line.need_resched,
             event,
         }))
     }

@@ -20,6 +20,9 @@ pub struct Record {
     pub cpu: u16,
     /// Nanoseconds of the trace clock; with a counting clock, its ticks.
     pub timestamp: u64,
+    /// Another task is waiting for the CPU, which it gets when this one lets go of it. Never set in
+    /// `perf script` text. Linux: `TIF_NEED_RESCHED`.
+    pub need_resched: bool,
     /// What happened.
     pub event: TraceEvent,
 }
