@@ -151,11 +151,12 @@ fn lending_what_is_in_use_is_refused() {
 fn stale(door: impl Fn(&mut PageAllocator, Pages)) {
     for profile in PROFILES {
         for order in [0, 3, 4, 9, 10].map(Order::of) {
-            let mut alloc = PageAllocator::boot(&spec(profile), Silent).unwrap();
+            let mut alloc = PageAllocator::boot(&spec(profile), Silent).expect("a machine");
             let req = AllocRequest::new(order, GfpFlags::KERNEL);
-            let (pfn, order) = alloc.alloc_pages(CpuId::BOOT, &req).unwrap().into_raw();
-            let (first, second) =
-                (alloc.reclaim(pfn, order).unwrap(), alloc.reclaim(pfn, order).unwrap());
+            let (pfn, order) =
+                alloc.alloc_pages(CpuId::BOOT, &req).expect("free memory").into_raw();
+            let [first, second] =
+                [(); 2].map(|()| alloc.reclaim(pfn, order).expect("an allocated block"));
             alloc.free_pages(CpuId::BOOT, first);
             let door = core::panic::AssertUnwindSafe(|| door(&mut alloc, second));
             assert!(std::panic::catch_unwind(door).is_err(), "order {order}");
