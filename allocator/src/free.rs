@@ -72,6 +72,8 @@ impl<S: Sink> PageAllocator<S> {
         if !pfn.is_aligned(order) {
             return Err(NotAllocated::Misaligned(pfn, order));
         }
+        // Frames of a zone first: a block at the end of all numbers has no end.
+        self.check_allocated(pfn)?;
         let block = PfnRange::block(pfn, order);
         block.iter().try_for_each(|pfn| self.check_allocated(pfn))?;
         let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
@@ -113,9 +115,10 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when no zone has the block.
+    /// Panics when the block is not allocated as this handle says.
     pub fn set_movability(&mut self, pages: &Pages, movability: Movability) {
         let at = self.zone_index(pages.pfn()).expect("the block of a handle lies in a zone");
+        self.zones[at].allocated(pages.pfn(), pages.order());
         self.zones[at].set_movability(pages.pfn(), pages.order(), movability);
     }
 

@@ -349,7 +349,7 @@ impl Zone {
     /// Puts a block that [`isolate_free_page`](Self::isolate_free_page) took back to its list's
     /// tail. Linux: `__putback_isolated_page()`.
     pub(crate) fn putback_isolated(&mut self, pfn: Pfn, order: Order, sink: &mut impl Sink) {
-        let index = self.buddy.index(pfn);
+        let index = self.allocated(pfn, order);
         let migratetype = self.buddy.blocks.migratetype(index);
         sink.emit(Event::PutbackIsolated { pfn, order, migratetype });
         self.buddy.put_by_block(index, order, Placement::Tail);

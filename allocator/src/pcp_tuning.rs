@@ -199,6 +199,8 @@ impl Tuning {
         self.calm = match self.rule {
             PcpTuning::Fixed => self.sizes.high_min,
             PcpTuning::Adaptive if self.freed_high_order || self.alloc_factor > 0 => 0,
+            // Bounds that cross: the next free lowers the mark to the upper one.
+            PcpTuning::Adaptive if self.high > self.sizes.high_max => 0,
             PcpTuning::Adaptive => self.high,
         };
         excess
@@ -361,6 +363,19 @@ mod tests {
         assert_eq!(sizes, [31, 62, 124, 248, 496, 992]);
         tuning.note_alloc();
         assert_eq!(tuning.drain(Order::ZERO, 2_000, ZonePressure::default()), Some(124));
+    }
+
+    /// A reserve of more than an eighth of the zone puts the lower bound above the upper one.
+    #[test]
+    fn bounds_that_cross_leave_nothing_calm() {
+        let mut tuning = tuning(KernelProfile::V6_12, (2_000, 500));
+        let low = ZonePressure { below_high: true, reclaim_active: false };
+        assert!(tuning.drain(Order::ZERO, 2_100, low).is_some());
+        assert_eq!(tuning.counters().high, 2_000);
+        assert!(!tuning.is_calm(600, ZonePressure::default()));
+        assert!(tuning.drain(Order::ZERO, 600, ZonePressure::default()).is_some());
+        assert_eq!(tuning.counters().high, 500);
+        assert!(tuning.is_calm(499, ZonePressure::default()));
     }
 
     /// The short cut for frees of any order against the rules it stands for.

@@ -217,11 +217,7 @@ impl Zone {
     /// Panics when the block is not allocated with this order.
     #[inline(always)]
     pub fn free(&mut self, cpu: CpuId, pfn: Pfn, order: Order, sink: &mut impl Sink) {
-        let index = self.buddy.index(pfn);
-        assert!(
-            self.buddy.map.is_allocated_block(index, order),
-            "freed block is not allocated with this order"
-        );
+        let index = self.allocated(pfn, order);
         sink.emit(Event::PageFree { pfn, order });
         // Most pages are single pages of users, and most of their frees do nothing else.
         if order == Order::ZERO
@@ -232,6 +228,17 @@ impl Zone {
         } else {
             self.free_commit(cpu, (index, order), sink);
         }
+    }
+
+    /// The position of an allocated block that a handle names; a forged handle panics.
+    #[inline(always)]
+    pub(crate) fn allocated(&self, pfn: Pfn, order: Order) -> FrameIndex {
+        let index = self.buddy.index(pfn);
+        assert!(
+            self.buddy.map.is_allocated_block(index, order),
+            "block is not allocated with this order"
+        );
+        index
     }
 
     /// Linux: `free_unref_page_commit()`.
@@ -266,8 +273,8 @@ impl Zone {
     /// Frees a block to the tail of its buddy list, past the per-CPU lists.
     /// Linux: `__free_pages_ok(.., FPI_TO_TAIL)`.
     pub(crate) fn free_to_tail(&mut self, pfn: Pfn, order: Order, sink: &mut impl Sink) {
+        let index = self.allocated(pfn, order);
         sink.emit(Event::PageFree { pfn, order });
-        let index = self.buddy.index(pfn);
         self.buddy.put_by_block(index, order, Placement::Tail);
         self.count_free(CpuId::BOOT);
     }

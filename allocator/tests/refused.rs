@@ -2,10 +2,11 @@
 
 use pagelab_allocator::boot::{BootError, MachineSpec};
 use pagelab_allocator::event::Silent;
+use pagelab_allocator::frame::Movability;
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::page_alloc::{AllocError, AllocRequest, NotAllocated, PageAllocator};
+use pagelab_allocator::page_alloc::{AllocError, AllocRequest, NotAllocated, PageAllocator, Pages};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
@@ -143,4 +144,40 @@ fn lending_what_is_in_use_is_refused() {
     alloc.init_lent(range(0x4_0000, 0x4_0200), MigrateType::Cma).unwrap();
     alloc.check().unwrap();
     assert_eq!(alloc.zones()[0].free_pages().all, PageCount::new(0x8000));
+}
+
+/// Two handles of one block, which only raw numbers can make, and one of them is used up.
+#[track_caller]
+fn stale(door: impl Fn(&mut PageAllocator, Pages)) {
+    for profile in PROFILES {
+        for order in [0, 3, 4, 9, 10].map(Order::of) {
+            let mut alloc = PageAllocator::boot(&spec(profile), Silent).expect("a machine");
+            let req = AllocRequest::new(order, GfpFlags::KERNEL);
+            let (pfn, order) =
+                alloc.alloc_pages(CpuId::BOOT, &req).expect("free memory").into_raw();
+            let [first, second] =
+                [(); 2].map(|()| alloc.reclaim(pfn, order).expect("an allocated block"));
+            alloc.free_pages(CpuId::BOOT, first);
+            let door = core::panic::AssertUnwindSafe(|| door(&mut alloc, second));
+            assert!(std::panic::catch_unwind(door).is_err(), "order {order}");
+            check_all_free(&mut alloc);
+        }
+    }
+}
+
+#[test]
+fn a_stale_handle_opens_no_door() {
+    stale(|alloc, pages| alloc.free_pages(CpuId::BOOT, pages));
+    stale(|alloc, pages| alloc.free_to_tail(pages));
+    stale(|alloc, pages| alloc.putback_isolated_page(pages));
+    stale(|alloc, pages| alloc.set_movability(&pages, Movability::Movable));
+}
+
+#[test]
+fn a_block_at_the_end_of_all_numbers_is_refused() {
+    let mut alloc = PageAllocator::boot(&spec(KernelProfile::V6_1), Silent).unwrap();
+    for order in [0, 9].map(Order::of) {
+        let pfn = Pfn::new(u64::MAX - (order.pages().get() - 1));
+        assert_eq!(alloc.reclaim(pfn, order), Err(NotAllocated::NoSuchFrame(pfn)));
+    }
 }

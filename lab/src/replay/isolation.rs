@@ -115,6 +115,12 @@ impl Isolation {
         self.run.is_some()
     }
 
+    /// Whether the free of a page is none, but the return of a target to the compacting task.
+    #[must_use]
+    pub fn is_return(&self, record: &Record, pfn: Pfn) -> bool {
+        self.run.as_ref().is_some_and(|run| run.is_return(record.pid, pfn))
+    }
+
     /// Carries an event out, if it is one of these.
     pub fn step<S: Sink>(
         &mut self,
@@ -176,7 +182,12 @@ impl Isolation {
                 if let Some(noted) = zone.and_then(|zone| self.compacted.get_mut(zone)) {
                     *noted = true;
                 }
-                self.run = zone.map(|zone| CompactionRun::new(zone, scanners));
+                self.run = zone.map(|zone| CompactionRun::new(zone, scanners, record.pid));
+            }
+            TraceEvent::MigratePages(_) => {
+                if let Some(run) = &mut self.run {
+                    run.moved(record.pid);
+                }
             }
             TraceEvent::CompactionEnd(scanners) => {
                 if let Some(mut run) = self.run.take() {
@@ -200,7 +211,8 @@ impl Isolation {
         let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
         let taken = (pages > 0).then_some(order);
         let done = if pages > 0 { hand.isolate(pfn).map(|_| ()) } else { Ok(()) };
-        if self.run.is_some() && pages > 0 {
+        if let Some(run) = self.run.as_mut().filter(|_| pages > 0) {
+            run.took_target(pfn, order);
             for page in PfnRange::block(pfn, order).iter() {
                 hand.set_movability(page, Order::ZERO, Movability::Movable);
             }

@@ -415,6 +415,8 @@ impl Predicted {
         let range = PfnRange::block(pfn, order);
         if self.joining.take_if(|joining| *joining == range).is_some() {
             join(&mut self.alloc, &step.record, (pfn, order), ledger);
+        } else if self.isolation.is_return(&step.record, pfn) {
+            // It stays with the compacting task.
         } else if !step.batched && !self.goes_past(step, pfn) {
             self.free(pfn, order, &step.record, ledger);
         }

@@ -287,6 +287,9 @@ impl Recorded {
 
     fn page_free(&mut self, step: &Step, block: (Pfn, Order), ledger: &mut Ledger) {
         let (pfn, order) = block;
+        if self.isolation.is_return(&step.record, pfn) {
+            return;
+        }
         let Some(mut hand) = self.hand(pfn) else {
             return ledger.impossible(Kind::Drained, &step.record, "no such zone");
         };

@@ -6,10 +6,12 @@
 //! sent there by a list. What the searches that found nothing did follows from their number, since
 //! each looks at half as many blocks as the one before.
 
+use std::collections::BTreeMap;
+
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::units::{Order, Pfn};
+use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::trace::{Isolator, Scanned, Scanners};
 
@@ -40,6 +42,12 @@ pub struct CompactionRun {
     free: Pfn,
     /// Linux: `cc->fast_search_fail`.
     failed: u32,
+    /// Who compacts.
+    pid: u32,
+    /// Blocks taken as targets, by first frame.
+    targets: BTreeMap<Pfn, Order>,
+    /// Pages are being moved: some were taken, and their migration has not ended.
+    moving: bool,
 }
 
 /// Most scans that wait.
@@ -48,8 +56,11 @@ const MOST_WAITING: usize = 4096;
 impl CompactionRun {
     /// A run that begins.
     #[must_use]
-    pub const fn new(zone: usize, scanners: Scanners) -> Self {
+    pub const fn new(zone: usize, scanners: Scanners, pid: u32) -> Self {
         Self {
+            pid,
+            targets: BTreeMap::new(),
+            moving: false,
             zone,
             searches: Searches::Unknown,
             waiting: Vec::new(),
@@ -60,8 +71,31 @@ impl CompactionRun {
         }
     }
 
+    /// The block at `pfn` was isolated as a target.
+    pub fn took_target(&mut self, pfn: Pfn, order: Order) {
+        self.targets.insert(pfn, order);
+    }
+
+    /// The migration of what was taken has ended.
+    pub const fn moved(&mut self, pid: u32) {
+        if pid == self.pid {
+            self.moving = false;
+        }
+    }
+
+    /// Whether a free is none: the target of a failed migration goes back to the compacting task's
+    /// own list, which 6.12 announces as it does a free. Linux: `compaction_free()`.
+    #[must_use]
+    pub fn is_return(&self, pid: u32, pfn: Pfn) -> bool {
+        let below = || self.targets.range(..=pfn).next_back();
+        self.moving
+            && self.pid == pid
+            && below().is_some_and(|(start, order)| PfnRange::block(*start, *order).contains(pfn))
+    }
+
     /// A pageblock was scanned for pages to move.
     pub fn scanned_sources<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, scan: Scanned) {
+        self.moving |= scan.taken > 0;
         if found_by_search(alloc, scan) {
             self.decide(alloc, Searches::Yes);
         }
