@@ -237,6 +237,9 @@ impl Isolation {
     /// A free block is about to be isolated: compaction may have found it on its list.
     fn note_target<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, caller: Isolator) {
         let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.run) else { return };
+        if !run.learns_from(caller) {
+            return;
+        }
         if alloc.by_hand(run.zone, self.cpu).is_listed(pfn, MigrateType::Movable) {
             run.found_target(alloc, pfn, caller);
         }

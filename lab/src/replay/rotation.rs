@@ -112,6 +112,13 @@ impl CompactionRun {
         self.free = self.free.min(scan.start);
     }
 
+    /// Whether a target says anything new: one that a scan came upon only says that there are no
+    /// searches.
+    #[must_use]
+    pub fn learns_from(&self, caller: Isolator) -> bool {
+        caller != Isolator::BlockScan || self.searches == Searches::Unknown
+    }
+
     /// The free block at `pfn` is about to be isolated as a target.
     pub fn found_target<S: Sink>(
         &mut self,

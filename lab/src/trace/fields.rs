@@ -141,6 +141,23 @@ pub(super) fn decimal(digits: &[u8]) -> Option<u64> {
     })
 }
 
+/// The number that `text` begins with, and what follows it; `None` when it has no digits or more
+/// than any number here.
+#[inline]
+pub(super) fn leading_digits(text: &[u8]) -> Option<(u64, &[u8])> {
+    let mut value = 0_u64;
+    let mut len = 0;
+    for byte in text {
+        let digit = byte.wrapping_sub(b'0');
+        if digit >= 10 {
+            break;
+        }
+        value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
+        len += 1;
+    }
+    (1..19).contains(&len).then(|| (value, &text[len..]))
+}
+
 /// Hexadecimal digits only.
 pub(super) fn hexadecimal(digits: &[u8]) -> Option<u64> {
     digits_in(digits, 16)

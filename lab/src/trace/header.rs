@@ -1,6 +1,6 @@
 //! The part of a line before the event: task, CPU, time, name.
 
-use super::fields::decimal;
+use super::fields::{decimal, leading_digits};
 use super::record::Comm;
 
 /// A line taken apart, its event still text.
@@ -28,7 +28,43 @@ impl<'a> Line<'a> {
     ///
     /// The name of a task may hold blanks, dashes and brackets, so the anchor is the first `[CPU]`
     /// with a task id before it and a time after it; what is left of the id is the name.
+    #[inline]
     pub(super) fn parse(line: &'a [u8]) -> Option<Self> {
+        Self::parse_usual(line).or_else(|| Self::parse_any(line))
+    }
+
+    /// A line of ftrace as nearly all are: every column where it is when the name of the task has at
+    /// most 16 bytes, microseconds, no group before the event. `None` for all else.
+    #[inline]
+    fn parse_usual(line: &'a [u8]) -> Option<Self> {
+        let (task, rest) = line.split_at_checked(Comm::MAX)?;
+        let comm = Comm::new(task.trim_ascii());
+        let (pid, rest) = leading_digits(rest.strip_prefix(b"-")?)?;
+        let (cpu, rest) = leading_digits(rest.trim_ascii_start().strip_prefix(b"[")?)?;
+        let (flags, rest) = rest.strip_prefix(b"] ")?.split_at_checked(5)?;
+        let (seconds, rest) = leading_digits(rest.strip_prefix(b" ")?.trim_ascii_start())?;
+        let (micros, rest) = rest.strip_prefix(b".")?.split_at_checked(6)?;
+        let (fraction, none) = leading_digits(micros)?;
+        let rest = rest.strip_prefix(b": ")?;
+        let colon = rest.iter().position(|b| *b == b':')?;
+        let (name, text) = (&rest[..colon], rest[colon + 1..].strip_prefix(b" ")?);
+        let usual =
+            none.is_empty() && !flags.contains(&b' ') && !name.contains(&b' ') && !name.is_empty();
+        if !usual {
+            return None;
+        }
+        Some(Self {
+            comm,
+            pid: u32::try_from(pid).ok()?,
+            cpu: u16::try_from(cpu).ok()?,
+            timestamp: seconds.checked_mul(1_000_000_000)?.checked_add(fraction * 1000)?,
+            need_resched: matches!(flags[1], b'N' | b'n'),
+            name,
+            text: text.trim_ascii(),
+        })
+    }
+
+    fn parse_any(line: &'a [u8]) -> Option<Self> {
         let mut from = 0;
         loop {
             let open = from + line[from..].iter().position(|b| *b == b'[')?;
@@ -179,6 +215,33 @@ mod tests {
             "[001] b",
         );
         check("[1]-9 [003]    6615: mm_page_free: a", "[1]", 9, 3, 6615, e, "a");
+    }
+
+    /// The short way against the long one.
+    #[test]
+    fn usual_lines_are_lines() {
+        let whole =
+            "        workload-171     [000] dN..1    34.649125: mm_page_free: page=1 pfn=0x5";
+        let usual = Line::parse_usual(whole.as_bytes()).expect("a usual line");
+        assert!(usual.need_resched && usual.timestamp == 34_649_125_000);
+        let mut taken = 0;
+        for at in 0..whole.len() {
+            for byte in [b' ', b'-', b'[', b'x', b'7', b':', b'.'] {
+                let mut line = whole.as_bytes().to_vec();
+                line[at] = byte;
+                if let Some(usual) = Line::parse_usual(&line) {
+                    let any = Line::parse_any(&line).map(|line| format!("{line:?}"));
+                    assert_eq!(
+                        Some(format!("{usual:?}")),
+                        any,
+                        "{}",
+                        String::from_utf8_lossy(&line)
+                    );
+                    taken += 1;
+                }
+            }
+        }
+        assert!(taken > 100);
     }
 
     #[test]
