@@ -62,7 +62,7 @@ struct Copied {
 
 /// Frames, and the copies in some of them.
 ///
-/// Invariant, checked by [`CleanStore::check`]: every frame is free or holds one copy.
+/// Invariant, checked with those of tag storage: every frame is free or holds one copy.
 #[derive(Clone, Debug, Default)]
 pub struct CleanStore {
     free: BTreeSet<Pfn>,

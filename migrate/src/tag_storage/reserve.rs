@@ -228,6 +228,10 @@ impl TagStorage {
     }
 
     fn give_back<S: Sink>(&mut self, memory: &mut Memory<S>, cpu: CpuId, blocks: &[TagBlockId]) {
+        if self.design.reservation() == Reservation::NotNeeded {
+            // No frames were taken, and none can be given.
+            return;
+        }
         for &block in blocks {
             let range = self.ledger.map().range(block);
             self.caches.released(self.ledger.map(), block);
