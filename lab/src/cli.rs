@@ -17,7 +17,9 @@ pub struct Cli {
 pub enum Command {
     /// Run a trace under one design.
     Run {
-        /// Tag-storage design: carveout, cma-v2, cma-v3; cma is the latest.
+        /// Tag-storage design: carveout, metadata, cma-v2, cma-v3 (or cma), drop-movable, cma-filter,
+        /// cma-flag, zone-movable, numa-node, grab-all, cleancache; each with +taggable-hw for
+        /// hardware whose tag storage can be tagged.
         #[arg(long, value_name = "NAME")]
         design: String,
         /// Write the run as ftrace text, as the kernel of the profile would have recorded it.
@@ -33,7 +35,9 @@ pub enum Command {
     },
     /// Run a trace under several designs and set the results side by side.
     Compare {
-        /// Tag-storage designs, separated by commas.
+        /// Tag-storage designs, separated by commas: carveout, metadata, cma-v2, cma-v3 (or cma),
+        /// drop-movable, cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache; each
+        /// with +taggable-hw for hardware whose tag storage can be tagged. `all` is every one.
         #[arg(long, value_name = "NAME,NAME,..")]
         designs: String,
         /// Words that both commands know.

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::contig::ContigRange;
 use pagelab_allocator::event::{Silent, Sink};
+use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::alloc::FailureCause;
@@ -224,19 +225,37 @@ impl<S: Sink> Driver<S> {
         let zones = self.emulator.page_alloc().zones();
         let managed: PageCount = zones.iter().map(|zone| zone.managed()).sum();
         let free: PageCount = zones.iter().map(|zone| zone.free_pages().all).sum();
+        let (kept, for_nobody) = self.reserved_frames();
         let block = self.emulator.tags().ledger().map().regions().map(|r| r.block_pages()).max();
-        let kept = if self.lends() { usage.reserved_tag_storage } else { PageCount::ZERO };
-        let live = usage.unmovable + usage.movable;
-        let leaks = live > PageCount::new(1) || kept > block.unwrap_or_default();
+        let (live, spare) = (usage.unmovable + usage.movable, block.unwrap_or_default());
+        let leaks = live > PageCount::new(1) || for_nobody > spare;
         same(format_args!("{usage:?} after everything was freed is a leak"), leaks, false)?;
         same("pages after everything was freed", free + kept + live, managed)
+    }
+
+    /// Frames of the page allocator that hold tags, and how many of them are not kept for good.
+    fn reserved_frames(&self) -> (PageCount, PageCount) {
+        let ledger = self.emulator.tags().ledger();
+        let held = |pfn: &Pfn| matches!(self.emulator.frame(*pfn), Frame::Allocated { .. });
+        let (mut all, mut wanted) = (0, 0);
+        for block in ledger.map().ids().filter(|block| ledger.blocks().is_reserved(*block)) {
+            let frames = ledger.map().range(block).iter().filter(held).map(|_| 1).sum::<u64>();
+            all += frames;
+            wanted += if ledger.blocks().is_permanent(block) { 0 } else { frames };
+        }
+        (PageCount::new(all), PageCount::new(wanted))
     }
 
     /// Whether data may use tag storage.
     #[must_use]
     pub fn lends(&self) -> bool {
-        let design = self.emulator.tags().design();
-        design.residence() != Residence::CarvedOut
+        self.emulator.tags().design().residence().is_lent()
+    }
+
+    /// Whether tag storage holds clean copies, and no other data.
+    #[must_use]
+    pub fn keeps_copies(&self) -> bool {
+        self.emulator.tags().design().residence() == Residence::CleanStore
     }
 
     fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {
@@ -460,7 +479,9 @@ impl<S: Sink> Driver<S> {
     #[must_use]
     pub fn bars_cma(&self) -> bool {
         let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::TAGGED;
-        self.emulator.tags().design().terms(gfp).barred.contains(AllocFlags::CMA)
+        let terms = self.emulator.tags().design().terms(gfp);
+        let rights = (terms.gfp.cma_flag() | terms.granted).difference(terms.barred);
+        !rights.contains(AllocFlags::CMA)
     }
 
     /// Whether a page of tag storage holds tags.

@@ -3,6 +3,7 @@
 pub mod background;
 pub mod case;
 pub mod cli;
+pub mod contender;
 pub mod demo;
 pub mod drive;
 pub mod emit;
@@ -17,5 +18,6 @@ pub mod run;
 pub mod sample;
 pub mod size;
 pub mod survey;
+pub mod tag_layout;
 pub mod tagger;
 pub mod trace;

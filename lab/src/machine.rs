@@ -3,8 +3,9 @@
 //! The machine is an arm64 board: memory in one piece from 1 GiB, ZONE_DMA up to 4 GiB, ZONE_NORMAL
 //! above. The upper 1/32 of memory, rounded up to pageblocks, is tag storage; the rest is data. Lent
 //! memory may not cross zones: where tag storage would, it lies at the top of ZONE_DMA instead, and
-//! what is above it is data too. The kernel's image lies at the bottom, an ordinary CMA area below
-//! the tag storage.
+//! what is above it is data too. Designs that keep tag storage in a zone or node of its own get one,
+//! at the same place. The kernel's image lies at the bottom, an ordinary CMA area below the tag
+//! storage.
 
 use core::fmt;
 use std::sync::Arc;
@@ -17,11 +18,13 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{NodeId, PageCount, Pfn, PfnRange};
 use pagelab_allocator::zone::ZoneSpec;
 use pagelab_migrate::emulator::{EmulatorSpec, TagSpec};
-use pagelab_migrate::tag_storage::design::TagStorageDesign;
+use pagelab_migrate::tag_storage::design::{CarveOutTags, TagStorageDesign};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::region::{DATA_PER_TAG, RegionError, block_pages};
+use pagelab_migrate::tag_storage::zones::with_own_zone;
 
 use crate::background::Background;
+use crate::tag_layout::{Grain, TagLayout};
 
 /// Where memory starts on the boards and virtual machines that traces come from.
 const RAM_BASE: u64 = 1 << 30;
@@ -52,9 +55,7 @@ pub struct Layout {
     /// All memory.
     pub memory: PfnRange,
     /// Tag storage.
-    pub tags: PfnRange,
-    /// Memory that can carry tags, and the part of tag storage that holds them.
-    pub regions: Vec<(PfnRange, PfnRange)>,
+    pub tags: TagLayout,
     /// The ordinary CMA area; empty when there is none.
     pub cma: PfnRange,
     /// The kernel's image and the like.
@@ -103,12 +104,12 @@ impl fmt::Display for Mib {
     }
 }
 
-/// Where things lie on the machine of `plan`.
+/// Where things lie on the machine of `plan`, with hardware that keeps tags of tag storage or not.
 ///
 /// # Errors
 ///
 /// [`LayoutError`] when they do not fit.
-pub fn layout(plan: &MachinePlan) -> Result<Layout, LayoutError> {
+pub fn layout(plan: &MachinePlan, hardware: CarveOutTags) -> Result<Layout, LayoutError> {
     let geometry = Geometry::PAGES_4K;
     let pageblock = geometry.pageblock_pages();
     let block_bytes = geometry.bytes_of(pageblock);
@@ -121,52 +122,26 @@ pub fn layout(plan: &MachinePlan) -> Result<Layout, LayoutError> {
     let have = geometry.pages_in(plan.memory);
     let memory = PfnRange::from_len(Pfn::new(RAM_BASE / geometry.page_size()), have);
     let block = block_pages(geometry.page_size(), plan.block_size)?;
-    let (tags, regions) = place_tags(memory, common_multiple(pageblock.get(), block.get()));
+    let unit = common_multiple(pageblock.get(), block.get());
+    let grain = Grain { unit, group: block.get() * DATA_PER_TAG };
+    let limit = Pfn::new(DMA_LIMIT / geometry.page_size());
     let cma = geometry.pages_in(plan.cma.next_multiple_of(block_bytes));
+    let used = plan.background.used();
+    let tags = TagLayout::place(memory, limit, grain, hardware)
+        .map_err(|tags| LayoutError::TooSmall { tags, cma, used })?;
     let image = plan.background.reserved;
-    let too_small = LayoutError::TooSmall { tags, cma, used: plan.background.used() };
     // What is left above tag storage counts as room for what is in use, not for image or CMA.
-    let below = regions.first().map_or(PageCount::ZERO, |(data, _)| data.len());
-    if regions.is_empty() || image + cma >= below || tags + cma + plan.background.used() >= have {
-        return Err(too_small);
+    let start = tags.tags.start();
+    let (below, all_tags) = (start - memory.start(), tags.tags.len());
+    if image + cma >= below || all_tags + cma + used >= have {
+        return Err(LayoutError::TooSmall { tags: all_tags, cma, used });
     }
-    let start = memory.start() + below;
     Ok(Layout {
         memory,
-        tags: PfnRange::from_len(start, tags),
-        regions,
+        tags,
         cma: PfnRange::new(start - cma, start),
         image: PfnRange::from_len(memory.start(), image),
     })
-}
-
-/// Pages of tag storage, a multiple of `unit`, and which data they serve; no regions when there is
-/// no room.
-fn place_tags(memory: PfnRange, unit: u64) -> (PageCount, Vec<(PfnRange, PfnRange)>) {
-    let share = |pages: PageCount| {
-        PageCount::new(pages.get().div_ceil(DATA_PER_TAG).next_multiple_of(unit))
-    };
-    let limit = Pfn::new(DMA_LIMIT / Geometry::PAGES_4K.page_size());
-    let mut tags = share(memory.len());
-    if tags >= memory.len() {
-        return (tags, Vec::new());
-    }
-    let start = memory.end() - tags;
-    if limit <= start || memory.end() <= limit {
-        return (
-            tags,
-            vec![(PfnRange::new(memory.start(), start), PfnRange::new(start, memory.end()))],
-        );
-    }
-    let high = PfnRange::new(limit, memory.end());
-    let for_high = share(high.len());
-    tags = share(limit - memory.start()) + for_high;
-    if tags >= limit - memory.start() {
-        return (tags, Vec::new());
-    }
-    let (start, cut) = (limit - tags, limit - for_high);
-    let low = (PfnRange::new(memory.start(), start), PfnRange::new(start, cut));
-    (tags, vec![low, (high, PfnRange::new(cut, limit))])
 }
 
 /// The least common multiple of a power of two and any other positive number.
@@ -184,7 +159,7 @@ pub fn spec(
     design: Arc<dyn TagStorageDesign>,
 ) -> Result<EmulatorSpec, LayoutError> {
     let geometry = Geometry::PAGES_4K;
-    let layout = layout(plan)?;
+    let layout = layout(plan, design.carve_out_tags())?;
     let limit = Pfn::new(DMA_LIMIT / geometry.page_size());
     let zones = [
         (ZoneType::Dma, PfnRange::new(Pfn::new(0), limit)),
@@ -195,12 +170,13 @@ pub fn spec(
         Some(ZoneSpec { kind, node: NodeId::default(), span })
     });
     let mut machine = MachineSpec::single(geometry, plan.profile, ZoneType::Dma, layout.memory);
-    machine.zones = zones.collect();
+    let zones: Vec<_> = zones.collect();
+    machine.zones = with_own_zone(&zones, design.residence(), layout.tags.tags);
     machine.types = TypeSet::WITH_CMA;
     machine.reserved = [layout.image].into_iter().filter(|range| !range.is_empty()).collect();
     machine.cma = split_at(layout.cma, limit);
     let tags = TagSpec {
-        regions: layout.regions,
+        regions: layout.tags.regions,
         block_size: plan.block_size,
         formula: Formula::Intent,
         design,
@@ -216,7 +192,13 @@ fn split_at(range: PfnRange, limit: Pfn) -> Vec<PfnRange> {
 
 #[cfg(test)]
 mod tests {
+    use pagelab_migrate::tag_storage::catalogue::Design;
+
     use super::*;
+
+    fn layout(plan: &MachinePlan) -> Result<Layout, LayoutError> {
+        super::layout(plan, CarveOutTags::Impossible)
+    }
 
     fn plan(memory: u64) -> MachinePlan {
         MachinePlan {
@@ -232,10 +214,10 @@ mod tests {
     fn tag_storage_is_one_part_in_32() {
         for (gib, mib) in [(1, 32), (16, 512), (64, 2048)] {
             let layout = layout(&plan(gib << 30)).unwrap();
-            assert_eq!(layout.tags.len(), PageCount::new(mib << 8));
-            assert_eq!(layout.cma.end(), layout.tags.start());
-            let [(data, tags)] = layout.regions[..] else { panic!("one region") };
-            assert_eq!((data.len() + tags.len(), tags), (layout.memory.len(), layout.tags));
+            assert_eq!(layout.tags.tags.len(), PageCount::new(mib << 8));
+            assert_eq!(layout.cma.end(), layout.tags.tags.start());
+            let [(data, tags)] = layout.tags.regions[..] else { panic!("one region") };
+            assert_eq!((data.len() + tags.len(), tags), (layout.memory.len(), layout.tags.tags));
         }
     }
 
@@ -245,13 +227,16 @@ mod tests {
         for mib in [3072 + 2, 3072 + 64, 3072 + 94] {
             for block_size in [4096, 8192, 12 << 10, 64 << 10, 2 << 20] {
                 let layout = layout(&MachinePlan { block_size, ..plan(mib << 20) }).unwrap();
-                assert_eq!(layout.tags.end(), limit, "{mib} MiB, {block_size}");
-                let [(low, low_tags), (high, high_tags)] = layout.regions[..] else {
+                assert_eq!(layout.tags.tags.end(), limit, "{mib} MiB, {block_size}");
+                let [(low, low_tags), (high, high_tags)] = layout.tags.regions[..] else {
                     panic!("two regions")
                 };
-                assert_eq!((low.end(), low_tags.end()), (layout.tags.start(), high_tags.start()));
+                assert_eq!(
+                    (low.end(), low_tags.end()),
+                    (layout.tags.tags.start(), high_tags.start())
+                );
                 assert_eq!((high.start(), high.end()), (limit, layout.memory.end()));
-                for (data, tags) in layout.regions {
+                for (data, tags) in layout.tags.regions {
                     assert!(tags.len().get() * DATA_PER_TAG >= data.len().get());
                     assert!(tags.len().get().is_multiple_of(block_size >> 12));
                 }
@@ -270,5 +255,24 @@ mod tests {
         let expected =
             "no room for 1022 MiB of tags, 32 MiB of CMA and 0 MiB in use before the trace";
         assert_eq!(layout(&whole).unwrap_err().to_string(), expected);
+    }
+
+    #[test]
+    fn designs_find_the_zones_they_need() {
+        let zones = |design: Design, memory| {
+            let spec = spec(&plan(memory), design.build()).unwrap();
+            let zones = spec.machine.zones.iter();
+            zones.map(|zone| (zone.kind, zone.node.get(), zone.span.len())).collect::<Vec<_>>()
+        };
+        let mib = |n: u64| PageCount::new(n << 8);
+        let (dma, movable) = (ZoneType::Dma, ZoneType::Movable);
+        assert_eq!(zones(Design::CmaV3, 1 << 30), [(dma, 0, mib(1024))]);
+        let own = [(dma, 0, mib(992)), (movable, 0, mib(32))];
+        assert_eq!(zones(Design::ZoneMovable, 1 << 30), own);
+        let far = [(dma, 0, mib(992)), (movable, 1, mib(32))];
+        assert_eq!(zones(Design::NumaNode, 1 << 30), far);
+        let large =
+            [(dma, 0, mib(3072)), (ZoneType::Normal, 0, mib(12800)), (movable, 0, mib(512))];
+        assert_eq!(zones(Design::ZoneMovable, 16 << 30), large);
     }
 }

@@ -71,7 +71,7 @@ fn report(plan: &Plan, outcome: &Outcome) -> ExitCode {
     };
     let printed = io::stdout().lock().write_all(text.as_bytes());
     for (design, what) in &outcome.violations {
-        let said = writeln!(io::stderr(), "pagelab: {}: inconsistent: {what}", design.name());
+        let said = writeln!(io::stderr(), "pagelab: {design}: inconsistent: {what}");
         if said.is_err() {
             break;
         }

@@ -83,9 +83,30 @@ pub fn occupancy<S: Sink>(alloc: &PageAllocator<S>, range: PfnRange) -> Occupanc
     sum
 }
 
+/// Counts the pages of tag storage that the page allocator never sees: copies and tags are in use,
+/// and what never holds anything else is not known.
+fn copies<S: Sink>(driver: &Driver<S>, range: PfnRange) -> Occupancy {
+    let tags = driver.emulator().tags();
+    let mut sum = Occupancy::default();
+    for pfn in range.iter() {
+        let block = tags.ledger().map().block_at(pfn);
+        if block.is_some_and(|block| tags.ledger().blocks().is_permanent(block)) {
+            continue;
+        }
+        sum.known += PageCount::new(1);
+        if tags.clean().copy_at(pfn).is_some() || driver.holds_tags(pfn) {
+            sum.used += PageCount::new(1);
+        }
+    }
+    sum
+}
+
 fn cell<S: Sink>(driver: &Driver<S>, block: PfnRange, tags: PfnRange) -> Cell {
     let alloc = driver.emulator().page_alloc();
-    let Occupancy { used, known } = occupancy(alloc, block);
+    let Occupancy { used, known } = match driver.keeps_copies() && tags.overlaps(block) {
+        true => copies(driver, block),
+        false => occupancy(alloc, block),
+    };
     let is_tags = tags.overlaps(block);
     let kind = match alloc.pageblock_type(block.start()) {
         _ if is_tags && known == PageCount::ZERO => CellKind::CarvedOut,

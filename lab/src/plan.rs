@@ -2,14 +2,12 @@
 
 use core::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use pagelab_allocator::profile::KernelProfile;
-use pagelab_migrate::tag_storage::carveout::Carveout;
-use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
-use pagelab_migrate::tag_storage::design::TagStorageDesign;
+pub use pagelab_migrate::tag_storage::catalogue::Design;
 
 use crate::cli::{Cli, Command, Common};
+use crate::contender::{Contender, NoContender};
 use crate::emit::Record;
 use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
@@ -29,7 +27,7 @@ pub struct Plan {
     /// Which trace.
     pub trace: TraceChoice,
     /// Under which designs: at least one, each once.
-    pub designs: Vec<Design>,
+    pub designs: Vec<Contender>,
     /// Memory of the emulated machine in bytes; `None`: that of the recorded one.
     pub memory: Option<u64>,
     /// Movable user pages to tag besides the recorded ones; `None`: none.
@@ -88,43 +86,8 @@ pub enum Output {
     Json,
 }
 
-/// A tag-storage design, by name.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Design {
-    /// Tag storage is never used for data: how hardware with MTE works without any of the series.
-    Carveout,
-    /// Tag storage is lent out as CMA; a page without storage is refused (RFC v2).
-    CmaV2,
-    /// Tag storage is lent out as CMA; a page without storage is repaired when touched (RFC v3).
-    CmaV3,
-}
-
-impl Design {
-    /// Every design, the baseline first.
-    pub const ALL: [Self; 3] = [Self::Carveout, Self::CmaV2, Self::CmaV3];
-    /// What the demonstration sets side by side.
-    pub const DEMO: [Self; 2] = [Self::Carveout, Self::CmaV3];
-
-    /// The name to type; `cma` alone means the latest of the series.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Carveout => "carveout",
-            Self::CmaV2 => "cma-v2",
-            Self::CmaV3 => "cma-v3",
-        }
-    }
-
-    /// The decisions behind the name.
-    #[must_use]
-    pub fn build(self) -> Arc<dyn TagStorageDesign> {
-        match self {
-            Self::Carveout => Arc::new(Carveout),
-            Self::CmaV2 => Arc::new(CmaV2),
-            Self::CmaV3 => Arc::new(CmaV3),
-        }
-    }
-}
+/// What the demonstration sets side by side.
+pub const DEMO: [Design; 2] = [Design::Carveout, Design::CmaV3];
 
 /// A word that does not make a plan.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -157,7 +120,9 @@ impl Plan {
     /// [`PlanError`] names the first flag whose value is impossible.
     pub fn new(cli: &Cli) -> Result<Self, PlanError> {
         match &cli.command {
-            None => Self::build(Action::Demo, Design::DEMO.to_vec(), &Common::default()),
+            None => {
+                Self::build(Action::Demo, DEMO.map(Contender::from).to_vec(), &Common::default())
+            }
             Some(Command::Run { design, ftrace, case, common }) => {
                 let designs = vec![parse_design("--design", design)?];
                 let record = parse_record(ftrace.as_deref(), case.as_deref())?;
@@ -172,7 +137,7 @@ impl Plan {
         }
     }
 
-    fn build(action: Action, designs: Vec<Design>, words: &Common) -> Result<Self, PlanError> {
+    fn build(action: Action, designs: Vec<Contender>, words: &Common) -> Result<Self, PlanError> {
         let memory = words.memory.as_deref().map(parse_memory).transpose()?;
         let cma = words.cma.as_deref().map(parse_cma).transpose()?;
         if let (Some(text), Some(cma), Some(memory)) = (&words.cma, cma, memory)
@@ -219,22 +184,35 @@ fn parse_record(ftrace: Option<&str>, case: Option<&str>) -> Result<Option<Recor
     }
 }
 
-fn parse_design(flag: &'static str, name: &str) -> Result<Design, PlanError> {
-    let latest = (name == "cma").then_some(Design::CmaV3);
-    let found = Design::ALL.into_iter().find(|design| design.name() == name).or(latest);
-    found.ok_or_else(|| PlanError::new(flag, name, "not one of carveout, cma-v2, cma-v3, cma"))
+const NO_DESIGN: &str = "not one of carveout, metadata, cma-v2, cma-v3, cma, drop-movable, \
+                         cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache";
+const NO_SUFFIX: &str = "only +taggable-hw can follow a design";
+
+fn parse_contenders(flag: &'static str, word: &str) -> Result<Vec<Contender>, PlanError> {
+    Contender::named(word).map_err(|error| match error {
+        NoContender::Unknown => PlanError::new(flag, word, NO_DESIGN),
+        NoContender::Suffix => PlanError::new(flag, word, NO_SUFFIX),
+    })
 }
 
-fn parse_designs(list: &str) -> Result<Vec<Design>, PlanError> {
-    let mut designs = Vec::new();
-    for name in list.split(',') {
-        let design = parse_design("--designs", name.trim())?;
-        if designs.contains(&design) {
-            return Err(PlanError::new("--designs", list, "names a design twice"));
-        }
-        designs.push(design);
+fn parse_design(flag: &'static str, name: &str) -> Result<Contender, PlanError> {
+    match parse_contenders(flag, name)?[..] {
+        [one] => Ok(one),
+        _ => Err(PlanError::new(flag, name, "several designs; compare takes them")),
     }
-    Ok(designs)
+}
+
+fn parse_designs(list: &str) -> Result<Vec<Contender>, PlanError> {
+    let mut contenders = Vec::new();
+    for word in list.split(',') {
+        for contender in parse_contenders("--designs", word.trim())? {
+            if contenders.contains(&contender) {
+                return Err(PlanError::new("--designs", list, "names a design twice"));
+            }
+            contenders.push(contender);
+        }
+    }
+    Ok(contenders)
 }
 
 const SIZE: &str = "not a size such as 512MiB or 16GiB";
@@ -312,7 +290,7 @@ mod tests {
         let words = "compare --trace t.zst --designs cma,carveout --memory 512MiB --tagged 12.5% \
                      --seed 7 --json --lenient --profile 6.12 --block-size 8KiB --cma 32M";
         let plan = plan(words).unwrap();
-        assert_eq!(plan.designs, [Design::CmaV3, Design::Carveout]);
+        assert_eq!(plan.designs, [Design::CmaV3, Design::Carveout].map(Contender::from));
         assert_eq!(
             (plan.memory, plan.cma, plan.block_size),
             (Some(512 * MIB), Some(32 * MIB), 8192)
@@ -327,6 +305,17 @@ mod tests {
     }
 
     #[test]
+    fn all_designs_may_be_set_side_by_side() {
+        let names = |words: &str| {
+            let designs = plan(&format!("compare --designs {words}")).unwrap().designs;
+            designs.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names("all"), Design::ALL.map(Design::name));
+        assert_eq!(names("cma,cma+taggable-hw"), ["cma-v3", "cma-v3+taggable-hw"]);
+        assert_eq!(names("all,all+taggable-hw").len(), 2 * Design::ALL.len());
+    }
+
+    #[test]
     fn a_run_may_be_written_down() {
         let record = |words: &str| plan(&format!("run --design cma {words}")).unwrap().record;
         assert_eq!(record(""), None);
@@ -337,9 +326,15 @@ mod tests {
     #[test]
     fn errors_name_flag_and_value() {
         for (words, expected) in [
-            ("run --design zfs", "--design \"zfs\": not one of carveout, cma-v2, cma-v3, cma"),
+            ("run --design zfs", &*format!("--design \"zfs\": {NO_DESIGN}")),
+            ("run --design all", "--design \"all\": several designs; compare takes them"),
             ("compare --designs cma,cma", "--designs \"cma,cma\": names a design twice"),
-            ("compare --designs cma,", "--designs \"\": not one of carveout, cma-v2, cma-v3, cma"),
+            ("compare --designs all,cma", "--designs \"all,cma\": names a design twice"),
+            ("compare --designs cma,", &*format!("--designs \"\": {NO_DESIGN}")),
+            (
+                "compare --designs cma+hw",
+                "--designs \"cma+hw\": only +taggable-hw can follow a design",
+            ),
             (
                 "run --design cma --memory 1MB",
                 "--memory \"1MB\": not a size such as 512MiB or 16GiB",

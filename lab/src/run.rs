@@ -14,13 +14,14 @@ use serde_json::{Value, json};
 use crate::background::{Background, ZoneInfoError};
 use crate::case::error::CaseError;
 use crate::case::meta::CaseMeta;
+use crate::contender::Contender;
 use crate::demo;
 use crate::drive::{Driver, NoRoom};
 use crate::emit::{EmitError, NoRecord, Provenance, Recorder, Recording};
 use crate::logical::Logical;
 use crate::machine::{self, LayoutError, MachinePlan, Mib};
 use crate::picture::picture;
-use crate::plan::{Action, Design, Plan, TraceChoice};
+use crate::plan::{Action, Plan, TraceChoice};
 use crate::progress::Progress;
 use crate::report::text::wrapped;
 use crate::report::{Claims, MachineFacts, Picture, RunReport};
@@ -91,7 +92,7 @@ pub struct Outcome {
     /// One report a design, in the plan's order.
     pub reports: Vec<RunReport>,
     /// Designs whose machine was found inconsistent at the end, and what was wrong.
-    pub violations: Vec<(Design, Violation)>,
+    pub violations: Vec<(Contender, Violation)>,
 }
 
 /// The trace and what is known about the machine it comes from.
@@ -164,7 +165,7 @@ struct Run<'a> {
     plan: &'a Plan,
     machine: &'a MachinePlan,
     case: &'a Case,
-    design: Design,
+    design: Contender,
 }
 
 /// What a turn shows, and whether the machine was consistent at its end.
@@ -173,7 +174,7 @@ type Shown = (RunReport, Result<(), Violation>);
 impl Run<'_> {
     fn carry_out(&self) -> Result<Shown, RunError> {
         let Some(record) = &self.plan.record else { return self.drive(Silent, &mut NoRecord) };
-        let workload = format!("{} under {}", self.plan.trace, self.design.name());
+        let workload = format!("{} under {}", self.plan.trace, self.design);
         let provenance = Provenance { workload, seed: self.plan.seed };
         let mut recording = Recording::create(record, provenance)?;
         self.drive(Vec::<Event>::new(), &mut recording)
@@ -183,14 +184,14 @@ impl Run<'_> {
         let &Run { plan, machine, case, design } = self;
         let memory = machine.memory;
         let layout_error = |why| RunError::Layout { memory, why };
-        let layout = machine::layout(machine).map_err(layout_error)?;
+        let layout = machine::layout(machine, design.carve_out_tags()).map_err(layout_error)?;
         let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
         let emulator = Emulator::new(&spec, sink).map_err(|why| RunError::Spec { memory, why })?;
         let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
         let driver = Driver::new(emulator, &machine.background, tagger);
         let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
-        let mut sampler = Sampler::new(&driver, layout.tags);
-        let before = picture(&driver, layout.tags);
+        let mut sampler = Sampler::new(&driver, layout.tags.lent());
+        let before = picture(&driver, layout.tags.tags);
         let mut progress = Progress::new(case.survey.operations.values().sum());
         recorder.begin(&mut driver)?;
         for step in Logical::new(open(plan)?) {
@@ -214,7 +215,7 @@ fn report<S: Sink>(
 ) -> Shown {
     let &Run { machine, design, .. } = run;
     let report = RunReport {
-        design: design.name(),
+        design: design.to_string(),
         machine: facts(machine, layout),
         lent: sampler.lent(&driver),
         requests: *driver.requests(),
@@ -223,7 +224,7 @@ fn report<S: Sink>(
         claims: driver.lends().then(|| claims(&driver)),
         barred_cma: sampler.barred(&driver),
         before,
-        after: picture(&driver, layout.tags),
+        after: picture(&driver, layout.tags.tags),
         counters: counters(&driver),
     };
     (report, conserved(driver))
@@ -243,7 +244,7 @@ fn facts(plan: &MachinePlan, layout: &machine::Layout) -> MachineFacts {
         page_size: geometry.page_size(),
         pageblock_pages: geometry.pageblock_pages().get(),
         pages: layout.memory.len().get(),
-        carve_out_pages: layout.tags.len().get(),
+        carve_out_pages: layout.tags.tags.len().get(),
         tag_block_pages: (plan.block_size / geometry.page_size()).max(1),
         cma_pages: layout.cma.len().get(),
         boot_reserved_pages: layout.image.len().get(),
@@ -256,6 +257,7 @@ fn claims<S: Sink>(driver: &Driver<S>) -> Claims {
     Claims {
         free: tags.claims_free,
         moved: tags.claims_moved,
+        dropped: tags.claims_dropped,
         retries: tags.claim_retries,
         failed: BTreeMap::from([
             ("pinned", tags.claims_pinned),
@@ -277,8 +279,9 @@ fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
         ("tag_cache_invalidations", caches.tag_invalidations()),
         ("tag_cache_corruptions", caches.corruptions()),
     ];
-    let counted = emulator.mm_stats().iter().chain(emulator.tags().stats().iter());
-    counted.chain(maintenance).collect()
+    let tags = emulator.tags();
+    let counted = emulator.mm_stats().iter().chain(tags.stats().iter());
+    counted.chain(tags.clean().stats().iter()).chain(maintenance).collect()
 }
 
 fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
@@ -318,7 +321,7 @@ fn describe(plan: &Plan, machine: &MachinePlan, case: &Case) -> Value {
         "kernel": machine.profile.version(),
         "trace": plan.trace.to_string(),
         "recorded_on": case.meta.as_ref().map(|meta| meta.kernel.clone()),
-        "designs": plan.designs.iter().map(|design| design.name()).collect::<Vec<_>>(),
+        "designs": plan.designs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "memory_bytes": machine.memory,
         "cma_bytes": machine.cma,
         "block_size_bytes": machine.block_size,

@@ -58,7 +58,7 @@ pub struct Sampler {
 }
 
 impl Sampler {
-    /// Measures a machine whose tag storage is `tags`.
+    /// Measures a machine whose tag storage, as far as it can be lent, is `tags`.
     #[must_use]
     pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Self {
         Self {
@@ -99,9 +99,12 @@ impl Sampler {
 
     /// Pages of tag storage that hold data now.
     fn data_in_tags<S: Sink>(&self, driver: &Driver<S>) -> u64 {
+        let tags = driver.emulator().tags();
+        if driver.keeps_copies() {
+            return tags.clean().copies().get();
+        }
         let all = occupancy(driver.emulator().page_alloc(), self.tags).used.get();
-        let stats = driver.emulator().tags().stats();
-        all - (stats.reserved_pages())
+        all - tags.stats().reserved_pages()
     }
 
     /// What was given back; `None` when nothing is lent.

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
-const DESIGNS: [&str; 3] = ["compare", "--designs", "carveout,cma-v2,cma-v3"];
+const DESIGNS: [&str; 3] = ["compare", "--designs", "all"];
 
 fn pagelab(words: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));

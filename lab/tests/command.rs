@@ -73,7 +73,9 @@ fn run_on_pages(words: &[&str]) -> Output {
     let trace: String = (1..2000).map(line).collect();
     std::fs::write(&path, trace).expect("a file");
     let trace = path.to_str().expect("a name in UTF-8");
-    pagelab(&[&["compare", "--designs", "carveout,cma", "--trace", trace], words].concat())
+    let designs = words.contains(&"--designs");
+    let designs: &[&str] = if designs { &[] } else { &["--designs", "carveout,cma"] };
+    pagelab(&[&["compare", "--trace", trace], designs, words].concat())
 }
 
 #[test]
@@ -128,13 +130,30 @@ fn only_terminals_get_colours() {
 
 #[test]
 fn tables_are_not_wide() {
-    let said = run_on_pages(&["--designs", "carveout,cma-v2,cma-v3"]);
-    assert_eq!(said.status.code(), Some(2), "a flag given twice");
-    let said = String::from_utf8(run_on_pages(&[]).stdout).expect("text");
-    let (report, _) = said.split_once("/proc/").expect("kernel files at the end");
-    let trace_name = |line: &&str| !line.starts_with("Trace ");
-    let widest = report.lines().filter(trace_name).map(|line| line.chars().count()).max();
-    assert!(widest <= Some(100), "{widest:?}");
+    for designs in ["carveout,cma", "all,cma+taggable-hw"] {
+        let said = String::from_utf8(run_on_pages(&["--designs", designs]).stdout).expect("text");
+        let (report, _) = said.split_once("/proc/").expect("kernel files at the end");
+        let trace_name = |line: &&str| !line.starts_with("Trace ");
+        let widest = report.lines().filter(trace_name).map(|line| line.chars().count()).max();
+        assert!(widest <= Some(100), "{widest:?}");
+    }
+    let words = ["run", "--design", "cma", "--design", "cma"];
+    assert_eq!(pagelab(&words).status.code(), Some(2), "a flag given twice");
+}
+
+#[test]
+fn help_and_readme_know_every_design() {
+    use pagelab::plan::Design;
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md");
+    let readme = std::fs::read_to_string(readme).expect("part of the project");
+    for command in ["run", "compare"] {
+        let help = String::from_utf8(pagelab(&[command, "--help"]).stdout).expect("text");
+        for design in Design::ALL {
+            assert!(help.contains(design.name()), "{command} --help: {design}");
+            assert!(readme.contains(&format!("| `{design}`")), "README: {design}");
+        }
+        assert!(help.contains("+taggable-hw"), "{command} --help");
+    }
 }
 
 #[test]

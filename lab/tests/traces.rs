@@ -20,7 +20,7 @@ fn check(bytes: u64, words: &[&str]) -> usize {
     cases.retain(|trace| trace.metadata().is_ok_and(|file| file.len() <= bytes));
     for trace in &cases {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
-        command.args(["compare", "--designs", "carveout,cma-v2,cma-v3", "--json", "--trace"]);
+        command.args(["compare", "--designs", "all", "--json", "--trace"]);
         let output = command.arg(trace).args(words).output().expect("the command starts");
         let said = String::from_utf8_lossy(&output.stderr);
         assert_eq!((output.status.code(), &*said), (Some(0), ""), "{}", trace.display());

@@ -1,8 +1,8 @@
 //! The emulator: allocator, live memory, address spaces and tag storage as one value.
 //!
 //! Everything that can be done to a machine is a method of [`Emulator`]; the methods are spread
-//! over files by subject: `mapping.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`, `gup.rs`,
-//! `claims.rs`, `contig_pages.rs`, `tagged.rs` and `audit.rs`. A snapshot is a clone.
+//! over files by subject: `mapping.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`, `gup.rs`, `claims.rs`,
+//! `contig_pages.rs`, `tagged.rs`, `cleancache.rs` and `audit.rs`. A snapshot is a clone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::mover::{Moved, Split};
 use crate::space::AddressSpace;
 use crate::stats::MmStats;
 use crate::tag_storage::TagStorage;
-use crate::tag_storage::design::{Reservation, Residence, TagStorageDesign};
+use crate::tag_storage::design::{CarveOutTags, Reservation, Residence, TagStorageDesign};
 use crate::tag_storage::formula::Formula;
 use crate::tag_storage::map::TagMap;
 use crate::tag_storage::region::{RegionError, TagRegion, block_pages};
@@ -76,6 +76,9 @@ pub enum SpecError {
     /// The design keeps tag storage in a zone or node of its own, and it is not there.
     #[error("tag storage {0} does not lie in the design's zone or node")]
     Elsewhere(PfnRange),
+    /// The design lets tag storage be tagged, and nothing keeps the tags.
+    #[error("tag storage {0} has no tag storage of its own")]
+    NoTagsOfTags(PfnRange),
     /// No memory is left for the zero page.
     #[error("no memory for the zero page: {0}")]
     ZeroPage(AllocateError),
@@ -122,8 +125,10 @@ pub struct Usage {
     pub movable: PageCount,
     /// Folios that carry tags, among the movable ones.
     pub tagged: PageCount,
-    /// Untagged data that lies in tag storage.
+    /// Data that lies in tag storage.
     pub in_tag_storage: PageCount,
+    /// Clean copies that lie in tag storage; no folios.
+    pub clean_copies: PageCount,
     /// Tag storage that holds tags.
     pub reserved_tag_storage: PageCount,
 }
@@ -342,7 +347,7 @@ impl<S: Sink> Emulator<S> {
     /// Live memory by use; walks all folios.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        let mut usage = Usage::default();
+        let mut usage = Usage { clean_copies: self.tags.clean().copies(), ..Usage::default() };
         for (_, folio) in self.memory.folios.iter() {
             let pages = folio.order().pages();
             let by_kind =
@@ -392,10 +397,15 @@ fn prepare_tags(
     let (nested, own): (Vec<_>, Vec<_>) =
         map.regions().copied().partition(|region| map.is_nested(region));
     let tags = || own.iter().map(TagRegion::tags);
+    if spec.design.carve_out_tags() == CarveOutTags::Possible
+        && let Some(bare) = tags().find(|range| map.block_of(range.start()).is_none())
+    {
+        return Err(SpecError::NoTagsOfTags(bare));
+    }
     machine.reserved.extend(nested.iter().map(TagRegion::tags));
     let mut lent = Vec::new();
     match spec.design.residence() {
-        Residence::CarvedOut => machine.reserved.extend(tags()),
+        Residence::CarvedOut | Residence::CleanStore => machine.reserved.extend(tags()),
         Residence::Pageblocks(MigrateType::Cma) => machine.cma.extend(tags()),
         Residence::Pageblocks(mt) => {
             if mt == MigrateType::Metadata {

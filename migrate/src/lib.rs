@@ -8,6 +8,7 @@ pub use pagelab_allocator as allocator;
 pub mod alloc;
 mod audit;
 mod claims;
+mod cleancache;
 pub mod cma;
 pub mod compact;
 pub mod contig;

@@ -1,17 +1,20 @@
 //! mprotect, and what it leaves to the next access.
 
 use pagelab_allocator::event::Sink;
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::CpuId;
 
 use crate::emulator::Emulator;
 use crate::folio::{FolioId, SpaceId};
 use crate::mapping::MmError;
+use crate::tag_storage::design::Protecting;
 use crate::vma::{Prot, VirtRange};
 
 impl<S: Sink> Emulator<S> {
     /// Changes the rights of `range`. When `PROT_MTE` is new, nothing is reserved and nothing
-    /// moves: every populated page that carries no tags yet faults at its next access.
-    /// Linux: `mprotect()`; RFC v1: the lazy patch, and PAGE_METADATA_NONE.
+    /// moves: every populated page that carries no tags yet faults at its next access, unless the
+    /// design reserves at once. Linux: `mprotect()`; RFC v1: the lazy patch, and
+    /// PAGE_METADATA_NONE.
     ///
     /// # Errors
     ///
@@ -35,12 +38,18 @@ impl<S: Sink> Emulator<S> {
             let entries: Vec<_> = self.spaces[&space].table().range(before.range()).collect();
             for (page, pte) in entries {
                 let id = pte.folio().expect("listed entries are not empty");
-                if !self.is_taggable_now(id) {
+                if !self.is_taggable_now(id) && !self.reserve_at_once(cpu, id) {
                     self.space_mut(space)?.table_mut().set(page, pte.faulting());
                 }
             }
         }
         Ok(())
+    }
+
+    /// Reserves storage without waiting, if the design wants it now; says whether that was done.
+    fn reserve_at_once(&mut self, cpu: CpuId, id: FolioId) -> bool {
+        self.tags.design().protecting() == Protecting::AtOnce
+            && self.reserve_folio(cpu, id, GfpFlags::NOWAIT).is_ok()
     }
 
     /// Marks a folio that lost its tag storage wherever a tagged range maps it.

@@ -12,6 +12,7 @@ pub use crate::fault::Access;
 pub use crate::folio::{FolioId, PinTerm, SpaceId, VirtPage};
 
 pub use crate::tag_storage::carveout::Carveout;
+pub use crate::tag_storage::catalogue::Design;
 pub use crate::tag_storage::cma::{CmaV2, CmaV3};
 pub use crate::tag_storage::design::TagStorageDesign;
 pub use crate::vma::{Backing, Prot, VirtRange};

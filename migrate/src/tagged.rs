@@ -47,6 +47,7 @@ impl<S: Sink> Emulator<S> {
                 Ok(id) => id,
                 Err(error) => break Err(error),
             };
+            self.clear_the_way(id, &mut refusals);
             let Err(error) = self.reserve_folio(cpu, id, gfp) else { break Ok(id) };
             if self.tags.design().reservation() != Reservation::Mandatory {
                 break Ok(id);
@@ -94,6 +95,22 @@ impl<S: Sink> Emulator<S> {
                 refusals.aside.push(pages);
                 true
             }
+        }
+    }
+
+    /// Gives back those of the refused pages that are the tag storage of `id`: nobody else holds
+    /// them, and they are wanted now.
+    fn clear_the_way(&mut self, id: FolioId, refusals: &mut Refusals) {
+        if refusals.aside.is_empty() {
+            return;
+        }
+        let (folio, map) = (&self.memory.folios[id], self.tags.ledger().map());
+        let shares = map.shares(folio.pfn(), folio.order()).unwrap_or_default();
+        let blocks: Vec<_> = shares.iter().map(|share| map.range(share.block)).collect();
+        let wanted = |pages: &mut Pages| blocks.iter().any(|block| block.overlaps(pages.range()));
+        let given_back: Vec<_> = refusals.aside.extract_if(.., wanted).collect();
+        for pages in given_back {
+            self.memory.page_alloc.free_to_tail(pages);
         }
     }
 

@@ -10,9 +10,9 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::alloc::FailureCause;
 use pagelab_migrate::emulator::{AllocateError, Emulator, EmulatorSpec, SpecError, TagSpec};
-use pagelab_migrate::tag_storage::carveout::Carveout;
-use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
-use pagelab_migrate::tag_storage::design::TagStorageDesign;
+use pagelab_migrate::tag_storage::catalogue::Design;
+use pagelab_migrate::tag_storage::cma::CmaV3;
+use pagelab_migrate::tag_storage::design::{Residence, TagStorageDesign};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::region::RegionError;
 
@@ -20,8 +20,13 @@ fn range(start: u64, len: u64) -> PfnRange {
     PfnRange::from_len(Pfn::new(start), PageCount::new(len))
 }
 
-fn designs() -> [Arc<dyn TagStorageDesign>; 3] {
-    [Arc::new(Carveout), Arc::new(CmaV2), Arc::new(CmaV3)]
+fn designs() -> impl Iterator<Item = Arc<dyn TagStorageDesign>> {
+    Design::ALL.into_iter().map(Design::build)
+}
+
+/// Designs that need no zone of their own.
+fn in_ordinary_zones() -> impl Iterator<Item = Arc<dyn TagStorageDesign>> {
+    designs().filter(|d| !matches!(d.residence(), Residence::Zone(_) | Residence::Node(_)))
 }
 
 /// 64 MiB from 1 GiB.
@@ -71,7 +76,7 @@ fn impossible_tag_storage_is_refused() {
 #[test]
 fn tag_storage_must_be_memory() {
     let outside = range(BASE + MEMORY, 0x200);
-    for design in designs() {
+    for design in in_ordinary_zones() {
         let region = (range(BASE, MEMORY), outside);
         let error = Emulator::new(&spec(region, 4096, design), Silent).unwrap_err();
         assert_eq!(error, SpecError::Boot(BootError::NotMemory(outside)));
@@ -81,7 +86,7 @@ fn tag_storage_must_be_memory() {
 #[test]
 fn requests_that_nothing_can_serve_take_nothing() {
     let region = (range(BASE, 0x3e00), range(BASE + 0x3e00, 0x200));
-    for design in designs() {
+    for design in in_ordinary_zones() {
         let mut emulator = Emulator::new(&spec(region, 4096, design), Silent).unwrap();
         let free = |e: &Emulator| e.page_alloc().zones()[0].free_pages().all;
         emulator.drain();

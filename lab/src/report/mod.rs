@@ -17,7 +17,7 @@ use crate::report::blocks::BlockMap;
 #[derive(Clone, PartialEq, Debug, Serialize)]
 pub struct RunReport {
     /// Name of the design.
-    pub design: &'static str,
+    pub design: String,
     /// The machine.
     pub machine: MachineFacts,
     /// What of tag storage was given back; `None` when the design lends nothing.
@@ -159,6 +159,8 @@ pub struct Claims {
     pub free: u64,
     /// Blocks that data had to leave first.
     pub moved: u64,
+    /// Blocks of which clean copies were dropped first.
+    pub dropped: u64,
     /// Claims tried again because the block was busy.
     pub retries: u64,
     /// Failed claims by cause.
@@ -174,7 +176,7 @@ impl Claims {
     #[must_use]
     pub fn hit_rate(&self) -> Option<f64> {
         let failed: u64 = self.failed.values().sum();
-        let all = self.free + self.moved + failed;
+        let all = self.free + self.moved + self.dropped + failed;
         (all > 0).then(|| approximate(self.free) / approximate(all))
     }
 }

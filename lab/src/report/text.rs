@@ -9,6 +9,8 @@ use super::{Claims, Lent, RunReport, approximate};
 const NAME: usize = 50;
 /// Width of a column of values.
 const VALUE: usize = 16;
+/// Designs side by side; more would not fit a mail.
+const COLUMNS: usize = 3;
 /// Width of running text.
 const WIDTH: usize = 96;
 
@@ -19,23 +21,43 @@ type Row = (&'static str, fn(&RunReport) -> String);
 #[must_use]
 pub fn render(preface: &str, reports: &[RunReport], colour: Colour) -> String {
     let mut out = preface.to_owned();
-    let _ = write!(out, "\n{:NAME$}", "");
-    for report in reports {
-        let _ = write!(out, "{:>VALUE$}", report.design);
+    for side_by_side in reports.chunks(COLUMNS) {
+        tables(&mut out, side_by_side);
     }
+    pictures(&mut out, reports, colour);
+    proc_files(&mut out, reports);
+    out
+}
+
+/// The tables of a few reports, under the names of their designs; what is switched on is below the
+/// name.
+fn tables(out: &mut String, reports: &[RunReport]) {
     out.push('\n');
+    let names = reports.iter().map(|report| match report.design.find('+') {
+        Some(at) => report.design.split_at(at),
+        None => (&*report.design, ""),
+    });
+    heading(out, names.clone().map(|(name, _)| name));
+    if names.clone().any(|(_, switch)| !switch.is_empty()) {
+        heading(out, names.map(|(_, switch)| switch));
+    }
     for (title, rows, note) in TABLES {
-        table(&mut out, title, reports, rows);
+        table(out, title, reports, rows);
         if *title == "Tag storage" {
-            failures(&mut out, reports);
+            failures(out, reports);
         }
         for line in *note {
             let _ = writeln!(out, "  ({line})");
         }
     }
-    pictures(&mut out, reports, colour);
-    proc_files(&mut out, reports);
-    out
+}
+
+fn heading<'a>(out: &mut String, words: impl Iterator<Item = &'a str>) {
+    let _ = write!(out, "{:NAME$}", "");
+    for word in words {
+        let _ = write!(out, "{word:>VALUE$}");
+    }
+    out.push('\n');
 }
 
 /// A line of words that may grow longer than a line: `name`, then `items`, or `none`.

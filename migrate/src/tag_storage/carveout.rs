@@ -1,7 +1,9 @@
-//! Static carve-out: what shipping kernels do, and the baseline of every comparison.
+//! Static carve-out: what shipping kernels do, and the baseline of every comparison. Linux: a
+//! `/reserved-memory` node, or nothing at all.
 //!
 //! Firmware keeps one 33rd of memory for tags, whether or not anything is tagged. Nothing can fail,
-//! nothing ever moves, and the memory is lost.
+//! nothing ever moves, and the memory is lost. The objection to it is every other design here:
+//! Google's prototype and the three series of Alexandru Elisei set out to get that memory back.
 
 use pagelab_allocator::gfp::GfpFlags;
 

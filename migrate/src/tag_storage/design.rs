@@ -2,6 +2,7 @@
 //!
 //! A design never sees a zone, a list or a lock; `TagStorage` and `Emulator` do the work once for
 //! all designs. Every method but three has the answer of the design that needs least.
+//! Linux (RFC): the `arch_` hooks that each series added to core mm.
 
 use core::fmt;
 
@@ -22,6 +23,22 @@ pub enum Residence {
     /// In a node without CPUs. Its zone has to be `ZONE_MOVABLE`: elsewhere, one reserved page in
     /// a pageblock that is not CMA keeps the pageblock from being isolated again.
     Node(NodeId),
+    /// In a store of clean copies that may be dropped; the allocator never sees it.
+    CleanStore,
+}
+
+impl Residence {
+    /// Whether anything but tags may ever use it.
+    #[must_use]
+    pub const fn is_lent(self) -> bool {
+        !matches!(self, Self::CarvedOut)
+    }
+
+    /// Whether taking it back may have to move memory, which cannot be done in atomic context.
+    #[must_use]
+    pub const fn may_need_migration(self) -> bool {
+        !matches!(self, Self::CarvedOut | Self::CleanStore)
+    }
 }
 
 /// A request as the design wants it to be. Linux (RFC): `arch_calc_gfp()` and `arch_alloc_cma()`.
@@ -66,7 +83,7 @@ impl Terms {
 /// What a failed reservation means for the allocation that asked for it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reservation {
-    /// There is nothing to reserve.
+    /// There is nothing to reserve: no frames are taken from anybody, and nothing sleeps.
     NotNeeded,
     /// The page is refused and goes to the tail of its list; another is tried. RFC v1 and v2.
     Mandatory,
@@ -114,6 +131,15 @@ pub enum FirstUse {
     GrabAll,
 }
 
+/// When pages that are there already get tag storage after `mprotect(PROT_MTE)`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Protecting {
+    /// At their next access, one by one. RFC v1 to v3.
+    AtAccess,
+    /// During the call, which a reservation that never sleeps allows. Linux: `set_pte_at()`.
+    AtOnce,
+}
+
 /// Whether hardware can keep tags for tag storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CarveOutTags {
@@ -126,7 +152,7 @@ pub enum CarveOutTags {
 /// A tag-storage design: pure decisions about values.
 pub trait TagStorageDesign: fmt::Debug + Send + Sync {
     /// The name in plans and reports.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &str;
 
     /// Where tag storage lives while it holds no tags.
     fn residence(&self) -> Residence;
@@ -171,6 +197,11 @@ pub trait TagStorageDesign: fmt::Debug + Send + Sync {
     /// What the first use of tags does.
     fn first_use(&self) -> FirstUse {
         FirstUse::OnDemand
+    }
+
+    /// When `mprotect(PROT_MTE)` finds storage for pages that are there.
+    fn protecting(&self) -> Protecting {
+        Protecting::AtAccess
     }
 
     /// Whether tag storage may hold tagged pages.

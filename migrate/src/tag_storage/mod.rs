@@ -6,16 +6,30 @@
 pub mod blocks;
 pub mod caches;
 pub mod carveout;
+pub mod catalogue;
+pub mod clean_store;
+pub mod cleancache;
 pub mod cma;
+pub mod cma_filter;
+pub mod cma_flag;
+pub mod cma_v2;
+pub mod cma_v3;
 pub mod design;
+pub mod drop_movable;
 pub mod formula;
+pub mod grab_all;
 pub mod ledger;
 pub mod map;
+pub mod metadata;
+pub mod numa_node;
 pub mod page_set;
 pub mod placement;
 pub mod region;
 pub mod reserve;
 pub mod stats;
+pub mod taggable_hw;
+pub mod zone_movable;
+pub mod zones;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,6 +41,7 @@ use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use self::caches::Caches;
+use self::clean_store::CleanStore;
 use self::design::{CarveOutTags, FirstUse, Reservation, Residence, TagStorageDesign};
 use self::ledger::Ledger;
 use self::map::TagMap;
@@ -41,6 +56,7 @@ const ONE_PAGE: PageCount = PageCount::new(1);
 ///
 /// - Every block counts one plus the reserved data pages whose tags it holds.
 /// - Tags are kept aside only for pages without tag storage.
+/// - The store of clean copies has exactly the frames of blocks that are lent to it.
 #[derive(Clone, Debug)]
 pub struct TagStorage {
     design: Arc<dyn TagStorageDesign>,
@@ -50,6 +66,8 @@ pub struct TagStorage {
     stash: BTreeSet<Pfn>,
     stats: TagStats,
     first_use: FirstUse,
+    /// Frames that hold clean copies; none unless the design keeps tag storage there.
+    clean: CleanStore,
 }
 
 impl TagStorage {
@@ -57,10 +75,13 @@ impl TagStorage {
     #[must_use]
     pub fn new(design: Arc<dyn TagStorageDesign>, map: TagMap, span: PfnRange) -> Self {
         let mut ledger = Ledger::new(map, span);
-        let fixed = design.residence() == Residence::CarvedOut;
+        let mut clean = CleanStore::default();
+        let residence = design.residence();
         for block in ledger.map().ids() {
-            if fixed || ledger.map().is_nested_block(block) {
+            if !residence.is_lent() || ledger.map().is_nested_block(block) {
                 ledger.keep(block);
+            } else if residence == Residence::CleanStore {
+                clean.give(ledger.map().range(block));
             }
         }
         Self {
@@ -70,6 +91,7 @@ impl TagStorage {
             caches: Caches::new(span),
             stash: BTreeSet::new(),
             stats: TagStats::default(),
+            clean,
         }
     }
 
@@ -112,6 +134,16 @@ impl TagStorage {
         &mut self.stats
     }
 
+    /// The clean copies in tag storage.
+    #[must_use]
+    pub const fn clean(&self) -> &CleanStore {
+        &self.clean
+    }
+
+    pub(crate) const fn clean_mut(&mut self) -> &mut CleanStore {
+        &mut self.clean
+    }
+
     /// Pages whose tags are kept aside.
     #[must_use]
     pub fn stashed(&self) -> usize {
@@ -146,6 +178,7 @@ impl TagStorage {
     /// Whether reserving may have to move memory, and so may sleep.
     pub(crate) fn must_sleep(&self) -> bool {
         self.design.reservation() != Reservation::NotNeeded
+            && self.design.residence().may_need_migration()
     }
 
     /// A request for data pages as the design wants it; [`GfpFlags::TAGGED`] marks those that will
@@ -177,7 +210,7 @@ impl TagStorage {
     fn isolate_mode(&self) -> IsolateMode {
         match self.design.residence() {
             Residence::Pageblocks(mt) => IsolateMode::CmaAlloc(mt),
-            Residence::CarvedOut | Residence::Zone(_) | Residence::Node(_) => IsolateMode::Other,
+            _ => IsolateMode::Other,
         }
     }
 
@@ -221,10 +254,29 @@ impl TagStorage {
     pub fn check(&self) -> Result<(), Violation> {
         self.ledger.check()?;
         same("pages destroyed by write-back", self.caches.corruptions(), 0)?;
+        self.check_clean()?;
         for &pfn in &self.stash {
             let is_reserved = self.is_reserved(pfn);
             same(format_args!("{pfn}, whose tags are aside, has storage"), is_reserved, false)?;
         }
         Ok(())
+    }
+
+    fn check_clean(&self) -> Result<(), Violation> {
+        self.clean.check()?;
+        let kept_there = self.design.residence() == Residence::CleanStore;
+        let (map, blocks) = (self.ledger.map(), self.ledger.blocks());
+        let mut frames = PageCount::ZERO;
+        for block in map.ids().filter(|block| kept_there && !blocks.is_reserved(*block)) {
+            frames += map.range(block).len();
+            for pfn in map.range(block).iter() {
+                same(
+                    format_args!("{pfn}, which is lent, is in the store"),
+                    self.clean.has(pfn),
+                    true,
+                )?;
+            }
+        }
+        same("frames of clean copies", self.clean.frames(), frames)
     }
 }

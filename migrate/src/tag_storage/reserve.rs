@@ -3,10 +3,10 @@
 use pagelab_allocator::contig::ContigRange;
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
-use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::TagStorage;
-use super::design::FirstUse;
+use super::design::{FirstUse, Reservation, Residence};
 use super::map::TagBlockId;
 use crate::contig::ContigError;
 use crate::memory::Memory;
@@ -115,6 +115,14 @@ impl TagStorage {
         gfp: GfpFlags,
     ) -> Result<(), ReserveError> {
         let range = self.ledger.map().range(block);
+        if self.design.reservation() == Reservation::NotNeeded {
+            // Taken at its word; `Emulator::check` asks whose the frames are.
+            return Ok(());
+        }
+        if self.design.residence() == Residence::CleanStore {
+            self.drop_copies(range);
+            return Ok(());
+        }
         let logged = memory.log.moves.len();
         let outcome = self.contig_with_retries(memory, cpu, range, gfp);
         let displaced: u64 = memory.log.moves[logged..]
@@ -150,6 +158,18 @@ impl TagStorage {
                 })
             }
         }
+    }
+
+    /// Takes the frames of a block away from the store of clean copies, copies and all.
+    fn drop_copies(&mut self, range: PfnRange) {
+        let dropped = self.clean.take(range);
+        self.stats.claimed_pages += range.len().get();
+        let path = match dropped {
+            PageCount::ZERO => &mut self.stats.claims_free,
+            _ => &mut self.stats.claims_dropped,
+        };
+        *path += 1;
+        self.caches.reserved(range);
     }
 
     /// Claims frames; a busy range is tried as often as the design says, other errors are final.
@@ -208,10 +228,18 @@ impl TagStorage {
     }
 
     fn give_back<S: Sink>(&mut self, memory: &mut Memory<S>, cpu: CpuId, blocks: &[TagBlockId]) {
+        if self.design.reservation() == Reservation::NotNeeded {
+            // No frames were taken, and none can be given.
+            return;
+        }
         for &block in blocks {
             let range = self.ledger.map().range(block);
             self.caches.released(self.ledger.map(), block);
             self.stats.released_pages += range.len().get();
+            if self.design.residence() == Residence::CleanStore {
+                self.clean.give(range);
+                continue;
+            }
             let frames = ContigRange::reclaim(&memory.page_alloc, range);
             let frames = frames.expect("a reserved block's frames are allocated");
             memory.page_alloc.free_contig_range(cpu, frames);

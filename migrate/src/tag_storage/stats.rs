@@ -16,6 +16,8 @@ pub struct TagStats {
     pub claims_free: u64,
     /// Claims on a block that had to move data first.
     pub claims_moved: u64,
+    /// Claims on a block that dropped clean copies first.
+    pub claims_dropped: u64,
     /// Claims tried again because the block was busy.
     pub claim_retries: u64,
     /// Claims given up. Linux (RFC): `CMA_ALLOC_FAIL`, in blocks.
@@ -84,6 +86,7 @@ impl TagStats {
             ("tag_claimed_pages", self.claimed_pages),
             ("tag_claims_free", self.claims_free),
             ("tag_claims_moved", self.claims_moved),
+            ("tag_claims_dropped", self.claims_dropped),
             ("tag_claim_retries", self.claim_retries),
             ("tag_claim_failures", self.claim_failures),
             ("tag_claims_pinned", self.claims_pinned),

@@ -1,132 +1,31 @@
-//! Designs that the emulator must be able to carry, each reduced to what is special about it.
+//! What the designs beside v2 and v3 do, each in the scenario that is special about it.
+
+use std::sync::Arc;
 
 use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::geometry::Geometry;
-use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
+use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::profile::{KernelProfile, MovablePcp};
+use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{NodeId, Order, PageCount, Pfn, PfnRange};
 use pagelab_allocator::zone::ZoneSpec;
 use pagelab_migrate::emulator::{Emulator, SpecError};
-use pagelab_migrate::tag_storage::design::{
-    Attempt, CarveOutTags, FaultVerdict, FirstUse, Refused, Reservation, Residence,
-    TagStorageDesign, Terms,
-};
+use pagelab_migrate::tag_storage::cma::CmaV3;
+use pagelab_migrate::tag_storage::grab_all::GrabAll;
+use pagelab_migrate::tag_storage::metadata::Metadata;
+use pagelab_migrate::tag_storage::numa_node::NumaNode;
+use pagelab_migrate::tag_storage::taggable_hw::TaggableHw;
+use pagelab_migrate::tag_storage::zone_movable::ZoneMovable;
 use pagelab_migrate::vma::{Prot, VirtRange};
 
 use crate::crowd::Crowd;
 use crate::machine::{CPU, DATA, Program, TAGS, boot, boot_on, count, reserved};
 
-/// RFC v1: tag storage of a migratetype of its own, which only untagged movable requests may use;
-/// a page without tag storage is refused.
-#[derive(Debug)]
-pub(crate) struct Metadata;
-
-impl TagStorageDesign for Metadata {
-    fn name(&self) -> &'static str {
-        "metadata"
-    }
-
-    fn residence(&self) -> Residence {
-        Residence::Pageblocks(MigrateType::Metadata)
-    }
-
-    fn terms(&self, gfp: GfpFlags) -> Terms {
-        let terms = Terms::unchanged(gfp);
-        let plain = gfp.migratetype() == MigrateType::Movable && !gfp.contains(GfpFlags::TAGGED);
-        if plain { terms.granting(AllocFlags::METADATA) } else { terms }
-    }
-
-    fn reservation(&self) -> Reservation {
-        Reservation::Mandatory
-    }
-
-    fn contig_tries(&self) -> u32 {
-        5
-    }
-
-    fn migrate_tries(&self) -> u32 {
-        5
-    }
-
-    fn on_reserve_failure(&self, _attempt: Attempt) -> FaultVerdict {
-        FaultVerdict::Migrate
-    }
-
-    fn migration_target(&self, gfp: GfpFlags) -> GfpFlags {
-        gfp | GfpFlags::TAGGED
-    }
-
-    fn movable_pcp(&self) -> Option<MovablePcp> {
-        Some(MovablePcp::OnlyWithCma)
-    }
-}
-
-/// The terms of a design for tagged requests.
-type TaggedTerms = fn(Terms) -> Terms;
-
-/// A design that differs from RFC v3 in a few answers.
-#[derive(Debug)]
-struct Variant {
-    residence: Residence,
-    tagged: TaggedTerms,
-    reservation: Reservation,
-    first_use: FirstUse,
-    carve_out_tags: CarveOutTags,
-}
-
-impl Variant {
-    fn new(residence: Residence, tagged: TaggedTerms) -> Self {
-        Self {
-            residence,
-            tagged,
-            reservation: Reservation::BestEffort,
-            first_use: FirstUse::OnDemand,
-            carve_out_tags: CarveOutTags::Impossible,
-        }
-    }
-}
-
-impl TagStorageDesign for Variant {
-    fn name(&self) -> &'static str {
-        "variant"
-    }
-
-    fn residence(&self) -> Residence {
-        self.residence
-    }
-
-    fn terms(&self, gfp: GfpFlags) -> Terms {
-        let terms = Terms::unchanged(gfp);
-        if gfp.contains(GfpFlags::TAGGED) { (self.tagged)(terms) } else { terms }
-    }
-
-    fn reservation(&self) -> Reservation {
-        self.reservation
-    }
-
-    fn refused(&self) -> Refused {
-        Refused::SetAside
-    }
-
-    fn first_use(&self) -> FirstUse {
-        self.first_use
-    }
-
-    fn carve_out_tags(&self) -> CarveOutTags {
-        self.carve_out_tags
-    }
-}
-
-const CMA: Residence = Residence::Pageblocks(MigrateType::Cma);
-
 #[test]
 fn the_first_tagged_page_grabs_all_tag_storage_for_good() {
-    let strip_cma: TaggedTerms = |terms| terms.barring(AllocFlags::CMA);
-    let mut emulator =
-        boot(Variant { first_use: FirstUse::GrabAll, ..Variant::new(CMA, strip_cma) }, 1);
+    let mut emulator = boot(GrabAll, 1);
     // The zero page's tags are reserved at boot, but nobody uses tags yet.
     assert_eq!(reserved(&emulator), 0);
     let program = Program::start(&mut emulator, 1, Prot::TAGGED);
@@ -169,42 +68,19 @@ fn leaves_tag_storage(emulator: &mut Emulator<Silent>) {
 
 #[test]
 fn tag_storage_may_be_a_movable_zone() {
-    let design = || {
-        Variant::new(Residence::Zone(ZoneType::Movable), |terms| terms.dropping(GfpFlags::HIGHMEM))
-    };
     let machine = two_zones(ZoneType::Movable, NodeId::new(0));
-    let mut emulator = boot_on(machine, vec![(DATA, TAGS)], design()).unwrap();
+    let mut emulator = boot_on(machine, vec![(DATA, TAGS)], ZoneMovable).unwrap();
     leaves_tag_storage(&mut emulator);
     let elsewhere = two_zones(ZoneType::Normal, NodeId::new(1));
-    let refused = boot_on(elsewhere, vec![(DATA, TAGS)], design());
+    let refused = boot_on(elsewhere, vec![(DATA, TAGS)], ZoneMovable);
     assert_eq!(refused.unwrap_err(), SpecError::Elsewhere(TAGS));
 }
 
 #[test]
 fn tag_storage_may_be_a_node() {
-    let node = NodeId::new(1);
-    let design =
-        Variant::new(Residence::Node(node), |terms| Terms { node: Some(NodeId::new(0)), ..terms });
-    let machine = two_zones(ZoneType::Movable, node);
-    let mut emulator = boot_on(machine, vec![(DATA, TAGS)], design).unwrap();
+    let machine = two_zones(ZoneType::Movable, NodeId::new(1));
+    let mut emulator = boot_on(machine, vec![(DATA, TAGS)], NumaNode).unwrap();
     leaves_tag_storage(&mut emulator);
-}
-
-#[test]
-fn a_filter_puts_back_what_cannot_be_tagged() {
-    let filter =
-        Variant { reservation: Reservation::Mandatory, ..Variant::new(CMA, |terms| terms) };
-    let mut emulator = boot(filter, 1);
-    let mut crowd = Crowd::fill(&mut emulator);
-    // More than half of what is free is CMA, which a movable request then tries first.
-    crowd.leave(&mut emulator, TAGS, PfnRange::default());
-    let some = PfnRange::from_len(DATA.start() + PageCount::new(0x1000), PageCount::new(440));
-    crowd.leave(&mut emulator, some, PfnRange::default());
-    let gfp = GfpFlags::HIGHUSER_MOVABLE | GfpFlags::TAGGED;
-    let id = emulator.allocate(CPU, Order::ZERO, gfp).unwrap();
-    emulator.check().unwrap();
-    assert!(emulator.folios()[id].is_tagged() && some.contains(emulator.folios()[id].pfn()));
-    assert!(emulator.tags().stats().refused_pages > 64);
 }
 
 #[test]
@@ -214,8 +90,7 @@ fn a_taggable_carve_out_needs_a_second_one() {
     let memory = PfnRange::new(DATA.start(), Pfn::new(0x4_4400));
     let machine =
         MachineSpec::single(Geometry::PAGES_4K, KernelProfile::V6_12, ZoneType::Normal, memory);
-    let design =
-        Variant { carve_out_tags: CarveOutTags::Possible, ..Variant::new(CMA, |terms| terms) };
+    let design = TaggableHw::new(Arc::new(CmaV3));
     let mut emulator = boot_on(machine, vec![(DATA, TAGS), (TAGS, second)], design).unwrap();
     assert_eq!(reserved(&emulator), 16);
     let mut crowd = Crowd::fill(&mut emulator);

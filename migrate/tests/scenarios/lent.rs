@@ -10,10 +10,10 @@ use pagelab_allocator::units::{Order, PageCount, PfnRange};
 use pagelab_migrate::emulator::Emulator;
 use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
 use pagelab_migrate::tag_storage::design::{Residence, TagStorageDesign, Terms};
+use pagelab_migrate::tag_storage::metadata::Metadata;
 use pagelab_migrate::vma::Prot;
 
 use crate::crowd::Crowd;
-use crate::designs::Metadata;
 use crate::machine::{CPU, DATA, Program, TAGS, boot, boot_on};
 
 /// Whether a tagged request gets a page of an ordinary CMA area, which could be tagged.

@@ -9,10 +9,10 @@ use pagelab_migrate::fault::{Access, AccessError, FaultOutcome};
 use pagelab_migrate::folio::{FolioId, Mapping, PinTerm};
 use pagelab_migrate::tag_storage::cma::{CmaV2, CmaV3};
 use pagelab_migrate::tag_storage::design::{Attempt, TagStorageDesign};
+use pagelab_migrate::tag_storage::metadata::Metadata;
 use pagelab_migrate::vma::{Prot, VirtRange};
 
 use crate::crowd::Crowd;
-use crate::designs::Metadata;
 use crate::machine::{CPU, DATA, Program, TAGS, boot};
 
 /// The first page that a tagged request is given: alone in its group, so found first.
