@@ -81,7 +81,7 @@ impl ByHand<'_> {
 
     /// Says how the traffic so far has tuned the CPU's lists.
     pub fn set_pcp_counters(&mut self, counters: PcpCounters) {
-        self.zone.pcp[self.cpu.index()].tuning.set_counters(counters);
+        self.zone.pcp[self.cpu.index()].set_counters(counters);
     }
 
     /// Pages on the CPU's lists. Linux: `pcp->count`.
