@@ -10,7 +10,6 @@
 
 mod event;
 mod freelists;
-mod gfp;
 mod kernel;
 mod meta;
 mod partial;
@@ -21,7 +20,6 @@ mod snapshot;
 mod writer;
 
 pub use freelists::freelists;
-pub use gfp::gfp_text;
 pub use kernel::Kernel;
 pub use meta::{Provenance, meta};
 pub use partial::{EmitError, PartialFile, PartialFolder};
