@@ -7,6 +7,7 @@ use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::restore::{ListedBlock, ZoneState};
 use pagelab_allocator::units::{Order, Pfn};
 
+use super::plan::Level;
 use crate::case::Dump;
 
 /// What a snapshot says about a replay.
@@ -122,13 +123,14 @@ pub fn different_lists(ours: &[ZoneState], dump: &Dump) -> Vec<DifferentList> {
     found
 }
 
-/// Compares a machine with a dump.
+/// Compares a machine with a dump, its per-CPU lists where the level has any.
 #[must_use]
 pub fn compare<S: Sink>(
     alloc: &PageAllocator<S>,
     dump: &Dump,
-    with_pcp: bool,
+    level: Level,
 ) -> (SnapshotVerdict, Vec<DifferentList>) {
+    let with_pcp = level == Level::PerCpu;
     let state = alloc.state();
     let lists = different_lists(&state.zones, dump);
     let mut difference = lists.first().map(|list| {

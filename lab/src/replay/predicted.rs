@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{Event, Silent};
-use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
@@ -17,6 +17,7 @@ use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 use super::cause::Cause;
+use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
@@ -207,22 +208,9 @@ impl Predicted {
                 let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
                 self.drained(record, Event::PcpuDrain { pfn, order, migratetype }, ledger);
             }
-            TraceEvent::Extfrag(told) => {
-                let types = (
-                    type_of(&self.alloc, told.alloc_migratetype),
-                    type_of(&self.alloc, told.fallback_migratetype),
-                );
-                let (Some(alloc_migratetype), Some(fallback_migratetype)) = types else { return };
-                let changed = told.change_ownership;
-                let event = Event::Extfrag(pagelab_allocator::fallback::Extfrag {
-                    pfn: told.pfn,
-                    alloc_order: told.alloc_order,
-                    fallback_order: told.fallback_order,
-                    alloc_migratetype,
-                    fallback_migratetype,
-                    change_ownership: if changed { Ownership::Changed } else { Ownership::Kept },
-                });
-                self.hear(record, event, ledger);
+            TraceEvent::Extfrag(raw) => {
+                let Some(told) = fallback::told(&self.alloc, &raw) else { return };
+                self.hear(record, Event::Extfrag(told), ledger);
             }
             TraceEvent::PageAlloc { pfn, order, gfp, .. } => {
                 self.page_alloc(record, pfn, order, gfp, ledger);
@@ -377,11 +365,8 @@ impl Predicted {
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
         self.settle(record.line, ledger);
-        if got == Some(pfn) && self.astray.is_none() {
-            return ledger.tally.hit(Kind::Allocated);
-        }
         if got == Some(pfn) {
-            // The right page from wrong lists: what is around it was counted.
+            // Even from wrong lists: what is around it was counted.
             return ledger.tally.hit(Kind::Allocated);
         }
         let cause = self.astray.unwrap_or_else(|| self.cause_of_page(pfn, got));
@@ -439,7 +424,7 @@ impl Predicted {
     /// The per-CPU lists were busy when a page came back.
     fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
         let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
-        let free = matches!(self.alloc.frame(pfn), pagelab_allocator::frame::Frame::Free { .. });
+        let free = matches!(self.alloc.frame(pfn), Frame::Free { .. });
         if !isolated && !free {
             ledger.tally.resyncs += 1;
             put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);

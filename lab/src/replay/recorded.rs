@@ -5,7 +5,7 @@
 //! the recording names a block, the emulator is asked beforehand which one it would have been; the
 //! recorded one is then carried out in any case, so that one miss does not lead to the next.
 
-use pagelab_allocator::buddy::Placement;
+use pagelab_allocator::buddy::{Buddy, Placement};
 use pagelab_allocator::by_hand::{AfterSteal, ByHand, Looted};
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::frame::{Frame, Movability};
@@ -127,7 +127,7 @@ impl Recorded {
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, (pfn, order), ledger),
             TraceEvent::PageFreeBatched { pfn } => self.commit(pfn, Order::ZERO),
-            TraceEvent::Extfrag(extfrag) => self.extfrag(record, &extfrag, ledger),
+            TraceEvent::Extfrag(raw) => self.extfrag(record, &raw, ledger),
             _ => self.rare(record, ledger),
         }
     }
@@ -203,7 +203,7 @@ impl Recorded {
         ledger: &mut Ledger,
     ) {
         let (pfn, order) = block;
-        let listed = |buddy: &pagelab_allocator::buddy::Buddy, at: Pfn| match buddy.frame(at) {
+        let listed = |buddy: &Buddy, at: Pfn| match buddy.frame(at) {
             Frame::Free { head, order } => {
                 buddy.free_list(order, mt).any(|b| b == head).then_some(order)
             }
