@@ -4,12 +4,12 @@
 //! allocated, but it takes its place: the kernel's image, slabs, and pages of earlier programs. The
 //! counters of /proc/zoneinfo at the first snapshot say how much of each kind there was.
 
-use std::io;
 use std::path::Path;
 
 use pagelab_allocator::units::PageCount;
 
 use crate::case::error::CaseError;
+use crate::case::text::CaseText;
 
 /// Memory in use at the first snapshot, by kind, in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -86,13 +86,8 @@ impl Background {
     ///
     /// [`CaseError`] when there is one that cannot be read or does not add up.
     pub fn beside(trace: &Path) -> Result<Option<Self>, CaseError> {
-        let path = trace.with_file_name("snap-0.zoneinfo.txt");
-        let file = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&file, &text).map(Some),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(CaseError::unreadable(&file, cause)),
-        }
+        let found = CaseText::beside(trace, "snap-0.zoneinfo.txt")?;
+        found.map(|CaseText { file, text }| Self::parse(&file, &text)).transpose()
     }
 
     /// Reads the text of /proc/zoneinfo, which errors call `file`. Linux: `zoneinfo_show_print()`.

@@ -1,6 +1,5 @@
 //! `meta.json` beside a recorded trace: what machine it was recorded on.
 
-use std::io;
 use std::path::Path;
 
 use pagelab_allocator::gfp::ZoneType;
@@ -9,6 +8,7 @@ use pagelab_allocator::units::{PageCount, Pfn};
 use serde::Deserialize;
 
 use super::error::CaseError;
+use super::text::CaseText;
 
 /// The machine of a recorded case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,13 +75,8 @@ impl CaseMeta {
     ///
     /// [`CaseError`] when there is one that cannot be read or does not say what it should.
     pub fn beside(trace: &Path) -> Result<Option<Self>, CaseError> {
-        let path = trace.with_file_name("meta.json");
-        let file = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&file, &text).map(Some),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(CaseError::unreadable(&file, cause)),
-        }
+        let found = CaseText::beside(trace, "meta.json")?;
+        found.map(|CaseText { file, text }| Self::parse(&file, &text)).transpose()
     }
 
     /// Reads the text of a `meta.json` that errors call `file`.
