@@ -25,6 +25,6 @@ pub use meta::{Provenance, meta};
 pub use partial::{EmitError, PartialFile, PartialFolder};
 pub use proc_text::{vmstat, zoneinfo};
 pub use recorder::{NoRecord, Recorder};
-pub use recording::{Record, Recording};
+pub use recording::{Destination, Recording};
 pub use snapshot::{Snap, pageblocks, write_snapshot};
 pub use writer::{Task, TraceWriter};
