@@ -133,7 +133,7 @@ pub fn compare<S: Sink>(
     let with_pcp = level == Level::PerCpu;
     let state = alloc.state();
     let lists = different_lists(&state.zones, dump);
-    let mut difference = lists.first().map(|list| {
+    let difference = lists.first().map(|list| {
         let what = format!("{} order {} {}", list.zone, list.order, list.migratetype);
         difference_of(what, &list.ours, &list.theirs)
     });
@@ -148,7 +148,7 @@ pub fn compare<S: Sink>(
         pageblocks_equal: block.is_none(),
         pcp_equal: with_pcp.then_some(pcp.is_none()),
         pagetypeinfo_equal: text.is_none(),
-        difference: difference.take().or(block).or(pcp.filter(|_| with_pcp)).or(text),
+        difference: difference.or(block).or(pcp.filter(|_| with_pcp)).or(text),
     };
     (verdict, lists)
 }

@@ -8,6 +8,7 @@ use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::pcp_by_hand::Side;
 use pagelab_allocator::profile::FallbackRule;
+use pagelab_allocator::units::CpuId;
 
 use super::cause::Cause;
 use super::isolation::type_of;
@@ -45,7 +46,7 @@ impl Recorded {
         let (mt, from) = (told.alloc_migratetype, told.fallback_migratetype);
         let (order, flags) = (told.alloc_order, AllocFlags::empty());
         let victim = Victim { pfn: told.pfn, order: told.fallback_order, migratetype: from };
-        let hand = self.alloc.by_hand(zone, self.cpu);
+        let hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let foreseen = hand.victim(order, mt, flags).filter(|_| hand.first(order, mt).is_none());
         let former = hand.migratetype(told.pfn);
         let known = foreseen == Some(victim);
@@ -58,12 +59,12 @@ impl Recorded {
             let said = (name(foreseen), name(Some(victim)));
             ledger.miss(Kind::Extfrag, cause, record, said, (&self.alloc, zone, list.0, from));
             ledger.tally.resyncs += 1;
-            if turned && self.alloc.by_hand(zone, self.cpu).is_listed(victim.pfn, from) {
+            if turned && self.alloc.by_hand(zone, CpuId::BOOT).is_listed(victim.pfn, from) {
                 self.alloc.rotate_free_list(victim.pfn, from);
             }
         }
         let recorded = told.change_ownership;
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let raided = match hand.raid(victim, order, mt, flags) {
             Ok(raided) => raided,
             Err(error) => return ledger.note(record, error),
@@ -91,7 +92,7 @@ impl Recorded {
         let order = told.alloc_order;
         let stolen = self.stolen == Some((record.pid, order, mt));
         let after = if stolen { AfterSteal::Yes } else { AfterSteal::No };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let looted = hand.claim_or_steal(order, mt, AllocFlags::empty(), after);
         match looted {
             Some(looted) if !looted.via_own_list && looted.extfrag == *told => {
@@ -111,7 +112,7 @@ impl Recorded {
         let stole = told.change_ownership == Ownership::Kept && !whole;
         self.stolen = stole.then_some((record.pid, order, mt));
         if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
-            self.alloc.by_hand(zone, self.cpu).cache(told.pfn, order, mt, Side::Refilled);
+            self.alloc.by_hand(zone, CpuId::BOOT).cache(told.pfn, order, mt, Side::Refilled);
         }
     }
 

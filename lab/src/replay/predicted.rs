@@ -1,7 +1,7 @@
 //! The predicted machine: driven by what users of the allocator ask for and give back.
 //!
-//! Which zone serves a request, when a per-CPU list is refilled or drained and by how much, and which
-//! page comes out are the emulator's own doing. What it says it did is compared with what was
+//! Which zone serves a request, when a per-CPU list is refilled or drained and by how much, and
+//! which page comes out are the emulator's own doing. What it says it did is compared with what was
 //! recorded, event by event. After a miss the lists are taken over from the recorded machine, as
 //! soon as that is between two requests; tuning and counters go on as they are.
 
@@ -46,7 +46,6 @@ pub struct Predicted {
     /// The lists.
     pub alloc: PageAllocator<Said>,
     isolation: Isolation,
-    cpu: CpuId,
     /// Recorded events that are not compared yet, with their lines.
     told: VecDeque<(u64, Event)>,
     /// Why the lists are not those of the recorded machine any more.
@@ -82,7 +81,6 @@ impl Predicted {
         let mut fresh = Self {
             isolation: Isolation::new(alloc.zones().len()),
             alloc,
-            cpu: CpuId::BOOT,
             told: VecDeque::new(),
             astray: None,
             bulk: None,
@@ -111,7 +109,7 @@ impl Predicted {
     fn set_flags(&mut self, flags: &ZoneFlags) {
         let zones = self.alloc.zones();
         let Some(at) = zones.iter().position(|zone| zone.kind() == flags.kind) else { return };
-        let mut hand = self.alloc.by_hand(at, self.cpu);
+        let mut hand = self.alloc.by_hand(at, CpuId::BOOT);
         hand.set_reclaim(if flags.reclaim_active { Reclaim::Active } else { Reclaim::Idle });
         hand.set_below_high(if flags.below_high { BelowHighMark::Yes } else { BelowHighMark::No });
     }
@@ -125,7 +123,7 @@ impl Predicted {
     /// Goes on from other lists: those of a snapshot that differed.
     pub fn restart(&mut self, recorded: &PageAllocator<Silent>) {
         for (at, zone) in recorded.zones().iter().enumerate() {
-            self.alloc.by_hand(at, self.cpu).adopt(zone);
+            self.alloc.by_hand(at, CpuId::BOOT).adopt(zone);
         }
     }
 
@@ -270,7 +268,7 @@ impl Predicted {
         self.reclaiming = reclaiming;
         let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
         for at in 0..self.alloc.zones().len() {
-            self.alloc.by_hand(at, self.cpu).set_reclaim(reclaim);
+            self.alloc.by_hand(at, CpuId::BOOT).set_reclaim(reclaim);
         }
     }
 
@@ -322,7 +320,7 @@ impl Predicted {
             && let Event::PcpuDrain { pfn, .. } = event
             && let Some(zone) = self.alloc.zone_index(pfn)
         {
-            self.alloc.drain_cpu(self.cpu, zone);
+            self.alloc.drain_cpu(CpuId::BOOT, zone);
         }
         let by_timer = self.alloc.sink().0.is_empty()
             && self.astray.is_none()
@@ -360,8 +358,8 @@ impl Predicted {
         let request = AllocRequest::new(order, gfp);
         let pages = self
             .alloc
-            .alloc_pages_fast(self.cpu, &request)
-            .or_else(|| self.alloc.alloc_pages_slow(self.cpu, &request));
+            .alloc_pages_fast(CpuId::BOOT, &request)
+            .or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
         self.settle(record.line, ledger);
@@ -415,7 +413,7 @@ impl Predicted {
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
         let Some(zone) = self.alloc.zone_index(pfn) else { return };
         self.freed = Some(pfn);
-        if let Err(error) = self.alloc.free_by_hand(zone, self.cpu, pfn, order) {
+        if let Err(error) = self.alloc.free_by_hand(zone, CpuId::BOOT, pfn, order) {
             self.astray.get_or_insert(Cause::Unexplained);
             ledger.impossible(Kind::Drained, record, &error.to_string());
         }
@@ -438,7 +436,7 @@ impl Predicted {
             return;
         }
         let wanted = usize::try_from(wanted).unwrap_or(0);
-        let pages = self.alloc.alloc_pages_bulk(self.cpu, bulk.gfp, wanted);
+        let pages = self.alloc.alloc_pages_bulk(CpuId::BOOT, bulk.gfp, wanted);
         self.compare(ledger);
         self.settle(record.line, ledger);
         self.handed = pages.into_iter().map(|pages| pages.into_raw().0).collect();
