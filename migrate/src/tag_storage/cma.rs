@@ -1,8 +1,8 @@
 //! Tag storage as CMA: RFC v2 and v3, by Alexandru Elisei.
 //!
-//! Tag storage is lent out as MIGRATE_CMA pageblocks, and a tagged request loses `ALLOC_CMA`. Hyesoo
-//! Yu proposed to strip that flag instead of `__GFP_MOVABLE`, which would have made the pages
-//! unmovable.
+//! Tag storage is lent out as MIGRATE_CMA pageblocks, and a tagged request loses `ALLOC_CMA`.
+//! Hyesoo Yu proposed to strip that flag instead of `__GFP_MOVABLE`, which would have made the
+//! pages unmovable.
 //!
 //! What was objected:
 //!
