@@ -172,18 +172,12 @@ impl Buddy {
         raider: &Raider,
     ) -> (Extfrag, u32) {
         let (index, order, victim) = block;
-        let boosts = self.move_to_raider(index, order, self.may_claim(order, raider), raider);
-        (self.extfrag(index, index, (order, victim), raider), boosts)
+        let boosts = self.move_to_raider(index, order, raider);
+        (self.extfrag(index, (order, victim), raider), boosts)
     }
 
-    /// Linux 6.1: `steal_suitable_fallback()`. Returns how often the watermarks are boosted.
-    fn move_to_raider(
-        &mut self,
-        index: FrameIndex,
-        order: Order,
-        whole: bool,
-        raider: &Raider,
-    ) -> u32 {
+    /// The move itself; returns how often the watermarks are boosted.
+    fn move_to_raider(&mut self, index: FrameIndex, order: Order, raider: &Raider) -> u32 {
         let old = self.blocks.migratetype(index);
         let mut boosts = 0;
         let mut moved = PageCount::ZERO;
@@ -191,7 +185,7 @@ impl Buddy {
             self.set_types(index, order, raider.mt);
         } else if old != MigrateType::HighAtomic {
             boosts = 1;
-            if whole {
+            if self.may_claim(order, raider) {
                 let census = self.census(index);
                 moved = self.move_free(index, raider.mt);
                 if moved > PageCount::ZERO && self.is_mostly_alike(old, census, raider) {
@@ -228,7 +222,7 @@ impl Buddy {
                 self.claim_block(index, raider).map(|index| (index, ViaOwnList::Yes))
             };
             if let Some((page, via_own_list)) = claimed {
-                let extfrag = self.extfrag(page, page, (order, victim), raider);
+                let extfrag = self.extfrag(page, (order, victim), raider);
                 return (Some(Loot { index: page, extfrag, via_own_list }), boosts);
             }
         }
@@ -255,24 +249,20 @@ impl Buddy {
             .find_map(|order| Some((order, self.victim(order, raider.mt)?)))?;
         let index = self.areas.first(&self.map, order, victim)?;
         self.take(index, order, raider.order, victim);
-        let extfrag = self.extfrag(index, index, (order, victim), raider);
+        let extfrag = self.extfrag(index, (order, victim), raider);
         Some(Loot { index, extfrag, via_own_list: ViaOwnList::No })
     }
 
-    fn extfrag(
-        &self,
-        shown: FrameIndex,
-        block: FrameIndex,
-        victim: (Order, MigrateType),
-        raider: &Raider,
-    ) -> Extfrag {
-        let changed = self.blocks.migratetype(block) == raider.mt;
+    /// What the tracepoint says of the block at `index`, from the list of `victim`.
+    fn extfrag(&self, index: FrameIndex, victim: (Order, MigrateType), raider: &Raider) -> Extfrag {
+        let (fallback_order, fallback_migratetype) = victim;
+        let changed = self.blocks.migratetype(index) == raider.mt;
         Extfrag {
-            pfn: self.map.pfn(shown),
+            pfn: self.map.pfn(index),
             alloc_order: raider.order,
-            fallback_order: victim.0,
+            fallback_order,
             alloc_migratetype: raider.mt,
-            fallback_migratetype: victim.1,
+            fallback_migratetype,
             change_ownership: if changed { Ownership::Changed } else { Ownership::Kept },
         }
     }

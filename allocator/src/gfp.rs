@@ -3,13 +3,14 @@
 use core::fmt;
 
 use crate::migratetype::MigrateType;
+use crate::profile::KernelProfile;
 use crate::units::Order;
 
 bitflags::bitflags! {
     /// A request's wishes. Linux: `gfp_t`; bit values are those of 6.1.
     ///
     /// Bits that change their value between versions have one value here; the names that a version
-    /// prints are resolved by [`GfpFlags::parse`].
+    /// prints are resolved by [`GfpFlags::parse`] and written by [`GfpFlags::text`].
     #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
     pub struct GfpFlags: u32 {
         /// From ZONE_DMA only.
@@ -99,8 +100,12 @@ bitflags::bitflags! {
     }
 }
 
-/// The kernel's names for flags, as `gfp_flags=` prints them in any of the versions we know.
-const NAMES: &[(&str, GfpFlags)] = &[
+/// Names in the order in which they are looked for; the first that fits is printed and its bits are
+/// done with. Linux: `__def_gfpflag_names`.
+///
+/// Composites stand for what the reader takes them for. A kernel's own `GFP_ATOMIC` (6.1) has one
+/// bit more, and so has `GFP_NOWAIT` (6.12); neither bit makes a difference to the allocator.
+const PRINTED: [(&str, GfpFlags); 38] = [
     ("GFP_TRANSHUGE", GfpFlags::TRANSHUGE),
     ("GFP_TRANSHUGE_LIGHT", GfpFlags::TRANSHUGE_LIGHT),
     ("GFP_HIGHUSER_MOVABLE", GfpFlags::HIGHUSER_MOVABLE),
@@ -113,10 +118,8 @@ const NAMES: &[(&str, GfpFlags)] = &[
     ("GFP_NOIO", GfpFlags::NOIO),
     ("GFP_NOWAIT", GfpFlags::NOWAIT),
     ("GFP_DMA", GfpFlags::DMA),
-    ("GFP_DMA32", GfpFlags::DMA32),
-    ("__GFP_DMA", GfpFlags::DMA),
-    ("__GFP_DMA32", GfpFlags::DMA32),
     ("__GFP_HIGHMEM", GfpFlags::HIGHMEM),
+    ("GFP_DMA32", GfpFlags::DMA32),
     ("__GFP_HIGH", GfpFlags::HIGH),
     ("__GFP_ATOMIC", GfpFlags::ATOMIC_BIT),
     ("__GFP_IO", GfpFlags::IO),
@@ -139,14 +142,28 @@ const NAMES: &[(&str, GfpFlags)] = &[
     ("__GFP_DIRECT_RECLAIM", GfpFlags::DIRECT_RECLAIM),
     ("__GFP_KSWAPD_RECLAIM", GfpFlags::KSWAPD_RECLAIM),
     ("__GFP_ZEROTAGS", GfpFlags::TAGGED),
-    ("__GFP_TAGGED", GfpFlags::TAGGED),
     ("__GFP_SKIP_ZERO", GfpFlags::SKIP_ZERO),
+    ("__GFP_NO_OBJ_EXT", GfpFlags::NO_OBJ_EXT),
+];
+
+/// Further names by which other builds and versions print these flags; read, and never printed.
+const SYNONYMS: [(&str, GfpFlags); 7] = [
+    ("__GFP_DMA", GfpFlags::DMA),
+    ("__GFP_DMA32", GfpFlags::DMA32),
+    ("__GFP_TAGGED", GfpFlags::TAGGED),
     ("__GFP_SKIP_KASAN", GfpFlags::SKIP_KASAN),
     ("__GFP_SKIP_KASAN_POISON", GfpFlags::SKIP_KASAN),
     ("__GFP_SKIP_KASAN_UNPOISON", GfpFlags::SKIP_KASAN),
-    ("__GFP_NO_OBJ_EXT", GfpFlags::NO_OBJ_EXT),
     ("none", GfpFlags::empty()),
 ];
+
+/// Whether kernels of the profile know the flag by that name.
+fn is_known(name: &str, profile: KernelProfile) -> bool {
+    match profile {
+        KernelProfile::V6_1 => name != "__GFP_NO_OBJ_EXT",
+        KernelProfile::V6_12 => name != "__GFP_ATOMIC",
+    }
+}
 
 /// A flag name that no kernel we know prints.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -162,7 +179,8 @@ impl GfpFlags {
     /// [`UnknownGfpFlag`] with the offending name.
     pub fn parse(text: &str) -> Result<Self, UnknownGfpFlag> {
         text.split('|').try_fold(Self::empty(), |all, name| {
-            let flag = match NAMES.iter().find(|(known, _)| *known == name) {
+            let mut names = PRINTED.iter().chain(&SYNONYMS);
+            let flag = match names.find(|(known, _)| *known == name) {
                 Some((_, flag)) => *flag,
                 None => name
                     .strip_prefix("0x")
@@ -172,6 +190,26 @@ impl GfpFlags {
             };
             Ok(all | flag)
         })
+    }
+
+    /// The flags in the words of a kernel of `profile`: names joined by `|`, then what no name
+    /// covers in hexadecimal; `none` for no flags. Linux: `show_gfp_flags()`.
+    #[must_use]
+    pub fn text(self, profile: KernelProfile) -> String {
+        let (mut text, mut left) = (String::new(), self);
+        for (name, flags) in PRINTED {
+            if left.contains(flags) && is_known(name, profile) {
+                left.remove(flags);
+                text.push_str(if text.is_empty() { "" } else { "|" });
+                text.push_str(name);
+            }
+        }
+        match (text.is_empty(), left.is_empty()) {
+            (true, true) => "none".to_owned(),
+            (_, true) => text,
+            (true, false) => format!("{:#x}", left.bits()),
+            (false, false) => format!("{text}|{:#x}", left.bits()),
+        }
     }
 
     /// The migratetype of the request. Linux: `gfp_migratetype()`.
@@ -377,5 +415,46 @@ mod tests {
         assert!(!atomic.contains(AllocFlags::CPUSET));
         let user = GfpFlags::HIGHUSER_MOVABLE.slow_path_flags(Order::ZERO);
         assert_eq!(user, AllocFlags::CPUSET | AllocFlags::KSWAPD | AllocFlags::CMA);
+    }
+
+    /// What the recorded kernels printed, letter for letter.
+    #[test]
+    fn recorded_texts_come_back() {
+        let both = [
+            "GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO|__GFP_ZEROTAGS",
+            "GFP_HIGHUSER_MOVABLE|__GFP_NOWARN|__GFP_RETRY_MAYFAIL|__GFP_COMP|__GFP_THISNODE",
+            "GFP_HIGHUSER|__GFP_ACCOUNT",
+            "GFP_USER|__GFP_RETRY_MAYFAIL|__GFP_COMP|__GFP_MOVABLE",
+            "GFP_KERNEL_ACCOUNT|__GFP_COMP|__GFP_ZERO",
+            "GFP_KERNEL|GFP_DMA32|__GFP_NOWARN",
+            "GFP_KERNEL|GFP_DMA|__GFP_NOWARN",
+            "GFP_NOFS|__GFP_HIGHMEM|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP|__GFP_HARDWALL|__GFP_MOVABLE",
+            "GFP_NOWAIT|__GFP_IO|__GFP_FS|__GFP_NOWARN|__GFP_NORETRY|__GFP_NOMEMALLOC",
+            "GFP_ATOMIC|__GFP_NOWARN|__GFP_NORETRY|__GFP_RECLAIMABLE",
+            "__GFP_IO|__GFP_FS|__GFP_NOWARN|__GFP_NORETRY|__GFP_COMP|__GFP_NOMEMALLOC",
+            "none",
+        ];
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            for text in both {
+                assert_eq!(GfpFlags::parse(text).unwrap().text(profile), text);
+            }
+        }
+        for (text, profile) in [
+            ("__GFP_HIGH|__GFP_ATOMIC|__GFP_ZERO", KernelProfile::V6_1),
+            ("GFP_NOWAIT|__GFP_NORETRY|__GFP_COMP", KernelProfile::V6_12),
+        ] {
+            assert_eq!(GfpFlags::parse(text).unwrap().text(profile), text);
+        }
+    }
+
+    /// No flag is lost, whatever the combination: bit by bit and all pairs.
+    #[test]
+    fn text_and_flags_are_one_to_one() {
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            for (a, b) in (0..32).flat_map(|a| (0..32).map(move |b| (a, b))) {
+                let gfp = GfpFlags::from_bits_retain(1 << a | 1 << b);
+                assert_eq!(GfpFlags::parse(&gfp.text(profile)), Ok(gfp));
+            }
+        }
     }
 }

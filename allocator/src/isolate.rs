@@ -5,7 +5,7 @@ use crate::event::{Event, Isolator, Sink};
 use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::profile::LargeFree;
+use crate::profile::{IsolationSteps, LargeFree};
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -122,15 +122,15 @@ impl Zone {
         let pfn = block;
         let typed = Event::SetPageblockMigratetype { pfn, migratetype };
         let moved = Event::MoveFreepagesBlock { pfn, migratetype };
-        match (self.buddy.rules.large_free, migratetype) {
-            (LargeFree::ByPageblock, _) => {
+        match (self.buddy.rules.isolation_steps, migratetype) {
+            (IsolationSteps::InOne, _) => {
                 sink.emit(Event::MoveFreepagesBlockIsolate { pfn, migratetype });
             }
-            (LargeFree::Whole, MigrateType::Isolate) => {
+            (IsolationSteps::TypeAndMove, MigrateType::Isolate) => {
                 sink.emit(typed);
                 sink.emit(moved);
             }
-            (LargeFree::Whole, _) => {
+            (IsolationSteps::TypeAndMove, _) => {
                 sink.emit(moved);
                 sink.emit(typed);
             }
@@ -146,7 +146,7 @@ impl Zone {
         let large = match self.buddy.map.covering(index, geometry.max_order()) {
             Some((start, Head::Free(order)))
                 if order > geometry.pageblock_order()
-                    && self.buddy.rules.large_free == LargeFree::ByPageblock =>
+                    && self.buddy.rules.isolation_steps == IsolationSteps::InOne =>
             {
                 Some((start, order))
             }
@@ -196,7 +196,7 @@ impl Zone {
     /// types of their pageblocks. Linux: `split_free_page()`.
     fn split_across(&mut self, block: Pfn, boundary: Pfn, sink: &mut impl Sink) {
         let max = self.buddy.geometry.max_order();
-        if self.buddy.rules.large_free != LargeFree::Whole
+        if self.buddy.rules.isolation_steps != IsolationSteps::TypeAndMove
             || !self.span().contains(boundary)
             || boundary == self.span().start()
         {

@@ -105,6 +105,20 @@ impl PerCpuPages {
         self.tuning.counters()
     }
 
+    pub(crate) fn set_sizes(&mut self, sizes: PcpSizes) {
+        self.tuning.set_sizes(sizes);
+    }
+
+    pub(crate) fn set_counters(&mut self, counters: PcpCounters) {
+        self.tuning.set_counters(counters);
+    }
+
+    /// A request of this CPU: later drains shrink.
+    #[inline(always)]
+    pub(crate) fn note_alloc(&mut self) {
+        self.tuning.note_alloc();
+    }
+
     /// The list for a block, or `None` for orders that have none.
     /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
     #[inline]
@@ -144,7 +158,7 @@ impl PerCpuPages {
     #[inline(always)]
     pub(crate) fn pop_single(&mut self) -> Option<FrameIndex> {
         let single = self.lists[SINGLES].pop_newest()?;
-        self.tuning.note_alloc();
+        self.note_alloc();
         Some(single.index())
     }
 

@@ -37,8 +37,8 @@ pub enum Side {
 }
 
 impl<S: Sink> PageAllocator<S> {
-    /// Frees a block as its holder does, whatever shape it was allocated in: to the per-CPU lists of
-    /// `cpu` if its order has one. Linux: `__free_pages()`.
+    /// Frees a block as its holder does, whatever shape it was allocated in: to the per-CPU lists
+    /// of `cpu` if its order has one. Linux: `__free_pages()`.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl ByHand<'_> {
 
     /// Says how the traffic so far has tuned the CPU's lists.
     pub fn set_pcp_counters(&mut self, counters: PcpCounters) {
-        self.zone.pcp[self.cpu.index()].tuning.set_counters(counters);
+        self.zone.pcp[self.cpu.index()].set_counters(counters);
     }
 
     /// Pages on the CPU's lists. Linux: `pcp->count`.
@@ -104,8 +104,8 @@ impl ByHand<'_> {
         }
     }
 
-    /// Takes the block at `pfn` off the per-CPU list it is on; it is allocated then. Says whether it
-    /// was on one. Linux: `list_del()`.
+    /// Takes the block at `pfn` off the per-CPU list it is on; it is allocated then. Says whether
+    /// it was on one. Linux: `list_del()`.
     pub fn uncache(&mut self, pfn: Pfn) -> bool {
         let Some(index) = self.zone.buddy.map.index(pfn) else { return false };
         let Some(Head::PerCpu(order)) = self.zone.buddy.map.head(index) else { return false };
@@ -117,8 +117,9 @@ impl ByHand<'_> {
         found
     }
 
-    /// Takes over the lists of the same zone of another machine: buddy lists, pageblocks and what is
-    /// on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted yet.
+    /// Takes over the lists of the same zone of another machine: buddy lists, pageblocks and what
+    /// is on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted
+    /// yet.
     pub fn adopt(&mut self, other: &Zone) {
         self.zone.buddy.clone_from(&other.buddy);
         for (own, theirs) in self.zone.pcp.iter_mut().zip(&other.pcp) {

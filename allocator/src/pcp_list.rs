@@ -73,8 +73,8 @@ impl PageList {
         Some(block)
     }
 
-    /// Takes the block that starts at `index` out, wherever it is; says whether it was there. Blocks
-    /// at the ends are found fastest. Linux: `list_del()`.
+    /// Takes the block that starts at `index` out, wherever it is; says whether it was there.
+    /// Blocks at the ends are found fastest. Linux: `list_del()`.
     pub(crate) fn withdraw(&mut self, index: FrameIndex) -> bool {
         if self.blocks.get(self.gap).is_some_and(|oldest| oldest.index() == index) {
             return self.pop_oldest().is_some();

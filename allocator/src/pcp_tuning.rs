@@ -18,6 +18,15 @@ pub(crate) struct ZonePressure {
     pub(crate) below_high: bool,
 }
 
+/// How much of what is on the lists a free may give back. Linux: `free_high`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Reach {
+    /// What is above the high mark.
+    AboveMark,
+    /// All: blocks of high order come back in a row.
+    Everything,
+}
+
 /// Sizes of the lists, in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PcpSizes {
@@ -214,17 +223,12 @@ impl Tuning {
 
     fn fixed_drain(&mut self, order: Order, pages: u32, zone: ZonePressure) -> Option<u32> {
         let PcpSizes { batch, high_min: mark, .. } = self.sizes;
-        let all = self.frees > 0 && Self::is_high_order(order);
-        let high = match (all, zone.reclaim_active) {
-            (true, _) => 0,
-            (_, true) => mark.min(4 * batch),
-            _ => mark,
-        };
+        if self.frees > 0 && Self::is_high_order(order) {
+            return Some(pages);
+        }
+        let high = if zone.reclaim_active { mark.min(4 * batch) } else { mark };
         if pages < high {
             return None;
-        }
-        if all {
-            return Some(pages);
         }
         if high < batch {
             return Some(1);
@@ -241,44 +245,43 @@ impl Tuning {
         let batch = self.sizes.batch;
         self.alloc_factor >>= 1;
         let high_order = Self::is_high_order(order);
-        let all = high_order && self.frees >= batch && self.freed_high_order;
+        let in_a_row = high_order && self.frees >= batch && self.freed_high_order;
         self.freed_high_order = high_order;
         if self.frees < batch << SCALE_MAX {
             self.frees += 1 << order.get();
         }
         let high = self.high.max(self.sizes.high_min).min(self.sizes.high_max);
         self.high = high;
-        if !all && zone == ZonePressure::default() && pages < high {
+        let reach = if in_a_row { Reach::Everything } else { Reach::AboveMark };
+        if reach == Reach::AboveMark && zone == ZonePressure::default() && pages < high {
             return None;
         }
-        self.adaptive_excess(all, pages, zone)
+        self.adaptive_excess(reach, pages, zone)
     }
 
     /// How many pages are too many, when a first look does not tell that there are none.
-    fn adaptive_excess(&mut self, all: bool, pages: u32, zone: ZonePressure) -> Option<u32> {
+    fn adaptive_excess(&mut self, reach: Reach, pages: u32, zone: ZonePressure) -> Option<u32> {
         let batch = self.sizes.batch;
-        let high = self.adaptive_high(all, pages, zone);
+        let high = self.adaptive_high(reach, pages, zone);
         if pages < high {
             return None;
         }
-        Some(if all {
-            pages.min(batch << SCALE_MAX)
-        } else if high < batch {
-            1
-        } else {
-            self.frees.max(batch).min(high - batch)
+        Some(match reach {
+            Reach::Everything => pages.min(batch << SCALE_MAX),
+            Reach::AboveMark if high < batch => 1,
+            Reach::AboveMark => self.frees.max(batch).min(high - batch),
         })
     }
 
     /// Linux 6.12: `nr_pcp_high()`.
-    fn adaptive_high(&mut self, drain_all: bool, pages: u32, zone: ZonePressure) -> u32 {
+    fn adaptive_high(&mut self, reach: Reach, pages: u32, zone: ZonePressure) -> u32 {
         let PcpSizes { batch, high_min, high_max } = self.sizes;
         let high = self.high;
         let lowered = |by: u32| high.saturating_sub(by).max(high_min);
         if high == 0 {
             return 0;
         }
-        if drain_all {
+        if reach == Reach::Everything {
             self.high = lowered(batch << SCALE_MAX);
             return 0;
         }

@@ -105,6 +105,18 @@ pub enum LargeFree {
     ByPageblock,
 }
 
+/// How a pageblock is isolated and its isolation ended, and so which probes show it.
+/// Linux: `set_migratetype_isolate()`, `unset_migratetype_isolate()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IsolationSteps {
+    /// The type is set and the free blocks are moved, the other way round when isolation ends; a
+    /// free block that reaches across the edge of the range is cut beforehand.
+    TypeAndMove,
+    /// Both in one, which also cuts a free block larger than the pageblock.
+    /// Linux: `move_freepages_block_isolate()`.
+    InOne,
+}
+
 /// What compaction's free scanner produces. Linux: `compaction_alloc()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CompactionTargets {
@@ -187,6 +199,8 @@ pub struct Rules {
     pub below_high: BelowHigh,
     /// See [`LargeFree`].
     pub large_free: LargeFree,
+    /// See [`IsolationSteps`].
+    pub isolation_steps: IsolationSteps,
     /// See [`CompactionTargets`].
     pub compaction_targets: CompactionTargets,
     /// See [`MovableMin`].
@@ -216,6 +230,7 @@ impl KernelProfile {
                 movable_pcp: MovablePcp::OnlyWithCma,
                 below_high: BelowHigh::NotTracked,
                 large_free: LargeFree::Whole,
+                isolation_steps: IsolationSteps::TypeAndMove,
                 compaction_targets: CompactionTargets::SinglePages,
                 movable_min: MovableMin::Share,
                 migration_batch: MigrationBatch::Interleaved,
@@ -234,6 +249,7 @@ impl KernelProfile {
                 movable_pcp: MovablePcp::Always,
                 below_high: BelowHigh::Tracked,
                 large_free: LargeFree::ByPageblock,
+                isolation_steps: IsolationSteps::InOne,
                 compaction_targets: CompactionTargets::ByOrder,
                 movable_min: MovableMin::Small,
                 migration_batch: MigrationBatch::TargetsFirst,

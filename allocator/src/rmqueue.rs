@@ -83,7 +83,7 @@ impl Zone {
     ) -> Option<FrameIndex> {
         if let Some(list) = self.pcp_list(cpu, request) {
             let pcp = &mut self.pcp[cpu.index()];
-            pcp.tuning.note_alloc();
+            pcp.note_alloc();
             let hit = pcp.pop(list, request.order);
             let cached = hit.or_else(|| {
                 self.refill(cpu, list, request, sink);

@@ -178,7 +178,7 @@ impl Zone {
 
     /// Sets the per-CPU lists' sizes. Linux: `zone_set_pageset_high_and_batch()`.
     pub(crate) fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
-        self.pcp.iter_mut().for_each(|pcp| pcp.tuning.set_sizes(sizes));
+        self.pcp.iter_mut().for_each(|pcp| pcp.set_sizes(sizes));
     }
 
     /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the

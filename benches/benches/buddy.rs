@@ -11,11 +11,12 @@
 //! * `mixed_75`: orders 0 to 10, each half as likely as the one below, around 75 % occupancy; per
 //!   operation. A request that fails ends the run.
 //!
-//! `floor` is the harness without an allocator, `bare-list` the data structure without Linux's rules.
-//! `pagelab-buddy` is our buddy lists alone, `pagelab-pcp` one zone with the per-CPU lists of one CPU,
-//! `pagelab-cpu` our whole page allocator with watermarks and the per-CPU lists of one CPU, so that
-//! its `order0_pair_*` are hits on those lists. No lock is around anything; `frame-alloc` is the
-//! only one that may be shared between threads, and pays for it with atomic operations.
+//! `floor` is the harness without an allocator, `bare-list` the data structure without Linux's
+//! rules. `pagelab-buddy` is our buddy lists alone, `pagelab-pcp` one zone with the per-CPU lists
+//! of one CPU, `pagelab-cpu` our whole page allocator with watermarks and the per-CPU lists of one
+//! CPU, so that its `order0_pair_*` are hits on those lists. No lock is around anything;
+//! `frame-alloc` is the only one that may be shared between threads, and pays for it with atomic
+//! operations.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! Times the replay of recorded kernels from the compressed text to the verdict, in events a second.
+//! Times the replay of recorded kernels from the compressed text to the verdict, in events a
+//! second.
 //!
 //! Dimensions, as `replay/operation/case`:
 //!

@@ -8,8 +8,9 @@
 //!   without the flag, to subtract), `block_reserved` (a neighbour has tags), `block_free`,
 //!   `block_lent` (the block holds the data of a program, which moves away).
 //! * `protect_and_touch`: `mprotect(PROT_MTE)` of one resident page of a program, then the write
-//!   that faults. Cases: `block_reserved`, `block_free`, `block_lent` as above, and `page_in_storage`
-//!   (the page itself lies in tag storage, so that it moves first, to where its block is lent).
+//!   that faults. Cases: `block_reserved`, `block_free`, `block_lent` as above, and
+//!   `page_in_storage` (the page itself lies in tag storage, so that it moves first, to where its
+//!   block is lent).
 //!
 //! A snapshot is a clone, and sixteen of them are made before sixteen operations run: every one
 //! finds its machine outside the nearest cache, as an interrupted program would.

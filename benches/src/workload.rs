@@ -17,7 +17,8 @@ pub fn rng() -> Pcg32 {
     Pcg32::seed_from_u64(SEED)
 }
 
-/// A draw from `0..bound`, with a bias below 2^-11 for the bounds used here: an index needs no more.
+/// A draw from `0..bound`, with a bias below 2^-11 for the bounds used here: an index needs no
+/// more.
 #[inline(always)]
 fn below(rng: &mut Pcg32, bound: usize) -> usize {
     let bound = u64::try_from(bound).expect("a machine word has at most 64 bits");

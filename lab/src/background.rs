@@ -4,11 +4,12 @@
 //! allocated, but it takes its place: the kernel's image, slabs, and pages of earlier programs. The
 //! counters of /proc/zoneinfo at the first snapshot say how much of each kind there was.
 
-use core::fmt;
-use std::io;
 use std::path::Path;
 
 use pagelab_allocator::units::PageCount;
+
+use crate::case::error::CaseError;
+use crate::case::text::CaseText;
 
 /// Memory in use at the first snapshot, by kind, in pages.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,34 +45,6 @@ impl Background {
         Self { movable, unmovable: self.unmovable.saturating_sub(rest), ..self }
     }
 }
-
-/// Why a zoneinfo file could not be used.
-#[derive(Debug)]
-pub struct ZoneInfoError {
-    /// The file as the user would name it.
-    pub file: String,
-    /// Line, from 1; 0 when it is the file as a whole.
-    pub line: usize,
-    /// The counter; empty when it is the file as a whole.
-    pub field: &'static str,
-    /// What is wrong with it.
-    pub why: String,
-}
-
-impl fmt::Display for ZoneInfoError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file)?;
-        if self.line > 0 {
-            write!(f, "{}:", self.line)?;
-        }
-        if !self.field.is_empty() {
-            write!(f, " field `{}`:", self.field)?;
-        }
-        write!(f, " {}", self.why)
-    }
-}
-
-impl std::error::Error for ZoneInfoError {}
 
 /// More pages than any machine has: 52 bits of physical address.
 const PAGE_LIMIT: u64 = 1 << 40;
@@ -111,47 +84,36 @@ impl Background {
     ///
     /// # Errors
     ///
-    /// [`ZoneInfoError`] when there is one that cannot be read or does not add up.
-    pub fn beside(trace: &Path) -> Result<Option<Self>, ZoneInfoError> {
-        let path = trace.with_file_name("snap-0.zoneinfo.txt");
-        let file = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&file, &text).map(Some),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => Err(ZoneInfoError { file, line: 0, field: "", why: cause.to_string() }),
-        }
+    /// [`CaseError`] when there is one that cannot be read or does not add up.
+    pub fn beside(trace: &Path) -> Result<Option<Self>, CaseError> {
+        let found = CaseText::beside(trace, "snap-0.zoneinfo.txt")?;
+        found.map(|CaseText { file, text }| Self::parse(&file, &text)).transpose()
     }
 
     /// Reads the text of /proc/zoneinfo, which errors call `file`. Linux: `zoneinfo_show_print()`.
     ///
     /// # Errors
     ///
-    /// [`ZoneInfoError`] names line and counter.
-    pub fn parse(file: &str, text: &str) -> Result<Self, ZoneInfoError> {
+    /// [`CaseError`] names line and counter.
+    pub fn parse(file: &str, text: &str) -> Result<Self, CaseError> {
         let mut sums = Sums::default();
-        for (line, words) in text.lines().map(str::split_whitespace).enumerate() {
+        for (line, words) in (1..).zip(text.lines().map(str::split_whitespace)) {
             let [Some(name), Some(value), None] = take_three(words) else { continue };
             let Some((field, sum)) = sums.of(name) else { continue };
-            let count: u64 = value.parse().map_err(|_| ZoneInfoError {
-                file: file.to_owned(),
-                line: line + 1,
-                field,
-                why: format!("{value:?} is not a number of pages"),
+            let count: u64 = value.parse().map_err(|_| {
+                let why = format!("{value:?} is not a number of pages");
+                CaseError::at(file, line, field, why)
             })?;
             let total = sum.checked_add(count).filter(|total| *total <= PAGE_LIMIT);
-            *sum = total.ok_or_else(|| ZoneInfoError {
-                file: file.to_owned(),
-                line: line + 1,
-                field,
-                why: format!("{count} more pages are more than any machine has"),
+            *sum = total.ok_or_else(|| {
+                let why = format!("{count} more pages are more than any machine has");
+                CaseError::at(file, line, field, why)
             })?;
         }
-        Self::from_sums(&sums).ok_or_else(|| ZoneInfoError {
-            file: file.to_owned(),
-            line: 0,
-            field: "managed",
-            why: "fewer pages are managed than are free, on lists, or in slabs, or more than exist"
-                .to_owned(),
+        Self::from_sums(&sums).ok_or_else(|| {
+            let why =
+                "fewer pages are managed than are free, on lists, or in slabs, or more than exist";
+            CaseError::at(file, 0, "managed", why)
         })
     }
 
@@ -204,7 +166,7 @@ mod tests {
         let bad = TEXT.replace("managed  200", "managed  20");
         refused(
             &bad,
-            "zoneinfo: field `managed`: fewer pages are managed than are free, on lists, or in \
+            "zoneinfo:0: field `managed`: fewer pages are managed than are free, on lists, or in \
              slabs, or more than exist",
         );
         let bad = TEXT.replace("managed  200", "managed  18446744073709551615");

@@ -8,7 +8,7 @@ pub use pagelab_migrate::tag_storage::catalogue::Design;
 
 use crate::cli::{Cli, Command, Common};
 use crate::contender::{Contender, NoContender};
-use crate::emit::Record;
+use crate::emit::Destination;
 use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
 use crate::trace::Strictness;
@@ -45,7 +45,7 @@ pub struct Plan {
     /// Size of an ordinary CMA area in bytes; `None`: that of the recorded machine.
     pub cma: Option<u64>,
     /// Where to write the run down; `None`: nowhere.
-    pub record: Option<Record>,
+    pub record: Option<Destination>,
 }
 
 /// What was asked for.
@@ -171,15 +171,18 @@ fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
 }
 
 /// At most one of the two was given.
-fn parse_record(ftrace: Option<&str>, case: Option<&str>) -> Result<Option<Record>, PlanError> {
+fn parse_record(
+    ftrace: Option<&str>,
+    case: Option<&str>,
+) -> Result<Option<Destination>, PlanError> {
     match (ftrace, case) {
         (Some(""), _) => Err(PlanError::new("--ftrace", "", "a file name is needed")),
         (_, Some("")) => Err(PlanError::new("--case", "", "the name of a folder is needed")),
         (Some(path), _) if path.ends_with('/') => {
             Err(PlanError::new("--ftrace", path, "a folder; --case writes one"))
         }
-        (Some(path), _) => Ok(Some(Record::Ftrace(PathBuf::from(path)))),
-        (None, Some(path)) => Ok(Some(Record::Case(PathBuf::from(path)))),
+        (Some(path), _) => Ok(Some(Destination::Ftrace(PathBuf::from(path)))),
+        (None, Some(path)) => Ok(Some(Destination::Case(PathBuf::from(path)))),
         (None, None) => Ok(None),
     }
 }
@@ -319,8 +322,8 @@ mod tests {
     fn a_run_may_be_written_down() {
         let record = |words: &str| plan(&format!("run --design cma {words}")).unwrap().record;
         assert_eq!(record(""), None);
-        assert_eq!(record("--ftrace a.txt"), Some(Record::Ftrace("a.txt".into())));
-        assert_eq!(record("--case a/"), Some(Record::Case("a/".into())));
+        assert_eq!(record("--ftrace a.txt"), Some(Destination::Ftrace("a.txt".into())));
+        assert_eq!(record("--case a/"), Some(Destination::Case("a/".into())));
     }
 
     #[test]

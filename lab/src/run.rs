@@ -11,7 +11,7 @@ use pagelab_allocator::units::PageCount;
 use pagelab_migrate::emulator::{Emulator, SpecError};
 use serde_json::{Value, json};
 
-use crate::background::{Background, ZoneInfoError};
+use crate::background::Background;
 use crate::case::error::CaseError;
 use crate::case::meta::CaseMeta;
 use crate::contender::Contender;
@@ -43,12 +43,9 @@ pub enum RunError {
     /// The trace.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// The recorded machine's description.
+    /// What lies beside the trace: the recorded machine's description, and its counters.
     #[error(transparent)]
-    Meta(#[from] CaseError),
-    /// The recorded machine's counters.
-    #[error(transparent)]
-    ZoneInfo(#[from] ZoneInfoError),
+    Case(#[from] CaseError),
     /// The run that was to be written down.
     #[error(transparent)]
     Emit(#[from] EmitError),

@@ -160,7 +160,7 @@ fn what_lies_beside_the_trace_is_checked() {
     };
     assert!(answered(&zones("nonsense\n"), "nonsense"));
     refused(&zones("  managed  2x0\n"), "snap-0.zoneinfo.txt:1: field `managed`: ");
-    refused(&zones("  managed  20\n"), "snap-0.zoneinfo.txt: field `managed`: ");
+    refused(&zones("  managed  20\n"), "snap-0.zoneinfo.txt:0: field `managed`: ");
     let huge = "  present  18446744073709551615\n";
     refused(&zones(huge), "snap-0.zoneinfo.txt:1: field `present`: ");
     refused(&zones("  present  17000\n  managed  16000\n"), "in use before the trace");

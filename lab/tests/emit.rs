@@ -127,7 +127,8 @@ fn range(start: u64, end: u64) -> PfnRange {
     PfnRange::new(Pfn::new(start), Pfn::new(end))
 }
 
-/// An event whose fields the reader passes over, how 6.1 prints it, and how 6.12 does; empty: alike.
+/// An event whose fields the reader passes over, how 6.1 prints it, and how 6.12 does; empty:
+/// alike.
 type Line = (Event, &'static str, &'static str);
 
 /// Probes on functions that move free blocks.

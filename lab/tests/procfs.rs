@@ -1,8 +1,9 @@
 //! What we print as /proc files is read by others as what it is.
 //!
 //! The `procfs` crate (0.18) reads /proc/vmstat; of the files that we print it has no parser for
-//! buddyinfo, pagetypeinfo and zoneinfo. Those three are read here by the rules that programs follow:
-//! words by blanks, from the words `Node`, `zone`, `type`, or from a name in front of a number.
+//! buddyinfo, pagetypeinfo and zoneinfo. Those three are read here by the rules that programs
+//! follow: words by blanks, from the words `Node`, `zone`, `type`, or from a name in front of a
+//! number.
 
 use std::collections::BTreeMap;
 

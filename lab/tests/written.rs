@@ -1,5 +1,5 @@
-//! `pagelab run --ftrace` and `--case`, as they are typed: what is there afterwards, that it is read
-//! back, and that it suffices to follow every page.
+//! `pagelab run --ftrace` and `--case`, as they are typed: what is there afterwards, that it is
+//! read back, and that it suffices to follow every page.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

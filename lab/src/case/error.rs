@@ -1,4 +1,4 @@
-//! Why a recorded case could not be read.
+//! Why a recorded case, or a file beside a trace, could not be read.
 
 use core::fmt;
 
@@ -7,7 +7,7 @@ use core::fmt;
 pub struct CaseError {
     /// The file as the user would name it.
     pub file: String,
-    /// Line, from 1; 0 when the file could not be read.
+    /// Line, from 1; 0 when it is the file as a whole.
     pub line: usize,
     /// The field that is wrong; empty when it is the file as a whole.
     pub field: String,

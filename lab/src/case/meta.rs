@@ -1,6 +1,5 @@
 //! `meta.json` beside a recorded trace: what machine it was recorded on.
 
-use std::io;
 use std::path::Path;
 
 use pagelab_allocator::gfp::ZoneType;
@@ -9,6 +8,7 @@ use pagelab_allocator::units::{PageCount, Pfn};
 use serde::Deserialize;
 
 use super::error::CaseError;
+use super::text::CaseText;
 
 /// The machine of a recorded case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -75,15 +75,8 @@ impl CaseMeta {
     ///
     /// [`CaseError`] when there is one that cannot be read or does not say what it should.
     pub fn beside(trace: &Path) -> Result<Option<Self>, CaseError> {
-        let path = trace.with_file_name("meta.json");
-        let file = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Self::parse(&file, &text).map(Some),
-            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(cause) => {
-                Err(CaseError { file, line: 0, field: String::new(), why: cause.to_string() })
-            }
-        }
+        let found = CaseText::beside(trace, "meta.json")?;
+        found.map(|CaseText { file, text }| Self::parse(&file, &text)).transpose()
     }
 
     /// Reads the text of a `meta.json` that errors call `file`.
@@ -93,22 +86,17 @@ impl CaseMeta {
     /// [`CaseError`] with the line and, where there is one, the field.
     pub fn parse(file: &str, text: &str) -> Result<Self, CaseError> {
         let raw: RawMeta = serde_json::from_str(text).map_err(|cause| {
-            let field = wrong_field(text, &cause);
-            let why = cause.to_string();
-            CaseError { file: file.to_owned(), line: cause.line(), field, why }
+            CaseError::at(file, cause.line(), &wrong_field(text, &cause), &cause)
         })?;
         let memory = (1..=MEMORY_LIMIT_MIB).contains(&raw.mem_mib);
         let memory = memory.then_some(()).ok_or_else(|| ("mem_mib", raw.mem_mib.to_string()));
         let zones = || raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
         let zones = memory.and_then(|()| zones());
-        let zones = zones.map_err(|(field, value)| CaseError {
-            file: file.to_owned(),
-            line: 1 + text
-                .lines()
-                .take_while(|l| !(l.contains(&value) && l.contains(field)))
-                .count(),
-            field: if field == "mem_mib" { field.to_owned() } else { format!("zones.{field}") },
-            why: format!("{value} is not possible"),
+        let zones = zones.map_err(|(field, value)| {
+            let says = |line: &&str| line.contains(&value) && line.contains(field);
+            let line = 1 + text.lines().take_while(|line| !says(line)).count();
+            let zone = if field == "mem_mib" { "" } else { "zones." };
+            CaseError::at(file, line, &format!("{zone}{field}"), format!("{value} is not possible"))
         })?;
         Ok(Self {
             profile: profile_of(&raw.kernel),

@@ -37,6 +37,21 @@ impl CaseText {
         Ok(Self { file, text })
     }
 
+    /// Reads `name`, which lies plain in the folder of `trace`; `None` when there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`CaseError`] when there is one that cannot be read.
+    pub fn beside(trace: &Path, name: &str) -> Result<Option<Self>, CaseError> {
+        let path = trace.with_file_name(name);
+        let file = path.display().to_string();
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Ok(Some(Self { file, text })),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
+            Err(cause) => Err(CaseError::unreadable(&file, cause)),
+        }
+    }
+
     /// The first line that has `word` as a whole number or name; 0 when none has.
     #[must_use]
     pub fn line_of(&self, word: &str) -> usize {

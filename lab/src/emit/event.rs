@@ -8,7 +8,6 @@ use pagelab_allocator::fallback::{Extfrag, Ownership};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
-use super::gfp::gfp_text;
 use super::kernel::Kernel;
 
 /// Takes the text of one line.
@@ -48,7 +47,7 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
     match *event {
         Event::PageAlloc { pfn, order, migratetype, gfp } => {
             let (page, pfn) = pfn.map_or((0, 0), |pfn| (page(pfn), pfn.get()));
-            let (mt, gfp) = (kernel.number(migratetype), gfp_text(gfp, kernel.profile));
+            let (mt, gfp) = (kernel.number(migratetype), gfp.text(kernel.profile));
             say(format_args!(
                 "mm_page_alloc: page={page:016x} pfn={pfn:#x} order={order} migratetype={mt} \
                  gfp_flags={gfp}"

@@ -10,7 +10,6 @@
 
 mod event;
 mod freelists;
-mod gfp;
 mod kernel;
 mod meta;
 mod partial;
@@ -21,12 +20,11 @@ mod snapshot;
 mod writer;
 
 pub use freelists::freelists;
-pub use gfp::gfp_text;
 pub use kernel::Kernel;
 pub use meta::{Provenance, meta};
 pub use partial::{EmitError, PartialFile, PartialFolder};
 pub use proc_text::{vmstat, zoneinfo};
 pub use recorder::{NoRecord, Recorder};
-pub use recording::{Record, Recording};
+pub use recording::{Destination, Recording};
 pub use snapshot::{Snap, pageblocks, write_snapshot};
 pub use writer::{Task, TraceWriter};

@@ -21,9 +21,9 @@ use crate::trace::SnapPhase;
 /// How hard zstd tries; traces are repetitive, so that more effort gains little.
 pub(super) const LEVEL: i32 = 3;
 
-/// What to write.
+/// Where a run is written down, and as what.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Record {
+pub enum Destination {
     /// Ftrace text into one file.
     Ftrace(PathBuf),
     /// A case: a folder that holds the trace and what goes with it.
@@ -99,13 +99,13 @@ impl Recording {
     /// # Errors
     ///
     /// [`EmitError`] when nothing can be written there, or something is in the way.
-    pub fn create(record: &Record, provenance: Provenance) -> Result<Self, EmitError> {
-        let (path, place, out) = match record {
-            Record::Ftrace(path) => {
+    pub fn create(to: &Destination, provenance: Provenance) -> Result<Self, EmitError> {
+        let (path, place, out) = match to {
+            Destination::Ftrace(path) => {
                 let (partial, file) = PartialFile::create(path)?;
                 (path.clone(), Place::File(partial), Out::Plain(BufWriter::new(file)))
             }
-            Record::Case(path) => {
+            Destination::Case(path) => {
                 let folder = PartialFolder::create(path)?;
                 let file = BufWriter::new(folder.create_file(TRACE)?);
                 let trace = folder.path(TRACE);

@@ -5,14 +5,8 @@ use core::fmt;
 /// A class of things that happen in a kernel without an event that says so.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Cause {
-    /// What a page was before the trace began.
-    StartState,
     /// Pages that left the per-CPU lists in bulk.
     BulkAllocation,
-    /// Free blocks that were isolated as migration targets or for a claim.
-    IsolatedPages,
-    /// Frees that went past the per-CPU lists.
-    PastPerCpu,
     /// Events are printed outside the locks: an interrupt came between the act and its event.
     EventOrder,
     /// The per-CPU lists' sizes changed: by reclaim, by a timer, by the size of a cache.
@@ -25,12 +19,8 @@ pub enum Cause {
     Movability,
     /// Compaction's fast searches turn free lists around.
     ListRotation,
-    /// A part of a block was freed.
-    PartialFree,
     /// A block went from its freeing to the compacting task without being on a list.
     Capture,
-    /// Frees of a batch were carried out in another order than assumed.
-    BatchOrder,
     /// Nothing of the above is known to have happened.
     Unexplained,
 }
@@ -40,19 +30,14 @@ impl Cause {
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::StartState => "start state",
             Self::BulkAllocation => "bulk allocation",
-            Self::IsolatedPages => "isolated pages",
-            Self::PastPerCpu => "free past the per-CPU lists",
             Self::EventOrder => "event order",
             Self::PcpTuning => "per-CPU tuning",
             Self::CounterDrift => "counter drift",
             Self::TaskState => "task state",
             Self::Movability => "page movability",
             Self::ListRotation => "compaction list rotation",
-            Self::PartialFree => "partial free",
             Self::Capture => "capture",
-            Self::BatchOrder => "batch order",
             Self::Unexplained => "unexplained",
         }
     }

@@ -7,6 +7,7 @@ use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::restore::{ListedBlock, ZoneState};
 use pagelab_allocator::units::{Order, Pfn};
 
+use super::plan::Level;
 use crate::case::Dump;
 
 /// What a snapshot says about a replay.
@@ -122,16 +123,17 @@ pub fn different_lists(ours: &[ZoneState], dump: &Dump) -> Vec<DifferentList> {
     found
 }
 
-/// Compares a machine with a dump.
+/// Compares a machine with a dump, its per-CPU lists where the level has any.
 #[must_use]
 pub fn compare<S: Sink>(
     alloc: &PageAllocator<S>,
     dump: &Dump,
-    with_pcp: bool,
+    level: Level,
 ) -> (SnapshotVerdict, Vec<DifferentList>) {
+    let with_pcp = level == Level::PerCpu;
     let state = alloc.state();
     let lists = different_lists(&state.zones, dump);
-    let mut difference = lists.first().map(|list| {
+    let difference = lists.first().map(|list| {
         let what = format!("{} order {} {}", list.zone, list.order, list.migratetype);
         difference_of(what, &list.ours, &list.theirs)
     });
@@ -146,7 +148,7 @@ pub fn compare<S: Sink>(
         pageblocks_equal: block.is_none(),
         pcp_equal: with_pcp.then_some(pcp.is_none()),
         pagetypeinfo_equal: text.is_none(),
-        difference: difference.take().or(block).or(pcp.filter(|_| with_pcp)).or(text),
+        difference: difference.or(block).or(pcp.filter(|_| with_pcp)).or(text),
     };
     (verdict, lists)
 }

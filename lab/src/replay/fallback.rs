@@ -1,43 +1,52 @@
 //! Fallbacks as recorded: raids, claims and steals, each foreseen before it is carried out.
 
 use pagelab_allocator::by_hand::{AfterSteal, Looted, Victim};
-use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::fallback::{Extfrag, Ownership};
 use pagelab_allocator::gfp::AllocFlags;
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::pcp_by_hand::Side;
 use pagelab_allocator::profile::FallbackRule;
+use pagelab_allocator::units::CpuId;
 
 use super::cause::Cause;
+use super::isolation::type_of;
 use super::ledger::Ledger;
 use super::recorded::{PerCpu, Recorded};
 use super::tally::Kind;
-use crate::trace::{Extfrag, Record, TraceEvent};
+use crate::trace::{self, Record, TraceEvent};
+
+/// The recorded event in the allocator's terms; `None` for types that the kernel does not have.
+pub(super) fn told<S: Sink>(alloc: &PageAllocator<S>, raw: &trace::Extfrag) -> Option<Extfrag> {
+    let changed = raw.change_ownership;
+    Some(Extfrag {
+        pfn: raw.pfn,
+        alloc_order: raw.alloc_order,
+        fallback_order: raw.fallback_order,
+        alloc_migratetype: type_of(alloc, raw.alloc_migratetype)?,
+        fallback_migratetype: type_of(alloc, raw.fallback_migratetype)?,
+        change_ownership: if changed { Ownership::Changed } else { Ownership::Kept },
+    })
+}
 
 impl Recorded {
-    pub(super) fn extfrag(&mut self, record: &Record, told: &Extfrag, ledger: &mut Ledger) {
-        let types = (self.type_of(told.alloc_migratetype), self.type_of(told.fallback_migratetype));
-        let (Some(zone), (Some(mt), Some(from))) = (self.zone(told.pfn), types) else {
+    pub(super) fn extfrag(&mut self, record: &Record, raw: &trace::Extfrag, ledger: &mut Ledger) {
+        let (Some(zone), Some(told)) = (self.zone(raw.pfn), told(&self.alloc, raw)) else {
             return ledger.impossible(Kind::Extfrag, record, "no such zone or type");
         };
         match self.fallback {
-            FallbackRule::MoveThenTake => self.raid(record, told, zone, (mt, from), ledger),
-            FallbackRule::ClaimThenSteal => self.loot(record, told, zone, (mt, from), ledger),
+            FallbackRule::MoveThenTake => self.raid(record, &told, zone, ledger),
+            FallbackRule::ClaimThenSteal => self.loot(record, &told, zone, ledger),
         }
     }
 
     /// 6.1: blocks move to the lists of the request, which takes from there.
-    fn raid(
-        &mut self,
-        record: &Record,
-        told: &Extfrag,
-        zone: usize,
-        types: (MigrateType, MigrateType),
-        ledger: &mut Ledger,
-    ) {
-        let (mt, from) = types;
+    fn raid(&mut self, record: &Record, told: &Extfrag, zone: usize, ledger: &mut Ledger) {
+        let (mt, from) = (told.alloc_migratetype, told.fallback_migratetype);
         let (order, flags) = (told.alloc_order, AllocFlags::empty());
         let victim = Victim { pfn: told.pfn, order: told.fallback_order, migratetype: from };
-        let hand = self.alloc.by_hand(zone, self.cpu);
+        let hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let foreseen = hand.victim(order, mt, flags).filter(|_| hand.first(order, mt).is_none());
         let former = hand.migratetype(told.pfn);
         let known = foreseen == Some(victim);
@@ -50,12 +59,12 @@ impl Recorded {
             let said = (name(foreseen), name(Some(victim)));
             ledger.miss(Kind::Extfrag, cause, record, said, (&self.alloc, zone, list.0, from));
             ledger.tally.resyncs += 1;
-            if turned && self.alloc.by_hand(zone, self.cpu).is_listed(victim.pfn, from) {
+            if turned && self.alloc.by_hand(zone, CpuId::BOOT).is_listed(victim.pfn, from) {
                 self.alloc.rotate_free_list(victim.pfn, from);
             }
         }
-        let recorded = if told.change_ownership { Ownership::Changed } else { Ownership::Kept };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let recorded = told.change_ownership;
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let raided = match hand.raid(victim, order, mt, flags) {
             Ok(raided) => raided,
             Err(error) => return ledger.note(record, error),
@@ -78,22 +87,15 @@ impl Recorded {
     }
 
     /// 6.12: a whole pageblock is claimed or one block stolen, and the event is all that says so.
-    fn loot(
-        &mut self,
-        record: &Record,
-        told: &Extfrag,
-        zone: usize,
-        types: (MigrateType, MigrateType),
-        ledger: &mut Ledger,
-    ) {
-        let (mt, from) = types;
+    fn loot(&mut self, record: &Record, told: &Extfrag, zone: usize, ledger: &mut Ledger) {
+        let (mt, from) = (told.alloc_migratetype, told.fallback_migratetype);
         let order = told.alloc_order;
         let stolen = self.stolen == Some((record.pid, order, mt));
         let after = if stolen { AfterSteal::Yes } else { AfterSteal::No };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         let looted = hand.claim_or_steal(order, mt, AllocFlags::empty(), after);
         match looted {
-            Some(looted) if !looted.via_own_list && is_told(&looted, told, (mt, from)) => {
+            Some(looted) if !looted.via_own_list && looted.extfrag == *told => {
                 ledger.tally.hit(Kind::Extfrag);
             }
             looted => {
@@ -107,24 +109,20 @@ impl Recorded {
             }
         }
         let whole = told.fallback_order >= self.alloc.geometry().pageblock_order();
-        let stole = !told.change_ownership && !whole;
+        let stole = told.change_ownership == Ownership::Kept && !whole;
         self.stolen = stole.then_some((record.pid, order, mt));
         if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
-            self.alloc.by_hand(zone, self.cpu).cache(told.pfn, order, mt, Side::Refilled);
+            self.alloc.by_hand(zone, CpuId::BOOT).cache(told.pfn, order, mt, Side::Refilled);
         }
     }
 
     /// 6.12: the event that follows a page taken from a pageblock that was claimed in part.
     pub(super) fn finish_claim(&mut self, claimed: Looted, record: &Record, ledger: &mut Ledger) {
-        let told = match record.event {
-            TraceEvent::Extfrag(told) => Some(told),
+        let raw = match record.event {
+            TraceEvent::Extfrag(raw) => Some(raw),
             _ => None,
         };
-        let types = told.and_then(|told| {
-            Some((self.type_of(told.alloc_migratetype)?, self.type_of(told.fallback_migratetype)?))
-        });
-        let same = told.zip(types).is_some_and(|(told, types)| is_told(&claimed, &told, types));
-        if same {
+        if raw.and_then(|raw| told(&self.alloc, &raw)) == Some(claimed.extfrag) {
             ledger.tally.hit(Kind::Extfrag);
             return;
         }
@@ -133,18 +131,10 @@ impl Recorded {
         let at = (&self.alloc, zone, extfrag.fallback_order, extfrag.fallback_migratetype);
         let said = (
             format!("{}", claimed.pfn),
-            told.map_or("nothing".to_owned(), |t| format!("{}", t.pfn)),
+            raw.map_or("nothing".to_owned(), |raw| format!("{}", raw.pfn)),
         );
         ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
     }
-}
-
-fn is_told(looted: &Looted, told: &Extfrag, types: (MigrateType, MigrateType)) -> bool {
-    let own = looted.extfrag;
-    own.pfn == told.pfn
-        && (own.alloc_order, own.fallback_order) == (told.alloc_order, told.fallback_order)
-        && (own.alloc_migratetype, own.fallback_migratetype) == types
-        && (own.change_ownership == Ownership::Changed) == told.change_ownership
 }
 
 fn show(victim: Victim) -> String {

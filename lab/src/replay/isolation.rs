@@ -21,7 +21,6 @@ use crate::trace::{Isolator, Record, TraceEvent};
 /// Isolation under way.
 #[derive(Debug)]
 pub struct Isolation {
-    cpu: CpuId,
     /// A free block that is being isolated; whether it may be is said by a later event.
     isolating: Option<(Pfn, Order)>,
     /// 6.1: type that the pageblock named last had before it got its present one.
@@ -38,9 +37,9 @@ pub fn type_of<S: Sink>(alloc: &PageAllocator<S>, number: u8) -> Option<MigrateT
 }
 
 /// The zone of a frame, to be moved by hand.
-pub fn hand_of<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, cpu: CpuId) -> Option<ByHand<'_>> {
+pub fn hand_of<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn) -> Option<ByHand<'_>> {
     let zone = alloc.zone_index(pfn)?;
-    Some(alloc.by_hand(zone, cpu))
+    Some(alloc.by_hand(zone, CpuId::BOOT))
 }
 
 /// Takes what is in use in MOVABLE pageblocks for movable: nothing says what it is.
@@ -78,7 +77,7 @@ pub fn put<S: Sink>(
     ledger: &mut Ledger,
 ) {
     let (pfn, order) = block;
-    let Some(mut hand) = hand_of(alloc, pfn, CpuId::BOOT) else {
+    let Some(mut hand) = hand_of(alloc, pfn) else {
         return ledger.impossible(Kind::Drained, record, "no such zone");
     };
     let done = match mt {
@@ -90,17 +89,27 @@ pub fn put<S: Sink>(
     }
 }
 
+/// Cuts a free block in two, as 6.1 does at a boundary of isolation.
+fn split_free<S: Sink>(
+    alloc: &mut PageAllocator<S>,
+    record: &Record,
+    (pfn, offset): (Pfn, PageCount),
+    ledger: &mut Ledger,
+) {
+    let done = hand_of(alloc, pfn).map(|mut hand| hand.split_free(pfn, offset));
+    let error = match done {
+        Some(Ok(())) => return,
+        Some(Err(error)) => error,
+        None => HandError::OutsideZone(pfn, Order::ZERO),
+    };
+    ledger.impossible(Kind::Isolated, record, &error.to_string());
+}
+
 impl Isolation {
     /// Nothing is under way in a machine of so many zones.
     #[must_use]
     pub fn new(zones: usize) -> Self {
-        Self {
-            cpu: CpuId::BOOT,
-            isolating: None,
-            former: None,
-            run: None,
-            compacted: vec![false; zones],
-        }
+        Self { isolating: None, former: None, run: None, compacted: vec![false; zones] }
     }
 
     /// Whether compaction may have turned lists of this zone around.
@@ -141,7 +150,7 @@ impl Isolation {
                 put(alloc, record, (pfn, order), mt, Placement::Tail, ledger);
             }
             TraceEvent::SplitFreePage { pfn: Some(pfn), offset, .. } => {
-                self.split_free(alloc, record, (pfn, offset), ledger);
+                split_free(alloc, record, (pfn, offset), ledger);
             }
             TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
                 self.set_type(alloc, pfn, migratetype);
@@ -151,13 +160,13 @@ impl Isolation {
             }
             TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
                 let Some(mt) = type_of(alloc, migratetype) else { return };
-                if let Some(mut hand) = hand_of(alloc, pfn, self.cpu) {
+                if let Some(mut hand) = hand_of(alloc, pfn) {
                     hand.change_isolation(pfn, mt);
                 }
             }
             TraceEvent::Offline { range } => {
                 if let Some(zone) = alloc.zone_index(range.start()) {
-                    alloc.by_hand(zone, self.cpu).withdraw(range);
+                    alloc.by_hand(zone, CpuId::BOOT).withdraw(range);
                     alloc.adjust_managed(zone, range.len(), Hotplug::Leaves);
                 }
             }
@@ -207,7 +216,7 @@ impl Isolation {
     ) {
         let Some((pfn, order)) = self.isolating.take() else { return };
         let Some(zone) = alloc.zone_index(pfn) else { return };
-        let mut hand = alloc.by_hand(zone, self.cpu);
+        let mut hand = alloc.by_hand(zone, CpuId::BOOT);
         let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
         let taken = (pages > 0).then_some(order);
         let done = if pages > 0 { hand.isolate(pfn).map(|_| ()) } else { Ok(()) };
@@ -240,41 +249,25 @@ impl Isolation {
         if !run.learns_from(caller) {
             return;
         }
-        if alloc.by_hand(run.zone, self.cpu).is_listed(pfn, MigrateType::Movable) {
+        if alloc.by_hand(run.zone, CpuId::BOOT).is_listed(pfn, MigrateType::Movable) {
             run.found_target(alloc, pfn, caller);
         }
     }
 
-    fn split_free<S: Sink>(
-        &self,
-        alloc: &mut PageAllocator<S>,
-        record: &Record,
-        (pfn, offset): (Pfn, PageCount),
-        ledger: &mut Ledger,
-    ) {
-        let done = hand_of(alloc, pfn, self.cpu).map(|mut hand| hand.split_free(pfn, offset));
-        let error = match done {
-            Some(Ok(())) => return,
-            Some(Err(error)) => error,
-            None => HandError::OutsideZone(pfn, Order::ZERO),
-        };
-        ledger.impossible(Kind::Isolated, record, &error.to_string());
-    }
-
     fn set_type<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
         let Some(mt) = type_of(alloc, number) else { return };
-        let Some(mut hand) = hand_of(alloc, pfn, self.cpu) else { return };
+        let Some(mut hand) = hand_of(alloc, pfn) else { return };
         let former = hand.migratetype(pfn);
         hand.set_type(pfn, mt);
         self.former = former.map(|former| (pfn, former));
     }
 
-    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
-    /// a raid is left to its own event.
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the
+    /// types: a raid is left to its own event.
     fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
         let Some(mt) = type_of(alloc, number) else { return };
         let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
-        let Some(mut hand) = hand_of(alloc, pfn, self.cpu) else { return };
+        let Some(mut hand) = hand_of(alloc, pfn) else { return };
         let Some(now) = hand.migratetype(pfn) else { return };
         match (now, mt) {
             (MigrateType::Isolate, MigrateType::Isolate) => {

@@ -1,7 +1,8 @@
 //! Replaying a recorded case: the same requests on the emulated machine, the same frames or a miss.
 //!
 //! `recorded.rs` moves the lists as Linux moved them and predicts each removal; `predicted.rs`
-//! foresees from the requests alone what the per-CPU lists do. What comes out is one value,
+//! foresees from the requests alone what the per-CPU lists do. Cases are recorded on one CPU, or the
+//! order of their events would not be certain. What comes out is one value,
 //! [`summary::Summary`], and renderers of it.
 
 pub mod cause;
@@ -27,6 +28,7 @@ pub mod window;
 use std::io::Read;
 
 use pagelab_allocator::event::{Silent, Sink};
+use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::MachineState;
@@ -222,13 +224,13 @@ impl<'a> Run<'a> {
 
     fn snapshot(&mut self, index: u32, line: u64) -> Result<(), ReplayError> {
         let dump = self.case.dump(index, self.profile)?;
-        let with_pcp = self.plan.level == Level::PerCpu;
+        let level = self.plan.level;
         let (verdict, lists) = match &mut self.predicted {
             Some(predicted) => {
                 predicted.finish(line, &self.recorded.alloc, &mut self.ledger);
-                compare(&predicted.alloc, &dump, with_pcp)
+                compare(&predicted.alloc, &dump, level)
             }
-            None => compare(&self.recorded.alloc, &dump, with_pcp),
+            None => compare(&self.recorded.alloc, &dump, level),
         };
         if let Some(predicted) = &mut self.predicted
             && tuning::take_over(&mut predicted.alloc, &dump.machine.zones)
@@ -264,7 +266,7 @@ impl<'a> Run<'a> {
         let zones = self.recorded.alloc.zones();
         let Some(zone) = zones.iter().position(|zone| zone.kind() == list.zone) else { return };
         let turned = list.same_blocks()
-            && list.migratetype == pagelab_allocator::migratetype::MigrateType::Movable
+            && list.migratetype == MigrateType::Movable
             && self.recorded.was_compacted(zone);
         let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
         let first = |list: &[Pfn]| list.first().map_or("empty".to_owned(), ToString::to_string);

@@ -1,7 +1,7 @@
 //! The predicted machine: driven by what users of the allocator ask for and give back.
 //!
-//! Which zone serves a request, when a per-CPU list is refilled or drained and by how much, and which
-//! page comes out are the emulator's own doing. What it says it did is compared with what was
+//! Which zone serves a request, when a per-CPU list is refilled or drained and by how much, and
+//! which page comes out are the emulator's own doing. What it says it did is compared with what was
 //! recorded, event by event. After a miss the lists are taken over from the recorded machine, as
 //! soon as that is between two requests; tuning and counters go on as they are.
 
@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{Event, Silent};
-use pagelab_allocator::fallback::Ownership;
+use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
@@ -17,6 +17,7 @@ use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 use super::cause::Cause;
+use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
@@ -45,7 +46,6 @@ pub struct Predicted {
     /// The lists.
     pub alloc: PageAllocator<Said>,
     isolation: Isolation,
-    cpu: CpuId,
     /// Recorded events that are not compared yet, with their lines.
     told: VecDeque<(u64, Event)>,
     /// Why the lists are not those of the recorded machine any more.
@@ -81,7 +81,6 @@ impl Predicted {
         let mut fresh = Self {
             isolation: Isolation::new(alloc.zones().len()),
             alloc,
-            cpu: CpuId::BOOT,
             told: VecDeque::new(),
             astray: None,
             bulk: None,
@@ -110,7 +109,7 @@ impl Predicted {
     fn set_flags(&mut self, flags: &ZoneFlags) {
         let zones = self.alloc.zones();
         let Some(at) = zones.iter().position(|zone| zone.kind() == flags.kind) else { return };
-        let mut hand = self.alloc.by_hand(at, self.cpu);
+        let mut hand = self.alloc.by_hand(at, CpuId::BOOT);
         hand.set_reclaim(if flags.reclaim_active { Reclaim::Active } else { Reclaim::Idle });
         hand.set_below_high(if flags.below_high { BelowHighMark::Yes } else { BelowHighMark::No });
     }
@@ -124,7 +123,7 @@ impl Predicted {
     /// Goes on from other lists: those of a snapshot that differed.
     pub fn restart(&mut self, recorded: &PageAllocator<Silent>) {
         for (at, zone) in recorded.zones().iter().enumerate() {
-            self.alloc.by_hand(at, self.cpu).adopt(zone);
+            self.alloc.by_hand(at, CpuId::BOOT).adopt(zone);
         }
     }
 
@@ -207,22 +206,9 @@ impl Predicted {
                 let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
                 self.drained(record, Event::PcpuDrain { pfn, order, migratetype }, ledger);
             }
-            TraceEvent::Extfrag(told) => {
-                let types = (
-                    type_of(&self.alloc, told.alloc_migratetype),
-                    type_of(&self.alloc, told.fallback_migratetype),
-                );
-                let (Some(alloc_migratetype), Some(fallback_migratetype)) = types else { return };
-                let changed = told.change_ownership;
-                let event = Event::Extfrag(pagelab_allocator::fallback::Extfrag {
-                    pfn: told.pfn,
-                    alloc_order: told.alloc_order,
-                    fallback_order: told.fallback_order,
-                    alloc_migratetype,
-                    fallback_migratetype,
-                    change_ownership: if changed { Ownership::Changed } else { Ownership::Kept },
-                });
-                self.hear(record, event, ledger);
+            TraceEvent::Extfrag(raw) => {
+                let Some(told) = fallback::told(&self.alloc, &raw) else { return };
+                self.hear(record, Event::Extfrag(told), ledger);
             }
             TraceEvent::PageAlloc { pfn, order, gfp, .. } => {
                 self.page_alloc(record, pfn, order, gfp, ledger);
@@ -282,7 +268,7 @@ impl Predicted {
         self.reclaiming = reclaiming;
         let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
         for at in 0..self.alloc.zones().len() {
-            self.alloc.by_hand(at, self.cpu).set_reclaim(reclaim);
+            self.alloc.by_hand(at, CpuId::BOOT).set_reclaim(reclaim);
         }
     }
 
@@ -334,7 +320,7 @@ impl Predicted {
             && let Event::PcpuDrain { pfn, .. } = event
             && let Some(zone) = self.alloc.zone_index(pfn)
         {
-            self.alloc.drain_cpu(self.cpu, zone);
+            self.alloc.drain_cpu(CpuId::BOOT, zone);
         }
         let by_timer = self.alloc.sink().0.is_empty()
             && self.astray.is_none()
@@ -372,16 +358,13 @@ impl Predicted {
         let request = AllocRequest::new(order, gfp);
         let pages = self
             .alloc
-            .alloc_pages_fast(self.cpu, &request)
-            .or_else(|| self.alloc.alloc_pages_slow(self.cpu, &request));
+            .alloc_pages_fast(CpuId::BOOT, &request)
+            .or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
         self.settle(record.line, ledger);
-        if got == Some(pfn) && self.astray.is_none() {
-            return ledger.tally.hit(Kind::Allocated);
-        }
         if got == Some(pfn) {
-            // The right page from wrong lists: what is around it was counted.
+            // Even from wrong lists: what is around it was counted.
             return ledger.tally.hit(Kind::Allocated);
         }
         let cause = self.astray.unwrap_or_else(|| self.cause_of_page(pfn, got));
@@ -430,7 +413,7 @@ impl Predicted {
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
         let Some(zone) = self.alloc.zone_index(pfn) else { return };
         self.freed = Some(pfn);
-        if let Err(error) = self.alloc.free_by_hand(zone, self.cpu, pfn, order) {
+        if let Err(error) = self.alloc.free_by_hand(zone, CpuId::BOOT, pfn, order) {
             self.astray.get_or_insert(Cause::Unexplained);
             ledger.impossible(Kind::Drained, record, &error.to_string());
         }
@@ -439,7 +422,7 @@ impl Predicted {
     /// The per-CPU lists were busy when a page came back.
     fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
         let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
-        let free = matches!(self.alloc.frame(pfn), pagelab_allocator::frame::Frame::Free { .. });
+        let free = matches!(self.alloc.frame(pfn), Frame::Free { .. });
         if !isolated && !free {
             ledger.tally.resyncs += 1;
             put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);
@@ -453,7 +436,7 @@ impl Predicted {
             return;
         }
         let wanted = usize::try_from(wanted).unwrap_or(0);
-        let pages = self.alloc.alloc_pages_bulk(self.cpu, bulk.gfp, wanted);
+        let pages = self.alloc.alloc_pages_bulk(CpuId::BOOT, bulk.gfp, wanted);
         self.compare(ledger);
         self.settle(record.line, ledger);
         self.handed = pages.into_iter().map(|pages| pages.into_raw().0).collect();

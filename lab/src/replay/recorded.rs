@@ -5,7 +5,7 @@
 //! the recording names a block, the emulator is asked beforehand which one it would have been; the
 //! recorded one is then carried out in any case, so that one miss does not lead to the next.
 
-use pagelab_allocator::buddy::Placement;
+use pagelab_allocator::buddy::{Buddy, Placement};
 use pagelab_allocator::by_hand::{AfterSteal, ByHand, Looted};
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::frame::{Frame, Movability};
@@ -43,7 +43,6 @@ pub struct Recorded {
     pub alloc: PageAllocator<Silent>,
     pub(super) per_cpu: PerCpu,
     pub(super) fallback: FallbackRule,
-    pub(super) cpu: CpuId,
     pub(super) isolation: Isolation,
     /// Memory that is being handed over; its free follows.
     joining: Option<PfnRange>,
@@ -66,7 +65,6 @@ impl Recorded {
             fallback: alloc.profile().rules().fallback,
             alloc,
             per_cpu,
-            cpu: CpuId::BOOT,
             isolation: Isolation::new(zones),
             joining: None,
             claimed: None,
@@ -87,7 +85,7 @@ impl Recorded {
 
     /// Puts a list of the same blocks into the dumped order.
     pub fn arrange(&mut self, zone: usize, list: &DifferentList) {
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         hand.arrange(list.order, list.migratetype, &list.theirs);
     }
 
@@ -97,7 +95,7 @@ impl Recorded {
 
     pub(super) fn hand(&mut self, pfn: Pfn) -> Option<ByHand<'_>> {
         let zone = self.zone(pfn)?;
-        Some(self.alloc.by_hand(zone, self.cpu))
+        Some(self.alloc.by_hand(zone, CpuId::BOOT))
     }
 
     /// Whether frees of `order` go to the per-CPU lists. Linux: `pcp_allowed_order()`.
@@ -127,7 +125,7 @@ impl Recorded {
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, (pfn, order), ledger),
             TraceEvent::PageFreeBatched { pfn } => self.commit(pfn, Order::ZERO),
-            TraceEvent::Extfrag(extfrag) => self.extfrag(record, &extfrag, ledger),
+            TraceEvent::Extfrag(raw) => self.extfrag(record, &raw, ledger),
             _ => self.rare(record, ledger),
         }
     }
@@ -166,7 +164,7 @@ impl Recorded {
         let (Some(zone), Some(mt)) = (self.zone(pfn), self.type_of(number)) else {
             return ledger.impossible(Kind::Taken, record, "no such zone or type");
         };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         if let Some((first, _)) = hand.first(order, mt) {
             if first == pfn {
                 hand.take_first(order, mt);
@@ -188,7 +186,7 @@ impl Recorded {
             self.take_unforeseen(record, zone, block, mt, ledger);
         }
         if self.per_cpu == PerCpu::Kept && self.is_cached(order) {
-            self.alloc.by_hand(zone, self.cpu).cache(pfn, order, mt, Side::Refilled);
+            self.alloc.by_hand(zone, CpuId::BOOT).cache(pfn, order, mt, Side::Refilled);
         }
     }
 
@@ -203,7 +201,7 @@ impl Recorded {
         ledger: &mut Ledger,
     ) {
         let (pfn, order) = block;
-        let listed = |buddy: &pagelab_allocator::buddy::Buddy, at: Pfn| match buddy.frame(at) {
+        let listed = |buddy: &Buddy, at: Pfn| match buddy.frame(at) {
             Frame::Free { head, order } => {
                 buddy.free_list(order, mt).any(|b| b == head).then_some(order)
             }
@@ -246,7 +244,7 @@ impl Recorded {
         ledger: &mut Ledger,
     ) {
         ledger.tally.resyncs += 1;
-        let taken = self.alloc.by_hand(zone, self.cpu).take_at(block.0, block.1, mt);
+        let taken = self.alloc.by_hand(zone, CpuId::BOOT).take_at(block.0, block.1, mt);
         if let Err(error) = taken {
             ledger.note(record, error);
         }
@@ -264,7 +262,7 @@ impl Recorded {
         let kept = self.per_cpu == PerCpu::Kept;
         let mt = self.type_of(number);
         let Some(zone) = self.zone(pfn) else { return };
-        let mut hand = self.alloc.by_hand(zone, self.cpu);
+        let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         if kept {
             hand.uncache(pfn);
         }
@@ -281,7 +279,7 @@ impl Recorded {
             self.force(record, zone, block, mt, ledger);
         }
         if gfp.contains(GfpFlags::MOVABLE) {
-            self.alloc.by_hand(zone, self.cpu).set_movability(pfn, order, Movability::Movable);
+            self.alloc.by_hand(zone, CpuId::BOOT).set_movability(pfn, order, Movability::Movable);
         }
     }
 

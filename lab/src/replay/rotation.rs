@@ -201,8 +201,8 @@ impl CompactionRun {
     }
 }
 
-/// Whether a scan found the skip hint that the search sets on the pageblock it comes upon (6.1), and
-/// so ended at its first page.
+/// Whether a scan found the skip hint that the search sets on the pageblock it comes upon (6.1),
+/// and so ended at its first page.
 fn found_by_search<S: Sink>(alloc: &PageAllocator<S>, scan: Scanned) -> bool {
     let aligned = scan.start.is_aligned(alloc.geometry().pageblock_order());
     aligned && scan.scanned == 1 && scan.taken == 0

@@ -24,6 +24,17 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::Taken,
+        Self::Extfrag,
+        Self::Isolated,
+        Self::Allocated,
+        Self::Bulk,
+        Self::Drained,
+        Self::Listed,
+    ];
+
     /// The name in reports: the event's.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -74,7 +85,7 @@ pub struct Tally {
     pub causes: BTreeMap<Cause, (u64, Option<Miss>)>,
     /// How often the emulator's state was set to the recorded one.
     pub resyncs: u64,
-    hits: [u64; 8],
+    hits: [u64; Kind::ALL.len()],
     misses: u64,
 }
 
@@ -120,16 +131,7 @@ impl Tally {
     /// All predictions together, and by kind.
     #[must_use]
     pub fn settle(&mut self) -> Score {
-        let kinds = [
-            Kind::Taken,
-            Kind::Extfrag,
-            Kind::Isolated,
-            Kind::Allocated,
-            Kind::Bulk,
-            Kind::Drained,
-            Kind::Listed,
-        ];
-        for kind in kinds {
+        for kind in Kind::ALL {
             let hits = core::mem::take(&mut self.hits[kind as usize]);
             if hits > 0 {
                 let score = self.scores.entry(kind).or_default();

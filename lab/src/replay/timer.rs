@@ -1,10 +1,10 @@
 //! When the recorded kernel's statistics timer ticked, which no event says.
 //!
-//! Linux: `vmstat_update()` asks to be called a second later, rounded to a full second of `jiffies`.
-//! These start with the trace's clock, 300 seconds before their lower 32 bits overflow, and so not at
-//! a full second: 2^32 is no multiple of the ticks in one. The work runs in a kernel thread of
-//! ordinary priority, so it waits while a snapshot is taken, during which the recording program lets
-//! nobody else run, and takes its turn right afterwards.
+//! Linux: `vmstat_update()` asks to be called a second later, rounded to a full second of
+//! `jiffies`. These start with the trace's clock, 300 seconds before their lower 32 bits overflow,
+//! and so not at a full second: 2^32 is no multiple of the ticks in one. The work runs in a kernel
+//! thread of ordinary priority, so it waits while a snapshot is taken, during which the recording
+//! program lets nobody else run, and takes its turn right afterwards.
 
 /// A second in nanoseconds. Linux: the default of `stat_interval`.
 const SECOND: u64 = 1_000_000_000;

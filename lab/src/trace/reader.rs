@@ -109,8 +109,8 @@ impl<R: Read> TraceReader<R> {
         self.parser.page_map()
     }
 
-    /// Says where the recorded kernel kept its `struct page` array, so that pointers can be converted
-    /// from the first line on.
+    /// Says where the recorded kernel kept its `struct page` array, so that pointers can be
+    /// converted from the first line on.
     pub const fn set_page_map(&mut self, pages: PageMap) {
         self.parser.set_page_map(pages);
     }
