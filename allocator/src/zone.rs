@@ -12,6 +12,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
+use crate::online::Sharing;
 use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp};
 use crate::pcp_tuning::ZonePressure;
 use crate::profile::{BelowHigh, DrainType, KernelProfile};
@@ -32,6 +33,9 @@ pub(crate) enum Boosted {
 pub struct Zone {
     pub(crate) kind: ZoneType,
     pub(crate) node: NodeId,
+    /// Frames from the first that is there to the last. The lists have room for at least these.
+    pub(crate) span: PfnRange,
+    pub(crate) sharing: Sharing,
     pub(crate) buddy: Buddy,
     pub(crate) counters: FreeCounters,
     pub(crate) managed: PageCount,
@@ -76,6 +80,8 @@ impl Zone {
         Self {
             kind: spec.kind,
             node: spec.node,
+            span: spec.span,
+            sharing: Sharing::Alone,
             buddy,
             counters: FreeCounters::new(cpus),
             managed: PageCount::ZERO,
@@ -109,7 +115,7 @@ impl Zone {
     /// The frames from the first to the last, holes included. Linux: `spanned_pages`.
     #[must_use]
     pub const fn span(&self) -> PfnRange {
-        self.buddy.span()
+        self.span
     }
 
     /// Pages that exist. Linux: `present_pages`.
