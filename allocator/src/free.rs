@@ -4,12 +4,11 @@ use crate::event::{Isolator, Sink};
 use crate::frame::{Frame, Movability};
 use crate::geometry::Geometry;
 use crate::migratetype::{MigrateType, TypeSet};
-use crate::online::Sharing;
 use crate::page_alloc::{NotAllocated, PageAllocator, Pages};
 use crate::profile::KernelProfile;
 use crate::stats::VmStat;
 use crate::units::{CpuId, Order, Pfn, PfnRange};
-use crate::zone::Zone;
+use crate::zone::{Sharing, Zone};
 
 impl<S: Sink> PageAllocator<S> {
     /// Frees a block: to the per-CPU lists of `cpu` if its order has one, else to the buddy lists.

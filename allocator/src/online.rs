@@ -13,7 +13,7 @@ use crate::pcp::{PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
 use crate::units::{NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
-use crate::zone::{Zone, ZoneSpec};
+use crate::zone::{Sharing, Zone, ZoneSpec};
 
 /// Where memory is wanted. Linux: `MMOP_ONLINE`, `MMOP_ONLINE_KERNEL`, `MMOP_ONLINE_MOVABLE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -25,15 +25,6 @@ pub enum OnlineTo {
     Kernel,
     /// In the zone for what can be migrated.
     Movable,
-}
-
-/// Whether frames inside a zone's span may belong to another zone.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Sharing {
-    /// They do not.
-    Alone,
-    /// They may: its span and another's overlap.
-    Shared,
 }
 
 /// The kind of zone that `range` joins, among zones with these spans.

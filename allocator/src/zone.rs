@@ -12,7 +12,6 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::online::Sharing;
 use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp};
 use crate::pcp_tuning::ZonePressure;
 use crate::profile::{BelowHigh, DrainType, KernelProfile};
@@ -26,6 +25,15 @@ pub(crate) enum Boosted {
     Yes,
     /// Nothing happened.
     No,
+}
+
+/// Whether frames inside a zone's span may belong to another zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// They do not.
+    Alone,
+    /// They may: its span and another's overlap.
+    Shared,
 }
 
 /// A zone of one node. Linux: `struct zone`.

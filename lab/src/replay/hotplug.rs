@@ -118,6 +118,7 @@ mod tests {
     use pagelab_allocator::event::Silent;
     use pagelab_allocator::geometry::Geometry;
     use pagelab_allocator::gfp::ZoneType;
+    use pagelab_allocator::migratetype::TypeSet;
     use pagelab_allocator::profile::KernelProfile;
     use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
     use pagelab_allocator::watermark::Mark;
@@ -140,6 +141,8 @@ mod tests {
         let node = NodeId::new(0);
         spec.zones.push(ZoneSpec { kind: ZoneType::Movable, node, span: high });
         spec.memory.push(high);
+        // Type 4 is ISOLATE in the trace below.
+        spec.types = TypeSet::WITHOUT_CMA;
         let mut state = PageAllocator::boot(&spec, Silent).expect("a machine").state();
         state.make_room();
         PageAllocator::restore(&state, Silent).expect("the same machine")
@@ -149,16 +152,18 @@ mod tests {
     fn trace(state: &str) -> String {
         let blocks = || MEMORY.blocks(Order::of(9)).map(|pfn| VMEMMAP + pfn.get() * 64);
         let set = |page: u64, mt| format!("set_pageblock_migratetype: (x) page={page:#x} mt={mt}");
+        let free =
+            |page: u64, mt| format!("move_freepages_block: (x) zone=0x0 page={page:#x} mt={mt}");
         let (start, end) = (MEMORY.start(), MEMORY.end());
         let page = VMEMMAP + start.get() * 64;
         let mut events = vec!["tracing_mark_write: MEMBLOCK 3 set offline".to_owned()];
-        events.extend(blocks().map(|page| set(page, 4)));
+        events.extend(blocks().flat_map(|page| [set(page, 4), free(page, 4)]));
         events.push(format!("offline_isolated: (x) start={start} end={end}"));
         events.push(format!("tracing_mark_write: MEMBLOCK 3 set {state}"));
         events.extend(blocks().map(|page| set(page, 4)));
         events.push(format!("free_pages_core: (x) page={page:#x} order=10"));
         events.push(format!("mm_page_free: page={page:x} pfn={start} order=10"));
-        events.extend(blocks().map(|page| set(page, 1)));
+        events.extend(blocks().flat_map(|page| [free(page, 1), set(page, 1)]));
         events.push("tracing_mark_write: MEMBLOCK 3 rc 0".to_owned());
         let lines = events.iter().map(|event| format!("  task-1 [000] .N... 1.000000: {event}\n"));
         lines.collect()
