@@ -327,7 +327,7 @@ impl State {
             }
             Marker::Snapshot { index, phase } => self.emit(Op::Snapshot { index, phase }),
             Marker::ProtMte { .. } | Marker::MemoryBlock { .. } | Marker::Text(_) => {
-                self.unused.markers += 1
+                self.unused.markers += 1;
             }
         }
     }
