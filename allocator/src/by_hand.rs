@@ -67,7 +67,7 @@ impl ByHand<'_> {
     /// The frames of the zone. Linux: `zone_start_pfn`, `spanned_pages`.
     #[must_use]
     pub const fn span(&self) -> PfnRange {
-        self.zone.buddy.span()
+        self.zone.span()
     }
 
     /// The block that a request of `order` from the lists of `mt` gets, and the order it is cut
@@ -234,9 +234,6 @@ impl ByHand<'_> {
     pub fn set_type(&mut self, pfn: Pfn, mt: MigrateType) {
         let Some(index) = self.zone.buddy.map.index(pfn) else { return };
         let blocks = &mut self.zone.buddy.blocks;
-        if blocks.is_offline(index) {
-            blocks.set_migratetype(index, MigrateType::Movable);
-        }
         if blocks.migratetype(index) != mt {
             blocks.set_isolation(index, mt);
         }
@@ -354,8 +351,8 @@ impl ByHand<'_> {
         }
     }
 
-    /// Takes all free blocks of a range off the lists: the memory goes away.
-    /// Linux: `__offline_isolated_pages()`.
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends where
+    /// it still has some. Linux: `__offline_isolated_pages()`, `remove_pfn_range_from_zone()`.
     pub fn withdraw(&mut self, range: PfnRange) {
         let Some(range) = self.zone.span().intersect(range) else { return };
         let mut pfn = range.start();
@@ -374,13 +371,7 @@ impl ByHand<'_> {
             let index = self.zone.buddy.index(block);
             self.zone.buddy.blocks.set_offline(index);
         }
-    }
-
-    /// Whether the memory of a pageblock is gone. Linux: `!pfn_to_online_page()`.
-    #[must_use]
-    pub fn is_offline(&self, pfn: Pfn) -> bool {
-        let index = self.zone.buddy.map.index(pfn);
-        index.is_some_and(|index| self.zone.buddy.blocks.is_offline(index))
+        self.zone.shrink_span();
     }
 
     /// Whether a pageblock of the zone is isolated. Linux: `has_isolate_pageblock()`.

@@ -91,8 +91,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         mode: IsolateMode,
     ) -> Result<Self, ClaimError> {
         let blocks = range.align_out(alloc.geometry().pageblock_order());
-        let zone = alloc.zones().iter().position(|zone| zone.span().covers(blocks));
-        let Some(zone) = zone.filter(|_| !range.is_empty()) else {
+        let Some(zone) = alloc.zone_of_range(blocks).filter(|_| !range.is_empty()) else {
             return Err(ClaimError::BadRange(range));
         };
         let (inner, sink) = alloc.zone_mut(zone);

@@ -8,7 +8,7 @@ use crate::page_alloc::{NotAllocated, PageAllocator, Pages};
 use crate::profile::KernelProfile;
 use crate::stats::VmStat;
 use crate::units::{CpuId, Order, Pfn, PfnRange};
-use crate::zone::Zone;
+use crate::zone::{Sharing, Zone};
 
 impl<S: Sink> PageAllocator<S> {
     /// Frees a block: to the per-CPU lists of `cpu` if its order has one, else to the buddy lists.
@@ -47,11 +47,7 @@ impl<S: Sink> PageAllocator<S> {
     /// [`NotAllocated`] names the first frame that is not allocated; nothing is freed then.
     pub fn free_part(&mut self, cpu: CpuId, range: PfnRange) -> Result<(), NotAllocated> {
         range.iter().try_for_each(|pfn| self.check_allocated(pfn))?;
-        let mut parts: Vec<_> =
-            self.zones.iter().filter_map(|zone| zone.span().intersect(range)).collect();
-        parts.sort_by_key(|part| part.start());
-        let max = self.geometry.max_order();
-        for (pfn, order) in parts.into_iter().flat_map(|part| part.chunks(max)) {
+        for (pfn, order) in self.chunks_in_zones(range) {
             let pages = self.reclaim(pfn, order)?;
             self.free_pages(cpu, pages);
         }
@@ -76,10 +72,7 @@ impl<S: Sink> PageAllocator<S> {
         self.check_allocated(pfn)?;
         let block = PfnRange::block(pfn, order);
         block.iter().try_for_each(|pfn| self.check_allocated(pfn))?;
-        let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
-        if !self.zones[at].span().covers(block) {
-            return Err(NotAllocated::CrossesZones(pfn, order));
-        }
+        let at = self.zone_of_range(block).ok_or(NotAllocated::CrossesZones(pfn, order))?;
         self.zones[at].reshape(pfn, order);
         Ok(Pages::new(pfn, order))
     }
@@ -142,11 +135,16 @@ impl<S: Sink> PageAllocator<S> {
         self.zones[at].putback_isolated(pfn, order, &mut self.sink);
     }
 
-    /// Position in [`zones`](Self::zones) of the zone that has `pfn`. Linux: `page_zone()`.
+    /// Position in [`zones`](Self::zones) of the zone that has `pfn`, or had it before it went
+    /// offline inside that zone. Linux: `page_zone()`.
     #[inline]
     #[must_use]
     pub fn zone_index(&self, pfn: Pfn) -> Option<usize> {
-        self.zones.iter().position(|zone| zone.span().contains(pfn))
+        let at = self.zones.iter().position(|zone| zone.span().contains(pfn))?;
+        match self.zones[at].sharing {
+            Sharing::Alone => Some(at),
+            Sharing::Shared => Some(self.owner_among(at, pfn)),
+        }
     }
 
     /// The zone that has `pfn`. Linux: `page_zone()`.

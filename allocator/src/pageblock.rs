@@ -93,6 +93,14 @@ impl Pageblocks {
         self.flags[slot] |= OFFLINE;
     }
 
+    /// Brings the memory of a block that was gone back; it is MOVABLE.
+    /// Linux: `online_mem_sections()`.
+    pub(crate) fn set_online(&mut self, index: FrameIndex) {
+        if self.is_offline(index) {
+            self.set_migratetype(index, MigrateType::Movable);
+        }
+    }
+
     /// Whether the memory of the block is gone. Linux: `!pfn_to_online_page()`.
     pub(crate) fn is_offline(&self, index: FrameIndex) -> bool {
         self.flags[self.slot(index)] & OFFLINE != 0

@@ -117,11 +117,12 @@ impl ByHand<'_> {
         found
     }
 
-    /// Takes over the lists of the same zone of another machine: buddy lists, pageblocks and what
-    /// is on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted
+    /// Takes over the lists of the same zone of another machine: span, buddy lists, pageblocks and
+    /// what is on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted
     /// yet.
     pub fn adopt(&mut self, other: &Zone) {
         self.zone.buddy.clone_from(&other.buddy);
+        (self.zone.span, self.zone.sharing) = (other.span, other.sharing);
         for (own, theirs) in self.zone.pcp.iter_mut().zip(&other.pcp) {
             own.adopt(theirs);
         }

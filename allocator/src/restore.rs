@@ -15,6 +15,7 @@ use crate::free_area::End;
 use crate::geometry::Geometry;
 use crate::gfp::ZoneType;
 use crate::migratetype::{MigrateType, TypeSet};
+use crate::online::note_sharing;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{Cached, PcpCounters, PcpSizes, PerCpuPages, Thp};
 use crate::profile::{KernelProfile, MovablePcp};
@@ -52,6 +53,8 @@ pub struct PcpState {
 pub struct ZoneState {
     /// Kind, node and frames.
     pub spec: ZoneSpec,
+    /// The frames that it could have: at least its own.
+    pub room: PfnRange,
     /// Pages that exist.
     pub present: PageCount,
     /// Pages that were handed to the allocator.
@@ -68,7 +71,7 @@ pub struct ZoneState {
     pub stat_threshold: u32,
     /// What is on the buddy lists, heads first, by order, then by type.
     pub free: Vec<ListedBlock>,
-    /// Types of the pageblocks; a pageblock that is not named is MOVABLE.
+    /// Types of the pageblocks; the memory of a pageblock that is not named is not there.
     pub pageblocks: Vec<(Pfn, MigrateType)>,
     /// The CPUs' lists, as many in every zone.
     pub pcp: Vec<PcpState>,
@@ -111,7 +114,13 @@ pub enum RestoreError {
     /// No per-CPU list holds blocks of this order.
     #[error("per-CPU lists hold no blocks of order {0}")]
     NoSuchList(Order),
-    /// Zones share no frame.
+    /// A listed block lies where no memory is.
+    #[error("block {0} of order {1} lies in memory that is offline")]
+    Offline(Pfn, Order),
+    /// The room of a zone holds its frames.
+    #[error("zone {0} does not fit its room {1}")]
+    NoRoom(PfnRange, PfnRange),
+    /// Zones share no pageblock.
     #[error("zones {0} and {1} overlap")]
     ZonesOverlap(PfnRange, PfnRange),
     /// Every zone has lists of every CPU.
@@ -123,7 +132,7 @@ pub enum RestoreError {
 }
 
 impl Buddy {
-    /// The lists of a zone as dumped: `free` list by list, heads first. Frames on no list are
+    /// The buddy lists of a zone as dumped. Frames of its span that are there and on no list are
     /// allocated.
     ///
     /// # Errors
@@ -136,28 +145,33 @@ impl Buddy {
     pub fn restore(
         geometry: Geometry,
         profile: KernelProfile,
-        span: PfnRange,
-        free: &[ListedBlock],
-        pageblocks: &[(Pfn, MigrateType)],
+        zone: &ZoneState,
     ) -> Result<Self, RestoreError> {
-        let mut buddy = Self::new(geometry, profile, span);
-        for pfn in span.iter() {
-            let index = buddy.index(pfn);
-            buddy.map.set_head(index, Head::Allocated(Order::ZERO, Movability::Unmovable));
+        let (span, room) = (zone.spec.span, zone.room);
+        if !room.covers(span) {
+            return Err(RestoreError::NoRoom(span, room));
         }
-        for &(pfn, mt) in pageblocks {
-            buddy.restore_type(pfn, mt)?;
+        let mut buddy = Self::new(geometry, profile, room);
+        for block in room.blocks(geometry.pageblock_order()) {
+            let index = buddy.index(block);
+            buddy.blocks.set_offline(index);
         }
-        for &block in free {
+        for &(pfn, mt) in &zone.pageblocks {
+            let frames = geometry.pageblock_range(pfn).intersect(span);
+            let frames = frames.ok_or(RestoreError::ForeignPageblock(pfn, span))?;
+            buddy.restore_pageblock(pfn, frames, mt);
+        }
+        for &block in &zone.free {
             buddy.restore_block(block)?;
         }
         Ok(buddy)
     }
 
-    /// Gives a pageblock its type; an isolated one is MOVABLE beneath.
-    fn restore_type(&mut self, pfn: Pfn, mt: MigrateType) -> Result<(), RestoreError> {
-        if !self.span.overlaps(self.geometry.pageblock_range(pfn)) {
-            return Err(RestoreError::ForeignPageblock(pfn, self.span));
+    /// Gives a pageblock its type, an isolated one being MOVABLE beneath; its frames are allocated.
+    fn restore_pageblock(&mut self, pfn: Pfn, frames: PfnRange, mt: MigrateType) {
+        for pfn in frames.iter() {
+            let index = self.index(pfn);
+            self.map.set_head(index, Head::Allocated(Order::ZERO, Movability::Unmovable));
         }
         let index = self.index(pfn);
         if mt == MigrateType::Isolate {
@@ -166,7 +180,6 @@ impl Buddy {
         } else {
             self.blocks.set_migratetype(index, mt);
         }
-        Ok(())
     }
 
     /// Puts a block at the tail of its list, without merging.
@@ -185,6 +198,10 @@ impl Buddy {
         if !pfn.is_aligned(order) || order > self.geometry.max_order() || !self.span.covers(range) {
             return Err(RestoreError::Misplaced(pfn, order, self.span));
         }
+        let mut blocks = range.blocks(self.geometry.pageblock_order());
+        if blocks.any(|block| self.blocks.is_offline(self.index(block))) {
+            return Err(RestoreError::Offline(pfn, order));
+        }
         if !range.iter().all(|pfn| matches!(self.frame(pfn), Frame::Allocated { .. })) {
             return Err(RestoreError::ListedTwice(pfn, order));
         }
@@ -202,6 +219,7 @@ impl Zone {
     pub fn state(&self) -> ZoneState {
         ZoneState {
             spec: ZoneSpec { kind: self.kind, node: self.node, span: self.span() },
+            room: self.buddy.span(),
             present: self.present,
             managed: self.managed,
             cma: self.cma,
@@ -240,7 +258,8 @@ impl Zone {
 
     fn pageblock_state(&self) -> Vec<(Pfn, MigrateType)> {
         let blocks = self.span().blocks(self.buddy.geometry.pageblock_order());
-        blocks.map(|pfn| (pfn, self.buddy.migratetype(pfn))).collect()
+        let there = blocks.filter(|pfn| self.owns((*pfn).max(self.span.start())));
+        there.map(|pfn| (pfn, self.buddy.migratetype(pfn))).collect()
     }
 
     fn pcp_state(&self, cpu: CpuId) -> PcpState {
@@ -261,10 +280,12 @@ impl Zone {
     fn restore(state: &ZoneState, machine: &MachineState) -> Result<Self, RestoreError> {
         let MachineState { geometry, profile, thp, .. } = *machine;
         let span = state.spec.span;
-        if state.managed > span.len() {
+        let block = |(pfn, _): &(Pfn, _)| geometry.pageblock_range(*pfn).intersect(span);
+        let there: PageCount = state.pageblocks.iter().filter_map(block).map(PfnRange::len).sum();
+        if state.managed > there {
             return Err(RestoreError::TooManyPages(span, state.managed));
         }
-        let mut buddy = Buddy::restore(geometry, profile, span, &state.free, &state.pageblocks)?;
+        let mut buddy = Buddy::restore(geometry, profile, state)?;
         let pcp: Result<Vec<_>, _> =
             state.pcp.iter().map(|pcp| restore_pcp(pcp, &mut buddy, thp)).collect();
         let cpus = u16::try_from(state.pcp.len()).unwrap_or(u16::MAX);
@@ -276,7 +297,7 @@ impl Zone {
         Ok(Self {
             counters,
             movable_pcp_needs: movable_pcp_needs(rule, machine.types),
-            assumed: span.len() - state.managed,
+            assumed: there - state.managed,
             pcp: pcp?,
             buddy,
             managed: state.managed,
@@ -348,10 +369,11 @@ impl<S: Sink> PageAllocator<S> {
             if zone.pcp.len() != usize::from(cpus) {
                 return Err(RestoreError::CpusDiffer(zone.span(), zone.pcp.len(), cpus));
             }
-            if let Some(other) = zones[..i].iter().find(|z| z.span().overlaps(zone.span())) {
+            if let Some(other) = zones[..i].iter().find(|other| other.shares_block(zone)) {
                 return Err(RestoreError::ZonesOverlap(other.span(), zone.span()));
             }
         }
+        note_sharing(&mut zones);
         Ok(Self {
             geometry: state.geometry,
             profile: state.profile,

@@ -152,7 +152,7 @@ impl<S: Sink> PageAllocator<S> {
     /// The free lists at this moment; per-CPU lists are not drained, as in Linux.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        let populated = self.zones().iter().filter(|zone| zone.managed() > PageCount::ZERO);
+        let populated = self.zones().iter().filter(|zone| zone.present() > PageCount::ZERO);
         Snapshot {
             geometry: self.geometry(),
             types: self.types(),

@@ -27,11 +27,23 @@ pub(crate) enum Boosted {
     No,
 }
 
+/// Whether frames inside a zone's span may belong to another zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sharing {
+    /// They do not.
+    Alone,
+    /// They may: its span and another's overlap.
+    Shared,
+}
+
 /// A zone of one node. Linux: `struct zone`.
 #[derive(Clone, Debug)]
 pub struct Zone {
     pub(crate) kind: ZoneType,
     pub(crate) node: NodeId,
+    /// Frames from the first that is there to the last. The lists have room for at least these.
+    pub(crate) span: PfnRange,
+    pub(crate) sharing: Sharing,
     pub(crate) buddy: Buddy,
     pub(crate) counters: FreeCounters,
     pub(crate) managed: PageCount,
@@ -76,6 +88,8 @@ impl Zone {
         Self {
             kind: spec.kind,
             node: spec.node,
+            span: spec.span,
+            sharing: Sharing::Alone,
             buddy,
             counters: FreeCounters::new(cpus),
             managed: PageCount::ZERO,
@@ -109,7 +123,7 @@ impl Zone {
     /// The frames from the first to the last, holes included. Linux: `spanned_pages`.
     #[must_use]
     pub const fn span(&self) -> PfnRange {
-        self.buddy.span()
+        self.span
     }
 
     /// Pages that exist. Linux: `present_pages`.

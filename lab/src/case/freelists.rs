@@ -243,6 +243,7 @@ impl FreeLists {
         let own = pageblocks.iter().filter(|block| block.zone == kind);
         Ok(ZoneState {
             spec: ZoneSpec { kind, node: NodeId::new(0), span },
+            room: span,
             present: PageCount::new(raw.present),
             managed: PageCount::new(raw.managed),
             cma: PageCount::new(raw.cma.unwrap_or(0)),

@@ -326,7 +326,9 @@ impl State {
                 }
             }
             Marker::Snapshot { index, phase } => self.emit(Op::Snapshot { index, phase }),
-            Marker::ProtMte { .. } | Marker::Text(_) => self.unused.markers += 1,
+            Marker::ProtMte { .. } | Marker::MemoryBlock { .. } | Marker::Text(_) => {
+                self.unused.markers += 1;
+            }
         }
     }
 

@@ -9,14 +9,15 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::hotplug::Hotplug;
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::ledger::Ledger;
 use super::rotation::CompactionRun;
 use super::tally::Kind;
-use crate::trace::{Isolator, Record, TraceEvent};
+use crate::trace::{BlockState, Isolator, Marker, Record, TraceEvent};
 
 /// Isolation under way.
 #[derive(Debug)]
@@ -25,10 +26,24 @@ pub struct Isolation {
     isolating: Option<(Pfn, Order)>,
     /// 6.1: type that the pageblock named last had before it got its present one.
     former: Option<(Pfn, MigrateType)>,
+    /// Where memory that joins is wanted.
+    wanted: OnlineTo,
     /// The compaction under way.
     run: Option<CompactionRun>,
     /// Zones whose lists compaction may have turned around, by position.
     compacted: Vec<bool>,
+}
+
+/// Recorded machines have one node.
+const NODE: NodeId = NodeId::new(0);
+
+/// Where a state that is written to a memory block wants it.
+const fn wanted(state: BlockState) -> OnlineTo {
+    match state {
+        BlockState::OnlineKernel => OnlineTo::Kernel,
+        BlockState::OnlineMovable => OnlineTo::Movable,
+        BlockState::Online | BlockState::Offline => OnlineTo::Default,
+    }
 }
 
 /// The type that the recorded kernel prints as `number`.
@@ -109,7 +124,13 @@ impl Isolation {
     /// Nothing is under way in a machine of so many zones.
     #[must_use]
     pub fn new(zones: usize) -> Self {
-        Self { isolating: None, former: None, run: None, compacted: vec![false; zones] }
+        Self {
+            isolating: None,
+            former: None,
+            wanted: OnlineTo::Default,
+            run: None,
+            compacted: vec![false; zones],
+        }
     }
 
     /// Whether compaction may have turned lists of this zone around.
@@ -170,6 +191,7 @@ impl Isolation {
                     alloc.adjust_managed(zone, range.len(), Hotplug::Leaves);
                 }
             }
+            TraceEvent::Marker(Marker::MemoryBlock { state, .. }) => self.wanted = wanted(state),
             _ => self.compaction(alloc, record),
         }
     }
@@ -256,6 +278,11 @@ impl Isolation {
 
     fn set_type<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
         let Some(mt) = type_of(alloc, number) else { return };
+        if !alloc.is_online(pfn) {
+            // The first that is said of memory that joins.
+            let block = alloc.geometry().pageblock_range(pfn);
+            alloc.move_to_zone(NODE, block, self.wanted);
+        }
         let Some(mut hand) = hand_of(alloc, pfn) else { return };
         let former = hand.migratetype(pfn);
         hand.set_type(pfn, mt);

@@ -103,7 +103,9 @@ fn restore<S: Sink>(
     machine: &MachineState,
     sink: S,
 ) -> Result<PageAllocator<S>, CaseError> {
-    PageAllocator::restore(machine, sink).map_err(|error| {
+    let mut machine = machine.clone();
+    machine.make_room();
+    PageAllocator::restore(&machine, sink).map_err(|error| {
         let said = error.to_string();
         let hex = said.split(|c: char| !c.is_ascii_alphanumeric());
         let hex = hex.filter_map(|word| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok());

@@ -190,6 +190,7 @@ impl Predicted {
     /// Foresees what an event brings about, and compares what was recorded with what was foreseen.
     pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
         let record = &step.record;
+        self.hotplug.resume(&mut self.alloc, record);
         if step.reclaiming != self.reclaiming {
             self.reclaim(step.reclaiming);
         }

@@ -10,8 +10,8 @@ use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
 use super::page_map::PageMap;
 use super::record::{
-    EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase, TraceEvent,
-    VmapPages,
+    BlockState, EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase,
+    TraceEvent, VmapPages,
 };
 
 /// How many spellings of flags are remembered.
@@ -253,6 +253,9 @@ impl EventParser {
         if let Some(found) = snapshot(text) {
             return Ok(found);
         }
+        if let Some(found) = memory_block(text) {
+            return Ok(found);
+        }
         if let Some(found) = self.prot_mte(text) {
             return Ok(found);
         }
@@ -354,6 +357,21 @@ fn tags_on(list: &[u8]) -> Result<Marker, Fault> {
         check_frame("MTE+", raw)
     });
     Ok(Marker::TagsOn(frames.collect::<Result<_, _>>()?))
+}
+
+/// `MEMBLOCK n set STATE`; `MEMBLOCK n rc CODE` is the writer's and means nothing here.
+fn memory_block(text: &[u8]) -> Option<Marker> {
+    let mut words = words(text.strip_prefix(b"MEMBLOCK ")?);
+    let block = decimal(words.next()?)?;
+    words.next().filter(|word| *word == b"set")?;
+    let state = match words.next()? {
+        b"offline" => BlockState::Offline,
+        b"online" => BlockState::Online,
+        b"online_kernel" => BlockState::OnlineKernel,
+        b"online_movable" => BlockState::OnlineMovable,
+        _ => return None,
+    };
+    Some(Marker::MemoryBlock { block, state })
 }
 
 /// `SNAP k begin LABEL|end|resume`.

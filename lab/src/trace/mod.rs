@@ -17,6 +17,6 @@ pub use error::{TraceError, Why};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners, SnapPhase,
-    TraceEvent, VmapPages,
+    BlockState, Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners,
+    SnapPhase, TraceEvent, VmapPages,
 };

@@ -430,8 +430,28 @@ pub enum Marker {
         /// Where in the snapshot.
         phase: SnapPhase,
     },
+    /// `MEMBLOCK n set STATE`: a memory block is about to be given a state.
+    MemoryBlock {
+        /// The block's number. Linux: `memory<n>`.
+        block: u64,
+        /// The state.
+        state: BlockState,
+    },
     /// Anything else.
     Text(EventName),
+}
+
+/// What is written to a memory block's `state`. Linux: `online_type_to_str[]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockState {
+    /// It goes away.
+    Offline,
+    /// It joins whichever zone suits.
+    Online,
+    /// It joins a zone for anything.
+    OnlineKernel,
+    /// It joins the zone for what can be migrated.
+    OnlineMovable,
 }
 
 /// The three marks of a snapshot; the free lists were dumped between `End` and `Resume`.

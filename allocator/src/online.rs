@@ -1,0 +1,256 @@
+//! Memory that joins a running machine: which zone takes it, and how far zones reach.
+//!
+//! A zone spans from its first pageblock that is there to its last one. The frames it can keep lists
+//! for, its *room*, may be more: memory can leave one zone and join another, so spans move, and one
+//! zone may lie in a hole of another. Which of them has a pageblock, the pageblock says.
+
+use crate::boot::MAX_SPAN;
+use crate::counters::Uncounted;
+use crate::event::Sink;
+use crate::gfp::ZoneType;
+use crate::page_alloc::PageAllocator;
+use crate::pcp::{PcpCounters, PcpSizes};
+use crate::restore::{MachineState, PcpState, ZoneState};
+use crate::units::{NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::watermark::Watermarks;
+use crate::zone::{Sharing, Zone, ZoneSpec};
+
+/// Where memory is wanted. Linux: `MMOP_ONLINE`, `MMOP_ONLINE_KERNEL`, `MMOP_ONLINE_MOVABLE`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnlineTo {
+    /// In the zone around it, if that is clear.
+    #[default]
+    Default,
+    /// In a zone for anything.
+    Kernel,
+    /// In the zone for what can be migrated.
+    Movable,
+}
+
+/// The kind of zone that `range` joins, among zones with these spans.
+/// Linux: `zone_for_pfn_range()`, `default_zone_for_pfn()` without `movable_node`.
+fn choose(spans: &[(ZoneType, PfnRange)], range: PfnRange, to: OnlineTo) -> ZoneType {
+    let reaches = |kind: ZoneType| {
+        spans.iter().any(|(own, span)| *own == kind && span.intersect(range).is_some())
+    };
+    let low = [ZoneType::Dma, ZoneType::Dma32].into_iter().find(|kind| reaches(*kind));
+    let kernel = low.unwrap_or(ZoneType::Normal);
+    match to {
+        OnlineTo::Kernel => kernel,
+        OnlineTo::Movable => ZoneType::Movable,
+        OnlineTo::Default if reaches(ZoneType::Movable) && !reaches(kernel) => ZoneType::Movable,
+        OnlineTo::Default => kernel,
+    }
+}
+
+/// Notes for every zone whether its span overlaps another's.
+pub(crate) fn note_sharing(zones: &mut [Zone]) {
+    let spans: Vec<_> = zones.iter().map(Zone::span).collect();
+    for (at, zone) in zones.iter_mut().enumerate() {
+        let mut others = spans.iter().enumerate().filter(|(other, _)| *other != at);
+        let shared = others.any(|(_, other)| other.intersect(zone.span).is_some());
+        zone.sharing = if shared { Sharing::Shared } else { Sharing::Alone };
+    }
+}
+
+impl Zone {
+    /// Whether the memory of the pageblock of `pfn` is there, and is this zone's.
+    /// Linux: `pfn_to_online_page()`, `page_zone()`.
+    #[must_use]
+    pub fn owns(&self, pfn: Pfn) -> bool {
+        let index = self.buddy.map.index(pfn).filter(|_| self.span.contains(pfn));
+        index.is_some_and(|index| !self.buddy.blocks.is_offline(index))
+    }
+
+    /// Moves the ends of the span inwards to memory that is there. Linux: `shrink_zone_span()`.
+    pub(crate) fn shrink_span(&mut self) {
+        let (order, span) = (self.buddy.geometry.pageblock_order(), self.span);
+        let there = |block: &Pfn| self.owns((*block).max(span.start()));
+        let first = span.blocks(order).find(there);
+        let last = span.blocks(order).rev().find(there);
+        self.span = match first.zip(last) {
+            Some((first, last)) => {
+                let end = (last + order.pages()).min(span.end());
+                PfnRange::new(first.max(span.start()), end)
+            }
+            None => PfnRange::new(self.buddy.span.start(), self.buddy.span.start()),
+        };
+    }
+
+    /// Takes the pageblocks of `range` in; nothing of them is handed over yet.
+    fn take_in(&mut self, range: PfnRange) {
+        for block in range.blocks(self.buddy.geometry.pageblock_order()) {
+            let index = self.buddy.index(block);
+            self.buddy.blocks.set_online(index);
+        }
+        let around = if self.span.is_empty() { range } else { self.span };
+        let (start, end) = (around.start().min(range.start()), around.end().max(range.end()));
+        self.span = PfnRange::new(start, end);
+    }
+
+    /// Whether a pageblock is there in both zones where their spans overlap.
+    pub(crate) fn shares_block(&self, other: &Self) -> bool {
+        let Some(both) = self.span.intersect(other.span) else { return false };
+        let mut blocks = both.blocks(self.buddy.geometry.pageblock_order());
+        blocks.any(|pfn| {
+            let inside = pfn.max(both.start());
+            self.owns(inside) && other.owns(inside)
+        })
+    }
+}
+
+impl<S: Sink> PageAllocator<S> {
+    /// Whether the memory of the pageblock of `pfn` is there. Linux: `pfn_to_online_page()`.
+    #[must_use]
+    pub fn is_online(&self, pfn: Pfn) -> bool {
+        self.zone_of(pfn).is_some_and(|zone| zone.owns(pfn))
+    }
+
+    /// The kind of zone that memory of `node` joins when it is onlined.
+    /// Linux: `zone_for_pfn_range()`.
+    #[must_use]
+    pub fn zone_for_online(&self, node: NodeId, range: PfnRange, to: OnlineTo) -> ZoneType {
+        let own = self.zones.iter().filter(|zone| zone.node == node);
+        let spans: Vec<_> = own.map(|zone| (zone.kind, zone.span)).collect();
+        choose(&spans, range, to)
+    }
+
+    /// Makes memory that is gone part of the zone that onlining chooses, and says which that is;
+    /// `None` if the machine has no such zone with room for it. What is there is handed over
+    /// afterwards. Linux: `move_pfn_range_to_zone()`.
+    pub fn move_to_zone(&mut self, node: NodeId, range: PfnRange, to: OnlineTo) -> Option<usize> {
+        let kind = self.zone_for_online(node, range, to);
+        let room = |zone: &Zone| zone.node == node && zone.buddy.span.covers(range);
+        let at = self.zones.iter().position(|zone| zone.kind == kind && room(zone))?;
+        self.zones[at].take_in(range);
+        note_sharing(&mut self.zones);
+        Some(at)
+    }
+
+    /// The zone at `first`, which spans `pfn`, or another one that has it.
+    #[cold]
+    pub(crate) fn owner_among(&self, first: usize, pfn: Pfn) -> usize {
+        self.zones.iter().position(|zone| zone.owns(pfn)).unwrap_or(first)
+    }
+
+    /// The zone that has all of `range`. Linux: `test_pages_in_a_zone()`.
+    pub(crate) fn zone_of_range(&self, range: PfnRange) -> Option<usize> {
+        let at = self.zone_index(range.start())?;
+        let zone = &self.zones[at];
+        let mut blocks = range.blocks(self.geometry.pageblock_order()).skip(1);
+        let own =
+            zone.sharing == Sharing::Alone || blocks.all(|pfn| self.zone_index(pfn) == Some(at));
+        (zone.span.covers(range) && own).then_some(at)
+    }
+
+    /// The frames of `range` as aligned blocks, each in one zone, ascending.
+    pub(crate) fn chunks_in_zones(&self, range: PfnRange) -> Vec<(Pfn, Order)> {
+        let mut chunks = Vec::new();
+        for (at, zone) in self.zones.iter().enumerate() {
+            let Some(part) = zone.span.intersect(range) else { continue };
+            let largest = match zone.sharing {
+                Sharing::Alone => self.geometry.max_order(),
+                Sharing::Shared => self.geometry.pageblock_order(),
+            };
+            let own = |(pfn, _): &(Pfn, _)| self.zone_index(*pfn) == Some(at);
+            chunks.extend(part.chunks(largest).filter(own));
+        }
+        chunks.sort_unstable();
+        chunks
+    }
+}
+
+impl MachineState {
+    /// Makes room for memory that changes its zone: every node gets the zones that any memory may
+    /// join, NORMAL and MOVABLE, with room for all of its frames. Linux: every node has all zones,
+    /// populated or not.
+    pub fn make_room(&mut self) {
+        let mut nodes: Vec<_> = self.zones.iter().map(|zone| zone.spec.node).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        for node in nodes {
+            let own = || self.zones.iter().filter(|zone| zone.spec.node == node);
+            let start = own().map(|zone| zone.room.start()).min().unwrap_or_default();
+            let end = own().map(|zone| zone.room.end()).max().unwrap_or(start);
+            let room = PfnRange::new(start, end);
+            if room.len().get() > MAX_SPAN {
+                continue;
+            }
+            for kind in [ZoneType::Normal, ZoneType::Movable] {
+                let same = |zone: &ZoneState| zone.spec.node == node && zone.spec.kind == kind;
+                match self.zones.iter_mut().find(|zone| same(zone)) {
+                    Some(zone) => zone.room = room,
+                    None => self.zones.push(self.unpopulated(node, kind, room)),
+                }
+            }
+        }
+    }
+
+    /// A zone without memory. Linux: `zone_init_internals()`, `setup_zone_pageset()`.
+    fn unpopulated(&self, node: NodeId, kind: ZoneType, room: PfnRange) -> ZoneState {
+        let cpus = self.zones.first().map_or(0, |zone| zone.pcp.len());
+        let sizes = PcpSizes::of_zone(self.geometry, PageCount::ZERO, PageCount::ZERO, 1);
+        let counters = PcpCounters { high: sizes.high_min, ..PcpCounters::default() };
+        let pcp = PcpState { sizes, counters, uncounted: Uncounted::default(), blocks: Vec::new() };
+        ZoneState {
+            spec: ZoneSpec { kind, node, span: PfnRange::new(room.start(), room.start()) },
+            room,
+            present: PageCount::ZERO,
+            managed: PageCount::ZERO,
+            cma: PageCount::ZERO,
+            watermarks: Watermarks::default(),
+            lowmem_reserve: [PageCount::ZERO; ZoneType::COUNT],
+            reserved_highatomic: PageCount::ZERO,
+            stat_threshold: 0,
+            free: Vec::new(),
+            pageblocks: Vec::new(),
+            pcp: vec![pcp; cpus],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BLOCK: PfnRange = PfnRange::new(Pfn::new(0x1000), Pfn::new(0x1200));
+
+    #[track_caller]
+    fn check(spans: &[(ZoneType, u64, u64)], to: OnlineTo, expected: ZoneType) {
+        let span = |(kind, start, end): &(ZoneType, u64, u64)| {
+            (*kind, PfnRange::new(Pfn::new(*start), Pfn::new(*end)))
+        };
+        let spans: Vec<_> = spans.iter().map(span).collect();
+        assert_eq!(choose(&spans, BLOCK, to), expected, "{spans:?} {to:?}");
+    }
+
+    #[test]
+    fn the_zone_around_takes_memory_unless_there_are_two_or_none() {
+        use ZoneType::{Dma, Dma32, Movable, Normal};
+        let below = |kind| (kind, 0, 0x1000);
+        let around = |kind| (kind, 0, 0x2000);
+        let above = |kind| (kind, 0x1200, 0x2000);
+        let nowhere = |kind| (kind, 0, 0);
+        let rows: [(&[_], _, _); 12] = [
+            // Spans, then the zone by default and that for anything; movable is always Movable.
+            (&[], Normal, Normal),
+            (&[below(Dma32), above(Movable)], Normal, Normal),
+            (&[below(Dma32), nowhere(Normal), above(Movable)], Normal, Normal),
+            (&[around(Dma)], Dma, Dma),
+            (&[around(Dma32), above(Movable)], Dma32, Dma32),
+            (&[around(Dma), around(Dma32)], Dma, Dma),
+            (&[around(Normal), above(Movable)], Normal, Normal),
+            (&[below(Dma32), around(Movable)], Movable, Normal),
+            (&[around(Dma32), around(Movable)], Dma32, Dma32),
+            (&[around(Normal), around(Movable)], Normal, Normal),
+            (&[around(Dma32), around(Normal)], Dma32, Dma32),
+            // An overlap suffices.
+            (&[below(Normal), (Movable, 0x11ff, 0x2000)], Movable, Normal),
+        ];
+        for (spans, by_default, kernel) in rows {
+            check(spans, OnlineTo::Default, by_default);
+            check(spans, OnlineTo::Kernel, kernel);
+            check(spans, OnlineTo::Movable, Movable);
+        }
+    }
+}
