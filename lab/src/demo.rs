@@ -41,6 +41,7 @@ pub fn meta() -> CaseMeta {
             cma: PageCount::new(8192),
         }],
         cmdline: String::new(),
+        snapshots: 0,
     }
 }
 

@@ -214,7 +214,8 @@ fn a_spoilt_case_is_refused_with_file_and_line() {
     check_refused(remove("trace.txt"), &["trace.txt:0: "]);
     check_refused(remove("freelists-begin.json"), &["freelists-begin.json:0: "]);
     check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt:0: "]);
-    check_refused(remove("snap-1.pagetypeinfo.txt"), &["at least two snapshots"]);
+    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt:0: "]);
+    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt:0: "]);
     check_refused(
         |case| edit(case, "freelists-begin.json", |text| text[..text.len() / 2].to_owned()),
         &["freelists-begin.json:", "EOF"],
@@ -270,4 +271,113 @@ fn words_without_meaning_are_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(words[0]), "{said}");
     }
+}
+
+/// Edits one file and expects these words.
+#[track_caller]
+fn check_edit_refused(name: &str, from: &str, to: &str, expected: &str) {
+    check_refused(
+        |case| edit(case, name, |text| text.replacen(from, to, 1)),
+        &[&format!("{name}:"), expected],
+    );
+}
+
+#[test]
+fn numbers_that_no_kernel_has_are_refused() {
+    let lists = "freelists-begin.json";
+    check_edit_refused(lists, "\"spanned\": 61399", "\"spanned\": 2147483647", "field `spanned`");
+    let boost = ("\"watermark_boost\": 0", "\"watermark_boost\": 18446744073709551615");
+    check_edit_refused(lists, boost.0, boost.1, "field `watermark_boost`");
+    check_edit_refused(lists, "\"batch\": 1,", "\"batch\": 4000000000,", "field `pcp.batch`");
+    check_edit_refused(lists, "\"managed\": ", "\"managed\": 9", "field `managed`");
+    check_edit_refused(lists, "\"order\": 3", "\"order\": 2", "field `order`");
+    check_edit_refused(lists, "\"MOVABLE\": [", "\"CMA\": [", "no migratetype of this kernel");
+    check_edit_refused("meta.json", "\"6.1.0-", "\"5.1.0-", "is not modelled");
+}
+
+#[test]
+fn pageblocks_are_those_of_the_zones() {
+    for name in ["pageblocks-begin.txt", "pageblocks-2.txt"] {
+        check_edit_refused(name, "DMA32 0x2000 ", "DMA32 0x2001 ", "field `first_pfn`");
+        check_edit_refused(name, "DMA32 0xfe00 MOVABLE 0\n", "", "zone DMA32 has 61399 pages");
+        check_edit_refused(
+            name,
+            "DMA32 0xfe00 MOVABLE",
+            "Normal 0xfe00 MOVABLE",
+            "zone DMA32 has 61399 pages",
+        );
+        check_edit_refused(name, "DMA32 0xfe00 MOVABLE", "DMA32 0xfe00 CMA", "no migratetype");
+        check_refused(|case| edit(case, name, |_| String::new()), &["zone DMA has 3998 pages"]);
+    }
+}
+
+#[test]
+fn lost_events_are_an_error() {
+    let marker = "SNAP 1 resume\n";
+    let lost = format!("{marker}CPU:0 [LOST 12 EVENTS]\n");
+    check_edit_refused("trace.txt", marker, &lost, "events were lost before this line");
+}
+
+/// A page of the per-CPU lists at a snapshot that is not where it was foreseen.
+#[test]
+fn other_per_cpu_lists_at_a_snapshot_are_a_miss() {
+    let copy = copy();
+    let swapped = |text: String| text.replacen("[30968,30980,", "[30980,30968,", 1);
+    edit(copy.path(), "freelists-2.json", swapped);
+    let (_, value) = summary(copy.path(), &["--level", "pcp"]);
+    assert_eq!(value["snapshots"][1]["pcp_equal"], false);
+    assert_eq!(value["snapshots"][1]["lists_equal"], true);
+    assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
+    assert!(value["resyncs"].as_u64() >= Some(1), "{value:#}");
+}
+
+/// What does not fit the machine is counted at both levels, and can be explained.
+#[test]
+fn an_event_that_fits_no_zone_or_type_is_a_miss() {
+    let line =
+        |event: &str| format!("SNAP 1 resume\n       task-7       [000] .....    12.1: {event}\n");
+    for event in [
+        "mm_page_free: page=0 pfn=0xff00000 order=0",
+        "mm_page_alloc: page=0 pfn=0xff00000 order=0 migratetype=0 gfp_flags=GFP_KERNEL",
+        "mm_page_pcpu_drain: page=0 pfn=0x2000 order=0 migratetype=9",
+        "mm_page_alloc_extfrag: page=0 pfn=0x2000 alloc_order=0 fallback_order=3 \
+         pageblock_order=9 alloc_migratetype=9 fallback_migratetype=1 fragmenting=1 \
+         change_ownership=0",
+        "isolate_free_page_ret: (a <- b) ret=0x1",
+        "set_pageblock_migratetype: (a) page=0xffffea0000080000 mt=99",
+    ] {
+        let copy = copy();
+        edit(copy.path(), "trace.txt", |text| text.replacen("SNAP 1 resume\n", &line(event), 1));
+        for level in ["buddy", "pcp"] {
+            let (_, value) = summary(copy.path(), &["--level", level]);
+            let misses = value["misses"].as_object().expect("an object");
+            assert!(!misses.is_empty(), "{level} {event}: {value:#}");
+        }
+        let said = replay(copy.path(), &["--explain", "1"]);
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        assert!(said.contains("before:\n") && said.contains("after:\n"), "{event}: {said}");
+    }
+}
+
+#[test]
+fn a_zone_that_the_dump_does_not_have_is_a_difference() {
+    let copy = copy();
+    for name in ["freelists-2.json", "pageblocks-2.txt"] {
+        edit(copy.path(), name, |text| {
+            if name.ends_with("txt") {
+                return text
+                    .lines()
+                    .filter(|l| !l.starts_with("DMA "))
+                    .map(|l| format!("{l}\n"))
+                    .collect();
+            }
+            let mut value: Value = serde_json::from_str(&text).expect("JSON");
+            value["zones"].as_array_mut().expect("zones").remove(0);
+            format!("{value:#}")
+        });
+    }
+    let (code, value) = summary(copy.path(), &["--require-lists"]);
+    assert_eq!(code, Some(1));
+    assert_eq!(value["snapshots"][1]["lists_equal"], false);
+    assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
 }

@@ -55,7 +55,7 @@ struct RawZone {
     nr_reserved_highatomic: u64,
     #[serde(default)]
     flags: u64,
-    vm_stat_diff: BTreeMap<String, i64>,
+    vm_stat_diff: BTreeMap<String, i32>,
     stat_threshold: u32,
     free_area: Vec<RawArea>,
     pcp: RawPcp,
@@ -114,8 +114,14 @@ const RECLAIM_ACTIVE: u64 = 1 << 1;
 const BELOW_HIGH: u64 = 1 << 2;
 /// Linux: the default of `watermark_boost_factor`.
 const BOOST_FACTOR: u64 = 15_000;
-/// Frames lie below this.
+/// Frames lie below this, and there are fewer pages.
 const FRAME_LIMIT: u64 = 1 << 40;
+/// Most frames from the first to the last: 256 GiB of 4-KiB pages.
+const SPAN_LIMIT: u64 = 1 << 26;
+/// Largest size of a per-CPU list. Linux: they are of type `int`.
+const PCP_LIMIT: u32 = 1 << 28;
+/// Largest growth of a refill or drain, as a power of two.
+const FACTOR_LIMIT: u32 = 31;
 
 /// Flags of a zone that decide how its per-CPU lists behave. Linux: `zone->flags`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -182,6 +188,14 @@ impl FreeLists {
         let raw = &self.raw;
         let zones = raw.zones.iter().map(|zone| self.zone(zone, pageblocks));
         let zones: Vec<_> = zones.collect::<Result<_, _>>()?;
+        let spans = || zones.iter().map(|zone| zone.spec.span);
+        let first = spans().map(PfnRange::start).min();
+        let last = spans().map(PfnRange::end).max();
+        if let Some((first, last)) = first.zip(last)
+            && last.get() - first.get() > SPAN_LIMIT
+        {
+            return Err(wrong(&self.text, "start_pfn", last));
+        }
         let huge = |zone: &RawZone| {
             zone.pcp.lists.iter().any(|list| matches!(list.order, RawOrder::Huge(Huge::Thp)))
         };
@@ -195,6 +209,59 @@ impl FreeLists {
             watermark_boost_factor: boost_factor.unwrap_or(BOOST_FACTOR),
             zones,
         })
+    }
+
+    /// Whether a file of pageblocks names those of every zone in which there is memory, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`CaseError`] with the line that does not fit.
+    pub fn check_pageblocks(
+        &self,
+        file: &str,
+        blocks: &[(usize, Pageblock)],
+    ) -> Result<(), CaseError> {
+        let (order, types) = (self.geometry()?.pageblock_order(), self.types()?);
+        let last = blocks.last().map_or(1, |(line, _)| *line);
+        let mut known = 0;
+        for raw in &self.raw.zones {
+            let kind = self.kind(&raw.name)?;
+            let span = self.span(raw)?;
+            let mut all = span.blocks(order);
+            let mut pages = PageCount::ZERO;
+            for (line, block) in blocks.iter().filter(|(_, block)| block.zone == kind) {
+                // Memory that is offline has none, and lies between the others.
+                if !all.any(|pfn| pfn == block.pfn) {
+                    let why = format!("{} is no further pageblock of zone {kind}", block.pfn);
+                    return Err(CaseError::at(file, *line, "first_pfn", why));
+                }
+                if !types.contains(block.migratetype) {
+                    let why = format!("{} is no migratetype of this kernel", block.migratetype);
+                    return Err(CaseError::at(file, *line, "migratetype", why));
+                }
+                let inside = span.intersect(PfnRange::block(block.pfn, order));
+                pages += inside.map_or(PageCount::ZERO, PfnRange::len);
+                known += 1;
+            }
+            if pages.get() < raw.present {
+                let why = format!("zone {kind} has {} pages, its pageblocks {pages}", raw.present);
+                return Err(CaseError::at(file, last, "", why));
+            }
+        }
+        if known == blocks.len() {
+            return Ok(());
+        }
+        let kinds: Vec<_> = self.raw.zones.iter().map(|zone| self.kind(&zone.name)).collect();
+        let foreign = |block: &Pageblock| !kinds.contains(&Ok(block.zone));
+        let line = blocks.iter().find(|(_, block)| foreign(block)).map_or(last, |(line, _)| *line);
+        Err(CaseError::at(file, line, "zone", "the lists know no such zone"))
+    }
+
+    fn span(&self, raw: &RawZone) -> Result<PfnRange, CaseError> {
+        if raw.start_pfn >= FRAME_LIMIT || raw.spanned > SPAN_LIMIT || raw.spanned == 0 {
+            return Err(wrong(&self.text, "spanned", raw.spanned));
+        }
+        Ok(PfnRange::from_len(Pfn::new(raw.start_pfn), PageCount::new(raw.spanned)))
     }
 
     fn geometry(&self) -> Result<Geometry, CaseError> {
@@ -227,10 +294,7 @@ impl FreeLists {
 
     fn zone(&self, raw: &RawZone, pageblocks: &[Pageblock]) -> Result<ZoneState, CaseError> {
         let kind = self.kind(&raw.name)?;
-        if raw.start_pfn >= FRAME_LIMIT || raw.spanned >= 1 << 31 || raw.spanned == 0 {
-            return Err(wrong(&self.text, "spanned", raw.spanned));
-        }
-        let span = PfnRange::from_len(Pfn::new(raw.start_pfn), PageCount::new(raw.spanned));
+        let span = self.span(raw)?;
         let mark = |at: usize| raw.watermark.get(at).copied().map(PageCount::new);
         let (Some(min), Some(low), Some(high)) = (mark(0), mark(1), mark(2)) else {
             return Err(wrong(&self.text, "watermark", raw.watermark.len()));
@@ -238,6 +302,21 @@ impl FreeLists {
         let mut reserve = [PageCount::ZERO; ZoneType::COUNT];
         for (slot, pages) in reserve.iter_mut().zip(&raw.lowmem_reserve) {
             *slot = PageCount::new(*pages);
+        }
+        for (field, value, limit) in [
+            ("present", raw.present, raw.spanned),
+            ("managed", raw.managed, raw.present),
+            ("cma", raw.cma.unwrap_or(0), raw.managed),
+            ("watermark", raw.watermark.iter().copied().max().unwrap_or(0), FRAME_LIMIT),
+            ("watermark_boost", raw.watermark_boost, FRAME_LIMIT),
+            ("lowmem_reserve", raw.lowmem_reserve.iter().copied().max().unwrap_or(0), FRAME_LIMIT),
+            ("nr_reserved_highatomic", raw.nr_reserved_highatomic, raw.spanned),
+        ] {
+            if value > limit {
+                let line = self.text.line_of(&value.to_string()).max(1);
+                let why = format!("{value} of zone {kind} is not possible");
+                return Err(CaseError::at(&self.text.file, line, field, why));
+            }
         }
         let boost = PageCount::new(raw.watermark_boost);
         let own = pageblocks.iter().filter(|block| block.zone == kind);
@@ -260,9 +339,20 @@ impl FreeLists {
     /// The blocks of the buddy lists, by order, then by type.
     fn free(&self, raw: &RawZone, span: PfnRange) -> Result<Vec<ListedBlock>, CaseError> {
         let mut blocks = Vec::new();
-        for area in &raw.free_area {
-            let order = Order::new(area.order);
+        let types = self.types()?;
+        let areas = self.raw.zones.iter().map(|zone| zone.free_area.len()).max();
+        if Some(raw.free_area.len()) != areas {
+            return Err(wrong(&self.text, "free_area", raw.free_area.len()));
+        }
+        for (expected, area) in (0..).zip(&raw.free_area) {
+            let order = Order::new(area.order).filter(|order| order.get() == expected);
             let order = order.ok_or_else(|| wrong(&self.text, "order", area.order))?;
+            let known = |name: &str| type_named(name).is_some_and(|mt| types.contains(mt));
+            if let Some((name, _)) = area.lists.iter().find(|(name, _)| !known(name)) {
+                let line = self.text.line_of(name).max(1);
+                let why = format!("{name:?} is no migratetype of this kernel");
+                return Err(CaseError::at(&self.text.file, line, "lists", why));
+            }
             let listed: usize = area.lists.values().map(Vec::len).sum();
             if listed as u64 != area.nr_free {
                 let why = format!("{} has {listed} blocks of order {order}", raw.name);
@@ -304,7 +394,22 @@ impl FreeLists {
                 format!("{} pages counted, {listed} listed", pcp.count),
             ));
         }
-        let kept = |name: &str| raw.vm_stat_diff.get(name).copied().unwrap_or(0);
+        for (field, value, range) in [
+            ("pcp.batch", pcp.batch, 1..=PCP_LIMIT),
+            ("pcp.high", pcp.high, 0..=PCP_LIMIT),
+            ("pcp.high_min", pcp.high_min.unwrap_or(0), 0..=PCP_LIMIT),
+            ("pcp.high_max", pcp.high_max.unwrap_or(0), 0..=PCP_LIMIT),
+            ("pcp.free_factor", pcp.free_factor, 0..=FACTOR_LIMIT),
+            ("pcp.alloc_factor", pcp.alloc_factor, 0..=FACTOR_LIMIT),
+            ("pcp.free_count", pcp.free_count, 0..=PCP_LIMIT),
+        ] {
+            if !range.contains(&value) {
+                let line = self.text.line_of(&value.to_string()).max(1);
+                let why = format!("{value} is not possible");
+                return Err(CaseError::at(&self.text.file, line, field, why));
+            }
+        }
+        let kept = |name: &str| raw.vm_stat_diff.get(name).copied().map_or(0, i64::from);
         Ok(PcpState {
             sizes: PcpSizes {
                 batch: pcp.batch,

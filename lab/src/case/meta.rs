@@ -25,6 +25,8 @@ pub struct CaseMeta {
     pub zones: Vec<CaseZone>,
     /// What the kernel was told when it booted. Linux: /proc/cmdline.
     pub cmdline: String,
+    /// How many snapshots were taken; 0 when it does not say.
+    pub snapshots: usize,
 }
 
 /// One zone of a recorded machine.
@@ -55,6 +57,8 @@ struct RawMeta {
     zones: Vec<RawZone>,
     #[serde(default)]
     booted_cmdline: String,
+    #[serde(default)]
+    snapshots: Vec<serde::de::IgnoredAny>,
 }
 
 #[derive(Deserialize)]
@@ -105,6 +109,7 @@ impl CaseMeta {
             kernel: raw.kernel,
             zones,
             cmdline: raw.booted_cmdline,
+            snapshots: raw.snapshots.len(),
         })
     }
 

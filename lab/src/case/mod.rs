@@ -59,13 +59,31 @@ impl Case {
     pub fn open(folder: &Path) -> Result<Self, CaseError> {
         let CaseText { file, text } = CaseText::read(folder, "meta.json")?;
         let meta = CaseMeta::parse(&file, &text)?;
-        let exists = |k: &u32| folder.join(format!("snap-{k}.pagetypeinfo.txt")).is_file();
-        let last = (0..u32::MAX).take_while(exists).last();
-        let Some(last) = last.filter(|last| *last > 0) else {
-            let name = folder.join("snap-1.pagetypeinfo.txt").display().to_string();
-            return Err(CaseError::unreadable(&name, "a case has at least two snapshots"));
-        };
+        let name = |k: u32| folder.join(format!("snap-{k}.pagetypeinfo.txt"));
+        let count = (0..u32::MAX).take_while(|k| name(*k).is_file()).count();
+        if count < meta.snapshots.max(2) {
+            let missing = u32::try_from(count).unwrap_or(u32::MAX);
+            let missing = name(missing).display().to_string();
+            let why = match meta.snapshots {
+                0..=2 => "a case has at least two snapshots".to_owned(),
+                told => format!("no such file, and meta.json tells of {told} snapshots"),
+            };
+            return Err(CaseError::unreadable(&missing, why));
+        }
+        let last = u32::try_from(count - 1).unwrap_or(u32::MAX);
         Ok(Self { folder: folder.to_owned(), meta, last })
+    }
+
+    /// The error that the kernel's rules are not known.
+    #[must_use]
+    pub fn unknown_kernel(&self) -> CaseError {
+        let text = CaseText::read(&self.folder, "meta.json");
+        let (file, line) = text.map_or_else(
+            |_| ("meta.json".to_owned(), 1),
+            |text| (text.file.clone(), text.line_of("kernel").max(1)),
+        );
+        let why = format!("{:?} is not modelled; --profile says whose rules", self.meta.kernel);
+        CaseError::at(&file, line, "kernel", why)
     }
 
     /// The trace, from its first line.
@@ -92,8 +110,10 @@ impl Case {
         };
         let folder = &self.folder;
         let lists = FreeLists::parse(CaseText::read(folder, &format!("freelists-{name}.json"))?)?;
-        let blocks =
-            pageblocks::parse(&CaseText::read(folder, &format!("pageblocks-{name}.txt"))?)?;
+        let text = CaseText::read(folder, &format!("pageblocks-{name}.txt"))?;
+        let blocks = pageblocks::parse(&text)?;
+        lists.check_pageblocks(&text.file, &blocks)?;
+        let blocks: Vec<_> = blocks.into_iter().map(|(_, block)| block).collect();
         let boost = self.meta.sysctl("vm.watermark_boost_factor");
         Ok(Dump {
             index,

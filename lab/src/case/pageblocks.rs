@@ -18,17 +18,19 @@ pub struct Pageblock {
     pub migratetype: MigrateType,
 }
 
-/// Reads the lines of a file: `zone first_pfn migratetype skip_bit`.
+/// Reads the lines of a file: `zone first_pfn migratetype skip_bit`; with the number of each.
 ///
 /// # Errors
 ///
 /// [`CaseError`] with the line.
-pub fn parse(text: &CaseText) -> Result<Vec<Pageblock>, CaseError> {
+pub fn parse(text: &CaseText) -> Result<Vec<(usize, Pageblock)>, CaseError> {
     let lines = (1..).zip(text.text.lines());
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|(number, line)| {
-            pageblock(line).map_err(|(field, why)| CaseError::at(&text.file, number, field, why))
+            let block = pageblock(line);
+            let block = block.map(|block| (number, block));
+            block.map_err(|(field, why)| CaseError::at(&text.file, number, field, why))
         })
         .collect()
 }
@@ -58,7 +60,7 @@ pub(super) fn type_named(name: &str) -> Option<MigrateType> {
 mod tests {
     use super::*;
 
-    fn read(text: &str) -> Result<Vec<Pageblock>, String> {
+    fn read(text: &str) -> Result<Vec<(usize, Pageblock)>, String> {
         let text = CaseText { file: "p".to_owned(), text: text.to_owned() };
         parse(&text).map_err(|error| error.to_string())
     }
@@ -71,7 +73,7 @@ mod tests {
             pfn: Pfn::new(0x200),
             migratetype: MigrateType::Movable,
         };
-        assert_eq!(blocks, [expected]);
+        assert_eq!(blocks, [(2, expected)]);
     }
 
     #[test]

@@ -100,21 +100,29 @@ fn list_of(blocks: &[ListedBlock], order: Order, mt: MigrateType) -> Vec<Pfn> {
     own.map(|block| block.pfn).collect()
 }
 
+/// Some blocks of the zone of one kind; none where there is no such zone.
+fn blocks_of(
+    zones: &[ZoneState],
+    kind: ZoneType,
+    blocks: impl Fn(&ZoneState) -> &[ListedBlock],
+) -> &[ListedBlock] {
+    zones.iter().find(|zone| zone.spec.kind == kind).map_or(&[], blocks)
+}
+
 /// The buddy lists that differ.
 #[must_use]
 pub fn different_lists(ours: &[ZoneState], dump: &Dump) -> Vec<DifferentList> {
     let mut found = Vec::new();
-    for theirs in &dump.machine.zones {
-        let own = ours.iter().find(|zone| zone.spec.kind == theirs.spec.kind);
-        if own.is_some_and(|own| own.free == theirs.free) {
+    for zone in ZoneType::ALL {
+        let own = blocks_of(ours, zone, |zone| &zone.free);
+        let theirs = blocks_of(&dump.machine.zones, zone, |zone| &zone.free);
+        if own == theirs {
             continue;
         }
-        let own = own.map_or(&[][..], |own| &own.free);
         for order in Order::ZERO.to(dump.machine.geometry.max_order()) {
             for mt in MigrateType::ALL {
-                let (a, b) = (list_of(own, order, mt), list_of(&theirs.free, order, mt));
+                let (a, b) = (list_of(own, order, mt), list_of(theirs, order, mt));
                 if a != b {
-                    let zone = theirs.spec.kind;
                     found.push(DifferentList { zone, order, migratetype: mt, theirs: b, ours: a });
                 }
             }
@@ -137,8 +145,9 @@ pub fn compare<S: Sink>(
         let what = format!("{} order {} {}", list.zone, list.order, list.migratetype);
         difference_of(what, &list.ours, &list.theirs)
     });
-    let block = state.zones.iter().find_map(|zone| pageblock_difference(zone, dump));
-    let pcp = state.zones.iter().find_map(|zone| pcp_difference(zone, dump));
+    let theirs = &dump.machine.zones;
+    let block = theirs.iter().find_map(|zone| pageblock_difference(&state.zones, zone));
+    let pcp = ZoneType::ALL.into_iter().find_map(|kind| pcp_difference(&state.zones, theirs, kind));
     let snapshot = alloc.snapshot();
     let text = text_difference(&snapshot.pagetypeinfo().to_string(), &dump.pagetypeinfo.text)
         .or_else(|| text_difference(&snapshot.buddyinfo().to_string(), &dump.buddyinfo.text));
@@ -153,14 +162,15 @@ pub fn compare<S: Sink>(
     (verdict, lists)
 }
 
-fn pageblock_difference(ours: &ZoneState, dump: &Dump) -> Option<Difference> {
-    let theirs = dump.machine.zones.iter().find(|zone| zone.spec.kind == ours.spec.kind)?;
+fn pageblock_difference(ours: &[ZoneState], theirs: &ZoneState) -> Option<Difference> {
+    let ours = ours.iter().find(|zone| zone.spec.kind == theirs.spec.kind);
+    let ours = ours.map_or(&[][..], |zone| &zone.pageblocks);
     let differs = |(pfn, mt): &&(Pfn, MigrateType)| {
-        let at = ours.pageblocks.binary_search_by_key(pfn, |(pfn, _)| *pfn);
-        at.ok().and_then(|at| ours.pageblocks.get(at)).is_none_or(|(_, own)| own != mt)
+        let at = ours.binary_search_by_key(pfn, |(pfn, _)| *pfn);
+        at.ok().and_then(|at| ours.get(at)).is_none_or(|(_, own)| own != mt)
     };
     let (pfn, mt) = theirs.pageblocks.iter().find(differs)?;
-    let own = ours.pageblocks.iter().find(|(at, _)| at == pfn);
+    let own = ours.iter().find(|(at, _)| at == pfn);
     Some(Difference {
         what: format!("pageblock {pfn}"),
         ours: own.map_or("absent".to_owned(), |(_, mt)| mt.to_string()),
@@ -168,14 +178,18 @@ fn pageblock_difference(ours: &ZoneState, dump: &Dump) -> Option<Difference> {
     })
 }
 
-fn pcp_difference(ours: &ZoneState, dump: &Dump) -> Option<Difference> {
-    let theirs = dump.machine.zones.iter().find(|zone| zone.spec.kind == ours.spec.kind)?;
-    let (own, their) = (&ours.pcp.first()?.blocks, &theirs.pcp.first()?.blocks);
+/// What the first CPU has on its lists.
+fn cached(zone: &ZoneState) -> &[ListedBlock] {
+    zone.pcp.first().map_or(&[], |pcp| &pcp.blocks)
+}
+
+fn pcp_difference(ours: &[ZoneState], theirs: &[ZoneState], kind: ZoneType) -> Option<Difference> {
+    let (own, their) = (blocks_of(ours, kind, cached), blocks_of(theirs, kind, cached));
     let at = own.iter().zip(their).position(|(a, b)| a != b);
     let at = at.or((own.len() != their.len()).then_some(own.len().min(their.len())))?;
     let list = own.get(at).or(their.get(at))?;
     let (order, mt) = (list.order, list.migratetype);
-    let what = format!("{} per-CPU list order {order} {mt}", ours.spec.kind);
+    let what = format!("{kind} per-CPU list order {order} {mt}");
     Some(difference_of(what, &list_of(own, order, mt), &list_of(their, order, mt)))
 }
 

@@ -159,8 +159,8 @@ impl Isolation {
         ledger: &mut Ledger,
     ) {
         match record.event {
-            TraceEvent::IsolateFreePage { pfn: Some(pfn), order } => {
-                self.isolating = Some((pfn, order));
+            TraceEvent::IsolateFreePage { pfn, order } => {
+                self.isolating = pfn.map(|pfn| (pfn, order));
             }
             TraceEvent::IsolateFreePageExit { pages, caller } => {
                 self.note_target(alloc, caller);
@@ -174,15 +174,20 @@ impl Isolation {
                 split_free(alloc, record, (pfn, offset), ledger);
             }
             TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
-                self.set_type(alloc, pfn, migratetype);
+                if !self.set_type(alloc, pfn, migratetype) {
+                    ledger.impossible(Kind::Isolated, record, "no such type or zone");
+                }
             }
             TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
-                self.move_free(alloc, pfn, migratetype);
+                if !self.move_free(alloc, pfn, migratetype) {
+                    ledger.impossible(Kind::Isolated, record, "no such type or zone");
+                }
             }
             TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
-                let Some(mt) = type_of(alloc, migratetype) else { return };
-                if let Some(mut hand) = hand_of(alloc, pfn) {
-                    hand.change_isolation(pfn, mt);
+                let mt = type_of(alloc, migratetype);
+                match (mt, hand_of(alloc, pfn)) {
+                    (Some(mt), Some(mut hand)) => hand.change_isolation(pfn, mt),
+                    _ => ledger.impossible(Kind::Isolated, record, "no such type or zone"),
                 }
             }
             TraceEvent::Offline { range } => {
@@ -236,8 +241,12 @@ impl Isolation {
         pages: u64,
         ledger: &mut Ledger,
     ) {
-        let Some((pfn, order)) = self.isolating.take() else { return };
-        let Some(zone) = alloc.zone_index(pfn) else { return };
+        let Some((pfn, order)) = self.isolating.take() else {
+            return ledger.impossible(Kind::Isolated, record, "no block to isolate was named");
+        };
+        let Some(zone) = alloc.zone_index(pfn) else {
+            return ledger.impossible(Kind::Isolated, record, "no such zone");
+        };
         let mut hand = alloc.by_hand(zone, CpuId::BOOT);
         let foreseen = hand.free_order(pfn).filter(|_| hand.may_isolate(pfn, order));
         let taken = (pages > 0).then_some(order);
@@ -276,26 +285,28 @@ impl Isolation {
         }
     }
 
-    fn set_type<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
-        let Some(mt) = type_of(alloc, number) else { return };
+    /// Says whether there are such a type and zone.
+    fn set_type<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
+        let Some(mt) = type_of(alloc, number) else { return false };
         if !alloc.is_online(pfn) {
             // The first that is said of memory that joins.
             let block = alloc.geometry().pageblock_range(pfn);
             alloc.move_to_zone(NODE, block, self.wanted);
         }
-        let Some(mut hand) = hand_of(alloc, pfn) else { return };
+        let Some(mut hand) = hand_of(alloc, pfn) else { return false };
         let former = hand.migratetype(pfn);
         hand.set_type(pfn, mt);
         self.former = former.map(|former| (pfn, former));
+        true
     }
 
-    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the
-    /// types: a raid is left to its own event.
-    fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) {
-        let Some(mt) = type_of(alloc, number) else { return };
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
+    /// a raid is left to its own event. Says whether there are such a type and zone.
+    fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
+        let Some(mt) = type_of(alloc, number) else { return false };
         let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
-        let Some(mut hand) = hand_of(alloc, pfn) else { return };
-        let Some(now) = hand.migratetype(pfn) else { return };
+        let Some(mut hand) = hand_of(alloc, pfn) else { return false };
+        let Some(now) = hand.migratetype(pfn) else { return false };
         match (now, mt) {
             (MigrateType::Isolate, MigrateType::Isolate) => {
                 hand.move_free(pfn, former.unwrap_or(MigrateType::Movable), mt);
@@ -307,5 +318,6 @@ impl Isolation {
             }
             _ => {}
         }
+        true
     }
 }

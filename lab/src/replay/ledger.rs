@@ -84,15 +84,24 @@ impl Ledger {
 
     /// An event that the lists do not allow: a miss that nothing explains.
     pub fn impossible(&mut self, kind: Kind, record: &Record, why: &str) {
-        self.tally.miss(Miss {
-            number: 0,
-            line: record.line,
-            kind,
-            cause: Cause::Unexplained,
-            predicted: why.to_owned(),
-            recorded: record.event.name().to_owned(),
-        });
+        self.outside(kind, record.line, (why.to_owned(), record.event.name().to_owned()));
         self.tally.resyncs += 1;
+    }
+
+    /// A miss that nothing explains and that is about no list in particular.
+    pub fn outside(&mut self, kind: Kind, line: u64, told: (String, String)) {
+        let (predicted, recorded) = told;
+        let cause = Cause::Unexplained;
+        let miss = Miss { number: 0, line, kind, cause, predicted, recorded };
+        let number = self.tally.miss(miss.clone());
+        if self.wanted == Some(number) {
+            self.explained = Some(Explained {
+                miss: Miss { number, ..miss },
+                before: "no list in particular\n".to_owned(),
+                after: Some("no list in particular\n".to_owned()),
+                place: (0, Order::ZERO, MigrateType::Movable),
+            });
+        }
     }
 
     /// A recorded step that could not be carried out after its miss was counted: one more.

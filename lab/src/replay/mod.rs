@@ -28,7 +28,6 @@ pub mod window;
 use std::io::Read;
 
 use pagelab_allocator::event::{Silent, Sink};
-use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::MachineState;
@@ -45,7 +44,7 @@ use predicted::Predicted;
 use recorded::{PerCpu, Recorded};
 use said::Said;
 use summary::Summary;
-use tally::{Kind, Miss};
+use tally::Kind;
 use timer::StatTimer;
 use window::Window;
 
@@ -59,9 +58,6 @@ pub enum ReplayError {
     /// A line of the trace.
     #[error(transparent)]
     Trace(#[from] TraceError),
-    /// A kernel whose rules are not known.
-    #[error("kernel {0} is not modelled; --profile says whose rules to follow")]
-    UnknownKernel(String),
 }
 
 /// Carries a plan out.
@@ -72,7 +68,7 @@ pub enum ReplayError {
 pub fn replay(plan: &ReplayPlan) -> Result<Summary, ReplayError> {
     let case = Case::open(&plan.case)?;
     let profile = plan.profile.or(case.meta.profile);
-    let profile = profile.ok_or_else(|| ReplayError::UnknownKernel(case.meta.kernel.clone()))?;
+    let profile = profile.ok_or_else(|| case.unknown_kernel())?;
     let start = case.dump(0, profile)?;
     let mut trace = case.trace()?;
     trace.set_page_map(start.pages);
@@ -182,6 +178,11 @@ impl<'a> Run<'a> {
             if next == 0 {
                 continue;
             }
+            if step.lost {
+                let line = usize::try_from(line).unwrap_or(usize::MAX);
+                let why = "events were lost before this line; the lists cannot be followed";
+                return Err(CaseError::at(window.reader().file(), line, "", why).into());
+            }
             if self.plan.until.is_some_and(|until| line >= until) {
                 return Ok(Some(self.state()));
             }
@@ -239,7 +240,9 @@ impl<'a> Run<'a> {
         {
             self.ledger.tally.resyncs += 1;
         }
-        let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal;
+        let cached = verdict.pcp_equal != Some(false);
+        let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal && cached;
+        let differs = verdict.difference.clone();
         self.snapshots.push(verdict);
         if good && lists.is_empty() {
             self.ledger.tally.hit(Kind::Listed);
@@ -250,8 +253,10 @@ impl<'a> Run<'a> {
         }
         if !good || !only_order {
             if lists.is_empty() {
-                let said = ("other pageblocks".to_owned(), "pageblocks as dumped".to_owned());
-                self.ledger.tally.miss(unexplained(line, said));
+                let said = differs.map_or_else(Default::default, |differs| {
+                    (format!("{}: {}", differs.what, differs.ours), differs.theirs)
+                });
+                self.ledger.outside(Kind::Listed, line, said);
             }
             self.ledger.tally.resyncs += 1;
             self.recorded = start_of(&dump, self.plan.level)?;
@@ -265,18 +270,20 @@ impl<'a> Run<'a> {
 
     /// A list is in another order than dumped, or has other blocks.
     fn list_differs(&mut self, list: &DifferentList, line: u64) {
-        let zones = self.recorded.alloc.zones();
-        let Some(zone) = zones.iter().position(|zone| zone.kind() == list.zone) else { return };
-        let turned = list.same_blocks()
-            && list.migratetype == MigrateType::Movable
-            && self.recorded.was_compacted(zone);
-        let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
         let first = |list: &[Pfn]| list.first().map_or("empty".to_owned(), ToString::to_string);
         let at = format!("{} order {} {}", list.zone, list.order, list.migratetype);
         let said = (
             format!("{at}: {} first of {}", first(&list.ours), list.ours.len()),
             format!("{at}: {} first of {}", first(&list.theirs), list.theirs.len()),
         );
+        let zones = self.recorded.alloc.zones();
+        let Some(zone) = zones.iter().position(|zone| zone.kind() == list.zone) else {
+            return self.ledger.outside(Kind::Listed, line, said);
+        };
+        let turned = list.same_blocks()
+            && list.migratetype == pagelab_allocator::migratetype::MigrateType::Movable
+            && self.recorded.was_compacted(zone);
+        let cause = if turned { Cause::ListRotation } else { Cause::Unexplained };
         let place = (&self.recorded.alloc, zone, list.order, list.migratetype);
         self.ledger.miss_at(Kind::Listed, cause, line, said, place);
         if list.same_blocks() {
@@ -314,8 +321,4 @@ impl<'a> Run<'a> {
             stopped,
         }
     }
-}
-
-fn unexplained(line: u64, (predicted, recorded): (String, String)) -> Miss {
-    Miss { number: 0, line, kind: Kind::Listed, cause: Cause::Unexplained, predicted, recorded }
 }

@@ -21,7 +21,7 @@ use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
-use super::said::{Said, kind, show};
+use super::said::{Expected, Said, kind, show};
 use super::tally::Kind;
 use super::timer::{StatTimer, Waiting};
 use super::tuning::{self, Mark};
@@ -66,11 +66,11 @@ pub struct Predicted {
     /// The page that came back last.
     freed: Option<Pfn>,
     /// A page that was predicted in place of another, until it is handed out after all.
-    expected: Option<(Pfn, u8)>,
+    expected: Option<Expected>,
 }
 
-/// How many requests later a page may be handed out and still count as swapped.
-const SWAPPED_WITHIN: u8 = 4;
+/// An event names a type that the recorded kernel does not have.
+const NO_TYPE: &str = "no such type";
 
 impl Predicted {
     /// Starts from a machine's lists.
@@ -200,15 +200,21 @@ impl Predicted {
         }
         match record.event {
             TraceEvent::ZoneLocked { pfn, order, migratetype, .. } => {
-                let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
+                let Some(migratetype) = type_of(&self.alloc, migratetype) else {
+                    return ledger.impossible(Kind::Taken, record, NO_TYPE);
+                };
                 self.hear(record, Event::ZoneLocked { pfn, order, migratetype }, ledger);
             }
             TraceEvent::PcpuDrain { pfn, order, migratetype } => {
-                let Some(migratetype) = type_of(&self.alloc, migratetype) else { return };
+                let Some(migratetype) = type_of(&self.alloc, migratetype) else {
+                    return ledger.impossible(Kind::Drained, record, NO_TYPE);
+                };
                 self.drained(record, Event::PcpuDrain { pfn, order, migratetype }, ledger);
             }
             TraceEvent::Extfrag(raw) => {
-                let Some(told) = fallback::told(&self.alloc, &raw) else { return };
+                let Some(told) = fallback::told(&self.alloc, &raw) else {
+                    return ledger.impossible(Kind::Extfrag, record, NO_TYPE);
+                };
                 self.hear(record, Event::Extfrag(told), ledger);
             }
             TraceEvent::PageAlloc { pfn, order, gfp, .. } => {
@@ -356,6 +362,7 @@ impl Predicted {
         if let Some(bulk) = self.bulk.as_mut().filter(|bulk| bulk.pid == record.pid) {
             bulk.single += 1;
         }
+        self.expected.take_if(|expected| !expected.is_awaited());
         let request = AllocRequest::new(order, gfp);
         let pages = self
             .alloc
@@ -374,13 +381,14 @@ impl Predicted {
         let zone = self.alloc.zone_index(pfn).unwrap_or(0);
         let place = (&self.alloc, zone, order, gfp.migratetype());
         ledger.miss(Kind::Allocated, cause, record, said, place);
-        if self.expected.take().is_some_and(|(page, _)| page == pfn) {
-            ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
-            if cause == Cause::Unexplained {
-                ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
+        if let Some(before) = self.expected.take().filter(|before| before.page == pfn) {
+            for cause in [before.cause, cause] {
+                if cause == Cause::Unexplained {
+                    ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
+                }
             }
         } else {
-            self.expected = got.map(|page| (page, SWAPPED_WITHIN));
+            self.expected = got.map(|page| Expected::new(page, cause));
         }
     }
 
@@ -412,7 +420,9 @@ impl Predicted {
     }
 
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
-        let Some(zone) = self.alloc.zone_index(pfn) else { return };
+        let Some(zone) = self.alloc.zone_index(pfn) else {
+            return ledger.impossible(Kind::Drained, record, "no such zone");
+        };
         self.freed = Some(pfn);
         if let Err(error) = self.alloc.free_by_hand(zone, CpuId::BOOT, pfn, order) {
             self.astray.get_or_insert(Cause::Unexplained);
@@ -433,7 +443,10 @@ impl Predicted {
     fn bulk_exit(&mut self, record: &Record, got: u64, ledger: &mut Ledger) {
         let Some(bulk) = self.bulk.take() else { return };
         let wanted = got.saturating_sub(bulk.single);
-        if wanted == 0 || bulk.asked < wanted {
+        if bulk.asked < wanted {
+            return ledger.impossible(Kind::Bulk, record, "more pages than were asked for");
+        }
+        if wanted == 0 {
             return;
         }
         let wanted = usize::try_from(wanted).unwrap_or(0);
@@ -441,6 +454,11 @@ impl Predicted {
         self.compare(ledger);
         self.settle(record.line, ledger);
         self.handed = pages.into_iter().map(|pages| pages.into_raw().0).collect();
+        if self.handed.len() < wanted {
+            self.astray.get_or_insert(Cause::BulkAllocation);
+            let said = (format!("{} pages", self.handed.len()), format!("{wanted} pages"));
+            self.differ(Kind::Bulk, Cause::BulkAllocation, record.line, said, ledger);
+        }
     }
 
     fn compare_bulk(&mut self, record: &Record, recorded: &[Pfn], ledger: &mut Ledger) {

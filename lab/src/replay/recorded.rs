@@ -118,6 +118,9 @@ impl Recorded {
             }
             TraceEvent::PcpuDrain { pfn, order, migratetype } => {
                 let mt = self.type_of(migratetype);
+                if mt.is_none() {
+                    ledger.impossible(Kind::Drained, record, "no such type");
+                }
                 put(&mut self.alloc, record, (pfn, order), mt, Placement::Likely, ledger);
             }
             TraceEvent::PageAlloc { pfn, order, gfp, migratetype } => {
@@ -261,7 +264,9 @@ impl Recorded {
         let (pfn, order) = block;
         let kept = self.per_cpu == PerCpu::Kept;
         let mt = self.type_of(number);
-        let Some(zone) = self.zone(pfn) else { return };
+        let Some(zone) = self.zone(pfn) else {
+            return ledger.impossible(Kind::Taken, record, "no such zone");
+        };
         let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
         if kept {
             hand.uncache(pfn);
@@ -343,7 +348,9 @@ impl Recorded {
             return;
         }
         let by_type = self.fallback == FallbackRule::ClaimThenSteal;
-        let Some(hand) = self.hand(pfn) else { return };
+        let Some(hand) = self.hand(pfn) else {
+            return ledger.impossible(Kind::Drained, record, "no such zone");
+        };
         let isolated = hand.has_isolated();
         let mt = u8::try_from(arg).ok().and_then(|number| self.type_of(number));
         let mt = mt.filter(|_| !by_type && !isolated);

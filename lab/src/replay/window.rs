@@ -25,6 +25,8 @@ pub struct Step {
     pub past_pcp: bool,
     /// The node's reclaimer is at work, though perhaps not running at this moment.
     pub reclaiming: bool,
+    /// The recording lost events before this one.
+    pub lost: bool,
 }
 
 /// The reclaimer's round under way.
@@ -78,6 +80,7 @@ impl<R: Read> Window<R> {
     }
 
     fn read(&mut self) {
+        let lost = self.reader.seen().lost_lines;
         let record = match self.reader.next() {
             Some(Ok(record)) => record,
             Some(Err(error)) => {
@@ -110,7 +113,9 @@ impl<R: Read> Window<R> {
             _ => {}
         }
         let pid = record.pid;
-        self.ring.push_back(Step { record, batched: false, past_pcp: false, reclaiming: false });
+        let lost = self.reader.seen().lost_lines > lost;
+        let step = Step { record, batched: false, past_pcp: false, reclaiming: false, lost };
+        self.ring.push_back(step);
         self.note_reclaim(number, pid);
     }
 
