@@ -50,6 +50,7 @@ pub mod pcp;
 mod pcp_list;
 mod pcp_tuning;
 pub mod profile;
+mod reclaim;
 pub mod restore;
 pub mod rmqueue;
 pub mod stats;

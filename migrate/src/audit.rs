@@ -6,7 +6,9 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
 
 use crate::emulator::Emulator;
-use crate::folio::{FolioId, Mapping, VirtPage};
+use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, VirtPage};
+use crate::reclaim::lru::{LruKind, LruList};
+use crate::reclaim::swap::SwapSlot;
 
 impl<S: Sink> Emulator<S> {
     /// Recomputes every counter and relation of the machine.
@@ -16,6 +18,7 @@ impl<S: Sink> Emulator<S> {
     /// - A tagged page has its tags, in tag storage or aside; in tag storage itself only aside,
     ///   unless the hardware can do otherwise.
     /// - No page is mapped tagged and accessible without tag storage.
+    /// - Page cache, LRU lists and swap hold what folios and page tables say.
     /// - A reserved block's frames are allocated, and to nobody.
     ///
     /// # Errors
@@ -28,6 +31,7 @@ impl<S: Sink> Emulator<S> {
             space.check().map_err(|e| format!("space {}: {e}", id.get()))?;
         }
         self.check_mappings()?;
+        self.check_reclaim()?;
         self.check_tagged_folios()?;
         self.check_blocks()
     }
@@ -57,6 +61,45 @@ impl<S: Sink> Emulator<S> {
             }
         }
         Ok(())
+    }
+
+    /// Page cache and folios agree; exactly what can be reclaimed is listed; entries and swap slots
+    /// agree.
+    fn check_reclaim(&self) -> Result<(), String> {
+        let (reclaim, folios) = (&self.memory.reclaim, &self.memory.folios);
+        reclaim.lru.check()?;
+        reclaim.cache.check()?;
+        for (page, id) in reclaim.cache.iter() {
+            let knows = folios.get(id).and_then(Folio::file_page);
+            if knows != Some(page) {
+                return Err(format!("{page:?} is {id}, which is {knows:?}"));
+            }
+        }
+        let (mut cached, mut dirty, mut written) = (0, 0, 0);
+        for (id, folio) in folios.iter() {
+            cached += u64::from(folio.file_page().is_some());
+            dirty += u64::from(folio.flags.contains(FolioFlags::DIRTY));
+            written += u64::from(folio.flags.contains(FolioFlags::WRITEBACK));
+            let kind = match folio.kind() {
+                FolioKind::Anon if folio.is_mapped() => Some(LruKind::Anon),
+                FolioKind::File if folio.file_page().is_some() => Some(LruKind::File),
+                _ => None,
+            };
+            let listed = reclaim.lru.list_of(id).map(LruList::kind);
+            if listed != kind {
+                return Err(format!("{id} is listed as {listed:?}, should be {kind:?}"));
+            }
+        }
+        let found = [cached, dirty, written];
+        let counted = [reclaim.cache.pages(), reclaim.dirty_pages(), reclaim.writeback_pages()];
+        if found != counted {
+            return Err(format!("cached, dirty, being written: {found:?}, {counted:?} counted"));
+        }
+        let mut slots: BTreeMap<SwapSlot, u32> = BTreeMap::new();
+        for (_, slot) in self.spaces.values().flat_map(|space| space.table().all_swapped()) {
+            *slots.entry(slot).or_default() += 1;
+        }
+        reclaim.swap.check(&slots.into_iter().collect::<Vec<_>>())
     }
 
     fn check_tagged_entry(

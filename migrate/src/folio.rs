@@ -8,6 +8,8 @@ use core::fmt;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::page_cache::{FileId, FilePage};
+
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct FolioId(u32);
@@ -131,6 +133,12 @@ bitflags::bitflags! {
         const SHARED = 8;
         /// Off the LRU lists, because somebody is about to move it. Linux: `PG_isolated`.
         const ISOLATED = 16;
+        /// In the page cache. Linux: a `mapping` that is a file's.
+        const CACHED = 32;
+        /// Changed since it was read or written. Linux: `PG_dirty`.
+        const DIRTY = 64;
+        /// Being written. Linux: `PG_writeback`.
+        const WRITEBACK = 128;
     }
 }
 
@@ -247,6 +255,23 @@ impl Folio {
     #[must_use]
     pub fn is_mapped(&self) -> bool {
         self.space != SpaceId::NONE
+    }
+
+    /// Which page of which file it is; `None` unless it is in the page cache.
+    #[must_use]
+    pub fn file_page(&self) -> Option<FilePage> {
+        let packed = self.page.get();
+        let low = |word: u64| u32::try_from(word & u64::from(u32::MAX)).expect("masked");
+        let page = || FilePage { file: FileId::new(low(packed >> 32)), index: low(packed) };
+        self.flags.contains(FolioFlags::CACHED).then(page)
+    }
+
+    /// Enters it in the page cache; such folios are not mapped, so the place of the address is
+    /// theirs.
+    pub(crate) fn set_file_page(&mut self, page: FilePage) {
+        assert!(!self.is_mapped(), "a mapped folio enters the page cache");
+        self.page = VirtPage::new(u64::from(page.file.get()) << 32 | u64::from(page.index));
+        self.flags |= FolioFlags::CACHED;
     }
 
     pub(crate) fn first_mapping(&self) -> Option<Mapping> {

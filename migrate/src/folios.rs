@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use pagelab_allocator::units::{Order, Pfn};
 
 use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, PinTerm, Pins};
+use crate::page_cache::FilePage;
 
 /// Every live folio.
 ///
@@ -210,6 +211,11 @@ impl Folios {
     /// Panics when the folio is not live.
     pub fn set_tagged(&mut self, id: FolioId) {
         self.get_mut(id).flags |= FolioFlags::TAGGED;
+    }
+
+    /// Enters a folio in the page cache.
+    pub(crate) fn set_file_page(&mut self, id: FolioId, page: FilePage) {
+        self.get_mut(id).set_file_page(page);
     }
 
     /// Sets bookkeeping flags.

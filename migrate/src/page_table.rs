@@ -4,6 +4,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::folio::{FolioId, VirtPage};
+use crate::reclaim::swap::SwapSlot;
 use crate::vma::VirtRange;
 
 /// Entries per leaf table: one page of 8-byte entries, with 4 KiB pages.
@@ -12,7 +13,7 @@ const LEAF: u64 = 512;
 /// The same as an array length.
 const LEAF_LEN: usize = 512;
 
-/// One entry: empty, or a folio and two restrictions. Linux: `pte_t`.
+/// One entry: empty, a folio and two restrictions, or a page of swap. Linux: `pte_t`.
 ///
 /// It names the folio, not a frame: migration moves the folio and every entry follows. A folio of
 /// `2^n` pages is mapped at a multiple of `2^n`, so the low bits of the virtual page are the page's
@@ -26,22 +27,45 @@ impl Pte {
 
     const WRITE_PROTECTED: u32 = 1;
     const FAULT_ON_ACCESS: u32 = 2;
-    const FLAG_BITS: u32 = 2;
+    const SWAPPED: u32 = 4;
+    const FLAG_BITS: u32 = 3;
 
     /// An unrestricted entry.
     ///
     /// # Panics
     ///
-    /// Panics for folio numbers of 30 bits and more.
+    /// Panics for folio numbers of 29 bits and more.
     #[must_use]
     pub const fn new(folio: FolioId) -> Self {
         assert!(folio.get() < (1 << (u32::BITS - Self::FLAG_BITS)) - 1, "folio number too large");
         Self((folio.get() + 1) << Self::FLAG_BITS)
     }
 
-    /// The folio, or `None` when empty.
+    /// The entry of a page that went to swap. Linux: `swp_entry_to_pte()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics for slot numbers of 29 bits and more.
+    #[must_use]
+    pub(crate) const fn swapped(slot: SwapSlot) -> Self {
+        Self(Self::new(FolioId::new(slot.get())).0 | Self::SWAPPED)
+    }
+
+    /// Where the page is in swap, if it is there. Linux: `pte_to_swp_entry()`.
+    #[must_use]
+    pub const fn swap_slot(self) -> Option<SwapSlot> {
+        match self.0 & Self::SWAPPED {
+            0 => None,
+            _ => Some(SwapSlot::new((self.0 >> Self::FLAG_BITS) - 1)),
+        }
+    }
+
+    /// The folio, or `None` when there is none in memory.
     #[must_use]
     pub const fn folio(self) -> Option<FolioId> {
+        if self.0 & Self::SWAPPED != 0 {
+            return None;
+        }
         match self.0 >> Self::FLAG_BITS {
             0 => None,
             n => Some(FolioId::new(n - 1)),
@@ -71,7 +95,7 @@ impl Pte {
     ///
     /// # Panics
     ///
-    /// Panics for folio numbers of 30 bits and more.
+    /// Panics for folio numbers of 29 bits and more.
     #[must_use]
     pub const fn naming(self, folio: FolioId) -> Self {
         let flags = self.0 & ((1 << Self::FLAG_BITS) - 1);
@@ -106,6 +130,9 @@ impl Pte {
 impl fmt::Debug for Pte {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.folio() {
+            None if self.swap_slot().is_some() => {
+                write!(f, "swap slot {}", (self.0 >> Self::FLAG_BITS) - 1)
+            }
             None => f.write_str("empty"),
             Some(folio) => {
                 let copy = if self.is_write_protected() { ", copy on write" } else { "" };
@@ -159,16 +186,31 @@ impl PageTable {
         old
     }
 
-    /// Entries that are not empty, ascending.
+    /// Entries of folios, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (VirtPage, Pte)> {
         self.leaves.iter().flat_map(|(number, leaf)| {
             let base = number * LEAF;
-            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| !pte.is_empty())
+            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| pte.folio().is_some())
         })
     }
 
-    /// Entries of `range` that are not empty, ascending.
+    /// Entries of folios in `range`, ascending.
     pub fn range(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
+        self.entries(range).filter(|(_, pte)| pte.folio().is_some())
+    }
+
+    /// Entries of pages in swap in `range`, ascending.
+    pub fn swapped(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, SwapSlot)> {
+        self.entries(range).filter_map(|(page, pte)| Some((page, pte.swap_slot()?)))
+    }
+
+    /// Entries of pages in swap, ascending.
+    pub fn all_swapped(&self) -> impl Iterator<Item = (VirtPage, SwapSlot)> {
+        self.swapped(VirtRange::new(VirtPage::new(0), VirtPage::new(u64::MAX)))
+    }
+
+    /// Entries of `range` that are not empty, ascending.
+    fn entries(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
         let (first, last) = (range.start().get() / LEAF, range.end().get().div_ceil(LEAF));
         self.leaves.range(first..last.max(first)).flat_map(move |(number, leaf)| {
             let base = number * LEAF;
@@ -179,7 +221,7 @@ impl PageTable {
         })
     }
 
-    /// Number of entries that are not empty. Linux: resident pages.
+    /// Number of entries that are not empty: pages in memory or in swap.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.leaves.values().map(|leaf| u64::from(leaf.used)).sum()

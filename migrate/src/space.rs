@@ -242,7 +242,10 @@ impl AddressSpace {
         self.table.check()?;
         match self.table.iter().find(|(page, _)| self.vma_at(*page).is_none()) {
             Some((page, pte)) => Err(format!("{pte:?} at {page}, where nothing is mapped")),
-            None => Ok(()),
+            None => match self.table.all_swapped().find(|(page, _)| self.vma_at(*page).is_none()) {
+                Some((page, slot)) => Err(format!("{slot:?} at {page}, where nothing is mapped")),
+                None => Ok(()),
+            },
         }
     }
 }
