@@ -126,8 +126,8 @@ impl<S: Sink> Memory<S> {
     ///
     /// Panics when the folio is not live, or still mapped or pinned.
     pub fn disown(&mut self, id: FolioId) -> Pages {
-        self.reclaim.forget(id, &self.folios[id]);
         let folio = self.folios.remove(id);
+        self.reclaim.forget(id, &folio);
         self.rmap.clear(folio.range(), id);
         let pages = self.page_alloc.reclaim(folio.pfn(), folio.order());
         pages.expect("a folio's frames are allocated")

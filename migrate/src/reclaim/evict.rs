@@ -14,8 +14,8 @@ use crate::page_cache::CacheEntry;
 impl<S: Sink> Mover<'_, S> {
     /// Ends a folio and frees its frames. Linux: the end of `shrink_folio_list()`.
     pub(crate) fn free_folio(&mut self, id: FolioId) {
-        self.reclaim.forget(id, &self.folios[id]);
         let folio = self.folios.remove(id);
+        self.reclaim.forget(id, &folio);
         self.rmap.clear(folio.range(), id);
         let pages = self.page_alloc.reclaim(folio.pfn(), folio.order());
         self.page_alloc.free_pages(self.cpu, pages.expect("a folio's frames are allocated"));
