@@ -2,9 +2,12 @@
 //!
 //! What the recorded tasks asked for is asked for again; where the pages lie is this machine's own
 //! doing. Single pages that user space asked for (`GFP_HIGHUSER_MOVABLE`) are mapped in an address
-//! space of the task that asked, each at an address of its own, and touched; everything else is
-//! allocated plainly. A page that became tagged in the recording gets `PROT_MTE` and is touched
-//! again. There is no reclaim: what fails after compaction is counted, by cause.
+//! space of the task that asked, each at an address of its own, and touched; what their flags show
+//! to be page cache becomes that; everything else is allocated plainly. A page that became tagged in
+//! the recording gets `PROT_MTE` and is touched again. kswapd has its turn after the operation that
+//! woke it. What fails after reclaim and compaction is counted, by cause.
+
+mod process;
 
 use std::collections::BTreeMap;
 
@@ -16,10 +19,14 @@ use pagelab_migrate::alloc::FailureCause;
 use pagelab_migrate::cma::CmaArea;
 use pagelab_migrate::emulator::{AllocateError, Emulator};
 use pagelab_migrate::fault::{Access, AccessError};
+use pagelab_migrate::file_io::FileError;
 use pagelab_migrate::folio::{FolioId, SpaceId, VirtPage};
 use pagelab_migrate::mapping::MmError;
+use pagelab_migrate::page_cache::{FileId, FilePage};
 use pagelab_migrate::tag_storage::design::Residence;
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
+
+use process::Processes;
 
 use crate::background::Background;
 use crate::logical::{ContigOwner, Op, PageId, PageSpan, Step};
@@ -38,6 +45,8 @@ enum Held {
     Pages(Vec<Option<FolioId>>),
     /// What is left of a claimed range.
     Contig(Claimed),
+    /// A page of the file that stands for all page cache of the trace; perhaps reclaimed since.
+    Cached(FilePage),
     /// The request failed.
     Missing,
 }
@@ -99,6 +108,22 @@ pub struct Driver<S: Sink = Silent> {
     barred_failures: u64,
     /// Frames that the last step tagged after their allocation.
     tagged: Vec<Pfn>,
+    /// The file that stands for all page cache of a trace, and its next page.
+    cache: Option<(FileId, u32)>,
+    processes: Processes,
+}
+
+/// Whether a request of a recording is for page cache: movable memory for user space that readahead
+/// asked for (it neither retries nor warns), that is about to be written, or that must not enter
+/// file systems. Large anonymous pages may not use reserves, page cache may.
+#[must_use]
+pub fn is_page_cache(gfp: GfpFlags) -> bool {
+    let movable = GfpFlags::HIGHUSER_MOVABLE.difference(GfpFlags::FS);
+    let ahead = gfp.contains(GfpFlags::NORETRY | GfpFlags::NOWARN);
+    let in_file_system = !gfp.contains(GfpFlags::FS);
+    gfp.contains(movable)
+        && !gfp.intersects(GfpFlags::ZERO | GfpFlags::TAGGED | GfpFlags::NOMEMALLOC)
+        && (ahead || gfp.contains(GfpFlags::WRITE) || in_file_system)
 }
 
 /// Pages of the background could not be allocated.
@@ -127,6 +152,8 @@ impl<S: Sink> Driver<S> {
             tagging: Tagging::default(),
             barred_failures: 0,
             tagged: Vec::new(),
+            cache: None,
+            processes: Processes::default(),
         };
         let kinds = [
             (background.unmovable, GfpFlags::KERNEL),
@@ -187,7 +214,11 @@ impl<S: Sink> Driver<S> {
             Op::AllocContig { id, pages, owner } => self.alloc_contig(id, pages, owner),
             Op::Free { id, span } => self.free(id, span),
             Op::Tag { id, .. } => self.tag(id),
+            Op::Process(op) => self.process(op),
             Op::Failed { .. } | Op::Snapshot { .. } => {}
+        }
+        if let Some(wake) = self.emulator.kswapd_wanted() {
+            self.emulator.kswapd(CpuId::BOOT, wake);
         }
         self.note_moves();
     }
@@ -212,8 +243,13 @@ impl<S: Sink> Driver<S> {
     /// In words, when fewer pages are free than the machine manages, less the page of zeroes and
     /// its tags.
     pub fn release_all(&mut self) -> Result<(), String> {
+        self.end_processes();
         for held in core::mem::take(&mut self.held).into_values() {
             self.release(held);
+        }
+        if let Some((file, _)) = self.cache.take() {
+            let gone = self.emulator.remove_file(CpuId::BOOT, file);
+            gone.expect("the driver made the file");
         }
         for folio in core::mem::take(&mut self.background) {
             self.emulator.free(CpuId::BOOT, folio);
@@ -243,6 +279,11 @@ impl<S: Sink> Driver<S> {
 
     fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {
         self.requests.made += 1;
+        if order == Order::ZERO && is_page_cache(gfp) {
+            let held = self.cache_page(gfp);
+            self.held.insert(id, held);
+            return;
+        }
         let user = order == Order::ZERO && gfp.contains(GfpFlags::HIGHUSER_MOVABLE);
         let later = self.tagger.as_mut().is_some_and(|tagger| tagger.choose(gfp));
         let tags = match (gfp.contains(GfpFlags::TAGGED), later) {
@@ -266,6 +307,18 @@ impl<S: Sink> Driver<S> {
         self.held.insert(id, held);
         if tags == Tags::Later {
             self.tag(id);
+        }
+    }
+
+    /// A new page of the trace's page cache.
+    fn cache_page(&mut self, gfp: GfpFlags) -> Held {
+        let (file, next) = self.cache.unwrap_or_else(|| (self.emulator.create_file(), 0));
+        let page = FilePage { file, index: next };
+        self.cache = Some((file, next.checked_add(1).expect("fewer than 2^32 cached pages")));
+        match self.emulator.cache_page(CpuId::BOOT, page, gfp) {
+            Ok(_) => Held::Cached(page),
+            Err(FileError::Allocate(error)) => self.failed(&error, Tags::None),
+            Err(error) => unreachable!("the file was made: {error}"),
         }
     }
 
@@ -392,7 +445,7 @@ impl<S: Sink> Driver<S> {
                 let pages = self.split(folio);
                 self.free_pages(pages, span)
             }
-            Held::Mapped(..) | Held::Block(..) => {
+            Held::Mapped(..) | Held::Block(..) | Held::Cached(_) => {
                 self.release(held);
                 None
             }
@@ -414,6 +467,7 @@ impl<S: Sink> Driver<S> {
                 gone.expect("nothing is pinned");
             }
             Held::Block(folio, _) => self.emulator.free(CpuId::BOOT, folio),
+            Held::Cached(page) => self.emulator.uncache_page(CpuId::BOOT, page),
             Held::Pages(pages) => {
                 pages.into_iter().flatten().for_each(|page| self.emulator.free(CpuId::BOOT, page));
             }

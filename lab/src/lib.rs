@@ -18,3 +18,4 @@ pub mod size;
 pub mod survey;
 pub mod tagger;
 pub mod trace;
+pub mod workload;

@@ -57,10 +57,7 @@ impl<S: Sink> Emulator<S> {
             return Err(FileError::NoSuchFile(file));
         }
         for id in self.memory.reclaim.cache.remove(file) {
-            self.memory.reclaim.forget(id, &self.memory.folios[id]);
-            let cached = FolioFlags::CACHED | FolioFlags::DIRTY | FolioFlags::WRITEBACK;
-            self.memory.folios.clear_flag(id, cached);
-            self.drop_folio(cpu, id);
+            self.uncache(cpu, id);
         }
         Ok(())
     }
@@ -91,6 +88,44 @@ impl<S: Sink> Emulator<S> {
         self.memory.mover(cpu).mark_dirty(id, page);
         self.memory.reclaim.mark_accessed(id);
         Ok(access)
+    }
+
+    /// Brings a page of a file into the cache with the wishes of a recorded request; it is dirty
+    /// when they say that it is about to be written. Linux: `__filemap_get_folio()`.
+    ///
+    /// # Errors
+    ///
+    /// [`FileError`].
+    pub fn cache_page(
+        &mut self,
+        cpu: CpuId,
+        page: FilePage,
+        gfp: GfpFlags,
+    ) -> Result<FileAccess, FileError> {
+        let (access, id) = self.cached(cpu, page, gfp)?;
+        if gfp.contains(GfpFlags::WRITE) {
+            self.memory.mover(cpu).mark_dirty(id, page);
+        }
+        Ok(access)
+    }
+
+    /// Takes a page out of the cache, if it is there. Linux: `truncate_inode_folio()`.
+    pub fn uncache_page(&mut self, cpu: CpuId, page: FilePage) {
+        let entry = self.memory.reclaim.cache.get(page);
+        if entry == CacheEntry::Absent {
+            return;
+        }
+        self.memory.reclaim.cache.set(page, CacheEntry::Absent);
+        if let CacheEntry::Present(id) = entry {
+            self.uncache(cpu, id);
+        }
+    }
+
+    fn uncache(&mut self, cpu: CpuId, id: FolioId) {
+        self.memory.reclaim.forget(id, &self.memory.folios[id]);
+        let cached = FolioFlags::CACHED | FolioFlags::DIRTY | FolioFlags::WRITEBACK;
+        self.memory.folios.clear_flag(id, cached);
+        self.drop_folio(cpu, id);
     }
 
     /// The folio of a page of a file, from the cache or new. Linux: `filemap_get_pages()`.
