@@ -7,6 +7,7 @@
 //! the recording gets `PROT_MTE` and is touched again. kswapd has its turn after the operation that
 //! woke it. What fails after reclaim and compaction is counted, by cause.
 
+mod held;
 mod process;
 
 use std::collections::BTreeMap;
@@ -26,6 +27,8 @@ use pagelab_migrate::page_cache::{FileId, FilePage};
 use pagelab_migrate::tag_storage::design::Residence;
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
 
+pub use held::is_page_cache;
+use held::{Claimed, Held};
 use process::Processes;
 
 use crate::background::Background;
@@ -33,46 +36,6 @@ use crate::logical::{ContigOwner, Op, PageId, PageSpan, Step};
 use crate::machine::Mib;
 use crate::report::{Requests, Tagging};
 use crate::tagger::Tagger;
-
-/// Where an allocation of the trace is on this machine.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Held {
-    /// Mapped at this address.
-    Mapped(SpaceId, VirtPage),
-    /// A block; its pages apart once one of them was freed.
-    Block(FolioId, Order),
-    /// Pages of a block, by place; `None` where freed.
-    Pages(Vec<Option<FolioId>>),
-    /// What is left of a claimed range.
-    Contig(Claimed),
-    /// A page of the file that stands for all page cache of the trace; perhaps reclaimed since.
-    Cached(FilePage),
-    /// The request failed.
-    Missing,
-}
-
-/// A claimed range of which parts may have been freed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Claimed {
-    /// Where it began.
-    start: Pfn,
-    /// What is not freed.
-    left: Vec<PfnRange>,
-    /// The CMA area it came from.
-    area: Option<usize>,
-}
-
-impl Claimed {
-    /// Takes a part out; `None` unless all of it is still there.
-    fn take(&mut self, part: PfnRange) -> Option<PfnRange> {
-        let at = self.left.iter().position(|range| range.covers(part))?;
-        let whole = self.left.swap_remove(at);
-        let rest =
-            [PfnRange::new(whole.start(), part.start()), PfnRange::new(part.end(), whole.end())];
-        self.left.extend(rest.into_iter().filter(|range| !range.is_empty()));
-        Some(part)
-    }
-}
 
 /// Largest alignment of a DMA buffer. Linux: `CONFIG_CMA_ALIGNMENT`.
 const CMA_ALIGNMENT: Order = Order::of(8);
@@ -111,19 +74,6 @@ pub struct Driver<S: Sink = Silent> {
     /// The file that stands for all page cache of a trace, and its next page.
     cache: Option<(FileId, u32)>,
     processes: Processes,
-}
-
-/// Whether a request of a recording is for page cache: movable memory for user space that readahead
-/// asked for (it neither retries nor warns), that is about to be written, or that must not enter
-/// file systems. Large anonymous pages may not use reserves, page cache may.
-#[must_use]
-pub fn is_page_cache(gfp: GfpFlags) -> bool {
-    let movable = GfpFlags::HIGHUSER_MOVABLE.difference(GfpFlags::FS);
-    let ahead = gfp.contains(GfpFlags::NORETRY | GfpFlags::NOWARN);
-    let in_file_system = !gfp.contains(GfpFlags::FS);
-    gfp.contains(movable)
-        && !gfp.intersects(GfpFlags::ZERO | GfpFlags::TAGGED | GfpFlags::NOMEMALLOC)
-        && (ahead || gfp.contains(GfpFlags::WRITE) || in_file_system)
 }
 
 /// Pages of the background could not be allocated.
@@ -422,7 +372,7 @@ impl<S: Sink> Driver<S> {
         let held = match claimed {
             Some(taken) => {
                 let range = taken.range.into_raw();
-                Held::Contig(Claimed { start: range.start(), left: vec![range], area })
+                Held::Contig(Box::new(Claimed { start: range.start(), left: vec![range], area }))
             }
             None => {
                 self.requests.failed_contig += 1;
@@ -487,13 +437,13 @@ impl<S: Sink> Driver<S> {
         }
     }
 
-    fn split(&mut self, folio: FolioId) -> Vec<Option<FolioId>> {
+    fn split(&mut self, folio: FolioId) -> Box<[Option<FolioId>]> {
         let range = self.emulator.folios()[folio].range();
         self.emulator.split(CpuId::BOOT, folio).expect("nothing is pinned");
         range.iter().map(|pfn| self.emulator.folio_at(pfn)).collect()
     }
 
-    fn free_pages(&mut self, mut pages: Vec<Option<FolioId>>, span: PageSpan) -> Option<Held> {
+    fn free_pages(&mut self, mut pages: Box<[Option<FolioId>]>, span: PageSpan) -> Option<Held> {
         for place in span.first..span.first + span.pages {
             let page = pages.get_mut(place as usize).and_then(Option::take);
             if let Some(folio) = page {
@@ -503,7 +453,7 @@ impl<S: Sink> Driver<S> {
         pages.iter().any(Option::is_some).then_some(Held::Pages(pages))
     }
 
-    fn free_contig(&mut self, mut claimed: Claimed, span: PageSpan) -> Option<Held> {
+    fn free_contig(&mut self, mut claimed: Box<Claimed>, span: PageSpan) -> Option<Held> {
         let start = claimed.start + PageCount::new(u64::from(span.first));
         let part = PfnRange::from_len(start, PageCount::new(u64::from(span.pages)));
         if let Some(part) = claimed.take(part) {

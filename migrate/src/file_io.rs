@@ -5,7 +5,7 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{CpuId, Order};
 
 use crate::emulator::{AllocateError, Emulator};
-use crate::folio::{FolioFlags, FolioId, FolioKind};
+use crate::folio::{FolioId, FolioKind};
 use crate::page_cache::{CacheEntry, FileId, FilePage};
 use crate::reclaim::lru::LruKind;
 use crate::reclaim::swap::{SwapError, SwapSpec};
@@ -123,8 +123,7 @@ impl<S: Sink> Emulator<S> {
 
     fn uncache(&mut self, cpu: CpuId, id: FolioId) {
         self.memory.reclaim.forget(id, &self.memory.folios[id]);
-        let cached = FolioFlags::CACHED | FolioFlags::DIRTY | FolioFlags::WRITEBACK;
-        self.memory.folios.clear_flag(id, cached);
+        self.memory.folios.leave_cache(id);
         self.drop_folio(cpu, id);
     }
 

@@ -1,7 +1,7 @@
 //! The slab of live folios, with side tables for what few folios have.
 //!
 //! Only `Memory` and the migration code create, move and destroy folios. Nearly every folio has at
-//! most one mapping and no pin, so a slot is 24 bytes.
+//! most one mapping and no pin, so a slot is 16 bytes.
 
 use core::ops::Index;
 use std::collections::BTreeMap;
@@ -100,7 +100,7 @@ impl Folios {
 
     /// The folio now lies at `to`.
     pub(crate) fn relocate(&mut self, id: FolioId, to: Pfn) {
-        self.get_mut(id).pfn = to;
+        self.get_mut(id).set_pfn(to);
     }
 
     /// Adds a mapping. Linux: `folio_add_anon_rmap_ptes()` and its siblings.
@@ -216,6 +216,11 @@ impl Folios {
     /// Enters a folio in the page cache.
     pub(crate) fn set_file_page(&mut self, id: FolioId, page: FilePage) {
         self.get_mut(id).set_file_page(page);
+    }
+
+    /// Takes a folio out of the page cache.
+    pub(crate) fn leave_cache(&mut self, id: FolioId) {
+        self.get_mut(id).leave_cache();
     }
 
     /// Sets bookkeeping flags.

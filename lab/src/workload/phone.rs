@@ -32,17 +32,20 @@ pub struct PhoneParams {
     pub app_files: (u32, u32),
     /// Launches or switches in 1000 ticks. Assumed: 150.
     pub launches: u32,
-    /// Pages of graphics buffers of an app. Assumed: 24 MiB, in blocks of the orders that the
+    /// Pages of graphics buffers of an app. Assumed: 40 MiB, in blocks of the orders that the
     /// dma-buf system heap tries first: 8 and 4 (Linux: `orders[]` in system_heap.c).
     pub graphics_pages: u32,
-    /// Pages of a piece of media that is read once. Assumed: 2 MiB a tick.
+    /// Pages of a piece of media that is read once. Assumed: 4 MiB a tick.
     pub media_pages: u32,
     /// Pages written to files a tick. Assumed: 256 KiB.
     pub written_pages: u32,
-    /// Slab pages allocated before the first tick. Assumed: 400 MiB.
-    pub slab_pages: u32,
-    /// Slab pages replaced a tick. Assumed: 512 KiB.
+    /// Slabs allocated before the first tick: three in four of order 3, Linux's largest for small
+    /// objects (`slub_max_order`), the others single pages. Assumed: 650 MiB in all.
+    pub slabs: u32,
+    /// Slabs replaced a tick. Assumed: 24.
     pub slab_churn: u32,
+    /// Pages of system files, read before the first tick. Assumed: 2000 MiB.
+    pub system_files: u32,
     /// Ticks between two uses of the camera. Assumed: 120.
     pub camera_every: u32,
     /// Ticks that the camera is on. Assumed: 30.
@@ -68,11 +71,12 @@ impl PhoneParams {
             app_pages: (scale.mib(60), scale.mib(320)),
             app_files: (scale.mib(60), scale.mib(220)),
             launches: 150,
-            graphics_pages: scale.mib(24),
-            media_pages: scale.mib(2),
+            graphics_pages: scale.mib(40),
+            media_pages: scale.mib(4),
             written_pages: scale.mib(1).div_ceil(4),
-            slab_pages: scale.mib(400),
-            slab_churn: scale.mib(1).div_ceil(2),
+            slabs: scale.mib(104),
+            slab_churn: 24,
+            system_files: scale.mib(2000),
             camera_every: 120,
             camera_ticks: 30,
             camera_buffers,
@@ -106,7 +110,7 @@ pub struct Phone {
     services: Vec<Process>,
     /// The one used last is at the end.
     running: VecDeque<Running>,
-    slab: VecDeque<PageId>,
+    slab: Vec<(PageId, Order)>,
     camera: Vec<PageId>,
     camera_off: u32,
     media: Option<(FileNumber, u32)>,
@@ -128,7 +132,7 @@ impl Phone {
             zygote: None,
             services: Vec::new(),
             running: VecDeque::new(),
-            slab: VecDeque::new(),
+            slab: Vec::new(),
             camera: Vec::new(),
             camera_off: 0,
             media: None,
@@ -136,12 +140,14 @@ impl Phone {
         }
     }
 
-    fn slab_page(&mut self, script: &mut Script) {
-        let gfp = match script.below(4) {
-            0 => GfpFlags::KERNEL | GfpFlags::RECLAIMABLE,
-            _ => GfpFlags::KERNEL,
+    fn slab(&mut self, script: &mut Script) {
+        let kind = match script.below(4) {
+            0 => GfpFlags::RECLAIMABLE,
+            _ => GfpFlags::empty(),
         };
-        self.slab.push_back(script.alloc(Order::ZERO, gfp));
+        let order = if script.below(4) > 0 { Order::of(3) } else { Order::ZERO };
+        let gfp = GfpFlags::KERNEL | GfpFlags::COMP | GfpFlags::NOWARN | GfpFlags::NORETRY;
+        self.slab.push((script.alloc(order, gfp | kind), order));
     }
 
     /// Some app; the lower its number, the more often it is used.
@@ -197,7 +203,7 @@ impl Phone {
         let Some(Running { process, graphics, .. }) = self.running.pop_front() else { return };
         script.exit(process);
         for (id, order) in graphics {
-            script.free(id, u32::try_from(order.pages().get()).expect("a small block"));
+            script.free(id, pages_of(order));
         }
     }
 
@@ -228,9 +234,11 @@ impl Phone {
 
 impl Workload for Phone {
     fn begin(&mut self, script: &mut Script) {
-        for _ in 0..self.params.slab_pages {
-            self.slab_page(script);
+        for _ in 0..self.params.slabs {
+            self.slab(script);
         }
+        let system = script.file();
+        script.read(system, PageSpan { first: 0, pages: self.params.system_files });
         let mut zygote = script.spawn();
         script.grow(&mut zygote, self.params.zygote_pages);
         self.zygote = Some(zygote);
@@ -264,9 +272,13 @@ impl Workload for Phone {
         for _ in 0..self.params.slab_churn {
             // Not the oldest first: slabs die at random, and leave holes.
             let at = script.at(self.slab.len());
-            let page = self.slab.swap_remove_back(at).expect("some page");
-            script.free(page, 1);
-            self.slab_page(script);
+            let (id, order) = self.slab.swap_remove(at);
+            script.free(id, pages_of(order));
+            self.slab(script);
         }
     }
+}
+
+fn pages_of(order: Order) -> u32 {
+    u32::try_from(order.pages().get()).expect("a small block")
 }

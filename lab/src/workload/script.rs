@@ -15,6 +15,8 @@ use crate::logical::{ContigOwner, Op, PageId, PageSpan};
 
 /// Pages that one operation touches or reads at most.
 const CHUNK: u32 = 256;
+/// Operations that the script keeps room for.
+const SPARE: usize = 4096;
 /// Pages that one page table maps: 4 KiB pages, entries of 8 bytes.
 const PER_TABLE: u32 = 512;
 
@@ -72,7 +74,12 @@ impl Script {
 
     /// The next operation.
     pub(super) fn take(&mut self) -> Option<Op> {
-        self.ops.pop_front()
+        let op = self.ops.pop_front();
+        if op.is_none() {
+            // What came before the first tick is much longer than a tick.
+            self.ops.shrink_to(SPARE);
+        }
+        op
     }
 
     /// A number below `limit`; 0 when there is none.

@@ -3,6 +3,8 @@
 //! One set of lists for the whole machine: lists of several nodes are not kept apart. A folio that
 //! somebody isolated keeps its place here; scanners pass it by.
 
+use std::collections::BTreeMap;
+
 use pagelab_allocator::units::{Order, PageCount};
 
 use crate::folio::FolioId;
@@ -89,15 +91,37 @@ struct Link {
     older: u32,
 }
 
-/// Where a folio is listed.
+/// Where a folio is listed and how it was used, in one byte: a full machine has one for nearly
+/// every frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Place {
-    list: Option<LruList>,
-    used: Used,
-    order: Order,
-}
+struct Place(u8);
 
-const UNLISTED: Place = Place { list: None, used: Used::empty(), order: Order::ZERO };
+impl Place {
+    const UNLISTED: Self = Self(0);
+    const LIST_BITS: u32 = 3;
+
+    const fn new(list: LruList) -> Self {
+        Self(list as u8 + 1)
+    }
+
+    fn list(self) -> Option<LruList> {
+        let list = self.0 & ((1 << Self::LIST_BITS) - 1);
+        Some(LruList::ALL[usize::from(list.checked_sub(1)?)])
+    }
+
+    const fn used(self) -> Used {
+        Used::from_bits_truncate(self.0 >> Self::LIST_BITS)
+    }
+
+    fn set_used(&mut self, used: Used) {
+        let list = self.0 & ((1 << Self::LIST_BITS) - 1);
+        self.0 = list | used.bits() << Self::LIST_BITS;
+    }
+
+    fn set_list(&mut self, list: LruList) {
+        self.0 = Self::new(list).0 | self.used().bits() << Self::LIST_BITS;
+    }
+}
 
 /// The four lists, newest first.
 ///
@@ -107,6 +131,8 @@ const UNLISTED: Place = Place { list: None, used: Used::empty(), order: Order::Z
 pub struct Lru {
     links: Vec<Link>,
     places: Vec<Place>,
+    /// Orders of the folios that are not single pages.
+    large: BTreeMap<FolioId, Order>,
     ends: [Link; 4],
     sizes: [u64; 4],
 }
@@ -114,19 +140,25 @@ pub struct Lru {
 impl Default for Lru {
     fn default() -> Self {
         let empty = Link { newer: NONE, older: NONE };
-        Self { links: Vec::new(), places: Vec::new(), ends: [empty; 4], sizes: [0; 4] }
+        Self {
+            links: Vec::new(),
+            places: Vec::new(),
+            large: BTreeMap::new(),
+            ends: [empty; 4],
+            sizes: [0; 4],
+        }
     }
 }
 
 impl Lru {
     fn place(&self, id: FolioId) -> Place {
-        self.places.get(id.index()).copied().unwrap_or(UNLISTED)
+        self.places.get(id.index()).copied().unwrap_or(Place::UNLISTED)
     }
 
     /// The list that a folio is on.
     #[must_use]
     pub fn list_of(&self, id: FolioId) -> Option<LruList> {
-        self.place(id).list
+        self.place(id).list()
     }
 
     /// Pages on a list. Linux: `lruvec_lru_size()`.
@@ -148,47 +180,55 @@ impl Lru {
     /// Panics when it is listed already.
     pub(crate) fn add(&mut self, id: FolioId, list: LruList, order: Order) {
         if self.places.len() <= id.index() {
-            self.places.resize(id.index() + 1, UNLISTED);
+            self.places.resize(id.index() + 1, Place::UNLISTED);
             self.links.resize(id.index() + 1, Link { newer: NONE, older: NONE });
         }
-        assert!(self.places[id.index()].list.is_none(), "{id} listed twice");
-        self.places[id.index()] = Place { list: Some(list), used: Used::empty(), order };
+        assert!(self.list_of(id).is_none(), "{id} listed twice");
+        self.places[id.index()] = Place::new(list);
+        if order > Order::ZERO {
+            self.large.insert(id, order);
+        }
         self.sizes[list.index()] += order.pages().get();
         self.link_newest(id, list);
     }
 
     /// Takes a folio off its list; says which one that was. Linux: `lruvec_del_folio()`.
     pub(crate) fn remove(&mut self, id: FolioId) -> Option<LruList> {
-        let place = self.place(id);
-        let list = place.list?;
+        let list = self.list_of(id)?;
         self.unlink(id, list);
-        self.sizes[list.index()] -= place.order.pages().get();
-        self.places[id.index()] = UNLISTED;
+        self.sizes[list.index()] -= self.size(id);
+        self.large.remove(&id);
+        self.places[id.index()] = Place::UNLISTED;
         Some(list)
+    }
+
+    /// Pages of a listed folio.
+    fn size(&self, id: FolioId) -> u64 {
+        self.large.get(&id).map_or(1, |order| order.pages().get())
     }
 
     /// Notes a use; folios that are not listed have no use for it.
     #[inline]
     pub(crate) fn mark(&mut self, id: FolioId, used: Used) {
         if let Some(place) = self.places.get_mut(id.index())
-            && place.list.is_some()
+            && *place != Place::UNLISTED
         {
-            place.used |= used;
+            place.set_used(place.used() | used);
         }
     }
 
     /// How it was used.
     #[must_use]
     pub fn used(&self, id: FolioId) -> Used {
-        self.place(id).used
+        self.place(id).used()
     }
 
     /// Forgets uses; says whether there were any.
     pub(crate) fn clear(&mut self, id: FolioId, used: Used) -> bool {
         let place = &mut self.places[id.index()];
-        let had = place.used.intersects(used);
-        place.used -= used;
-        had
+        let before = place.used();
+        place.set_used(before - used);
+        before.intersects(used)
     }
 
     /// Makes a folio the newest of `list`, which may be its own. Linux: `list_move()`.
@@ -218,13 +258,12 @@ impl Lru {
     }
 
     fn leave_for(&mut self, id: FolioId, list: LruList) {
-        let place = self.place(id);
-        let old = place.list.unwrap_or_else(|| panic!("{id} is on no list"));
+        let old = self.list_of(id).unwrap_or_else(|| panic!("{id} is on no list"));
         self.unlink(id, old);
-        let pages = place.order.pages().get();
+        let pages = self.size(id);
         self.sizes[old.index()] -= pages;
         self.sizes[list.index()] += pages;
-        self.places[id.index()].list = Some(list);
+        self.places[id.index()].set_list(list);
     }
 
     fn link_newest(&mut self, id: FolioId, list: LruList) {
@@ -277,14 +316,14 @@ impl Lru {
                 if seen > self.places.len() {
                     return Err(format!("{list:?} goes round in circles"));
                 }
-                pages += self.place(id).order.pages().get();
+                pages += self.size(id);
             }
             let counted = self.pages(list).get();
             if pages != counted {
                 return Err(format!("{list:?} has {pages} pages, {counted} counted"));
             }
         }
-        let listed = self.places.iter().filter(|place| place.list.is_some()).count();
+        let listed = self.places.iter().filter(|place| **place != Place::UNLISTED).count();
         match listed == seen {
             true => Ok(()),
             false => Err(format!("{listed} folios are listed, the lists have {seen}")),
