@@ -38,7 +38,9 @@ impl<S: Sink> Emulator<S> {
 
     /// Every entry belongs to a mapping of its folio, and every mapping has all its entries.
     fn check_mappings(&self) -> Result<(), String> {
-        let mut entries: BTreeMap<FolioId, u64> = BTreeMap::new();
+        // No two entries are the same, and each belongs to a mapping: when their number is right,
+        // every mapping has all of its entries. Only when it is not, somebody has to count by folio.
+        let mut found = 0_u64;
         for (id, space) in &self.spaces {
             for (page, pte) in space.table().iter() {
                 let folio = pte.folio().expect("listed entries are not empty");
@@ -48,8 +50,26 @@ impl<S: Sink> Emulator<S> {
                 if !self.memory.folios.mappings(folio).any(|mapping| mapping == at) {
                     return Err(format!("{folio} behind {page} does not know of {at:?}"));
                 }
-                *entries.entry(folio).or_default() += 1;
+                found += 1;
                 self.check_tagged_entry(folio, space.vma_at(page), pte)?;
+            }
+        }
+        let mapped = |(id, folio): (FolioId, &Folio)| {
+            let mapped = u64::try_from(self.memory.folios.map_count(id)).expect("a count");
+            mapped * folio.order().pages().get()
+        };
+        if self.memory.folios.iter().map(mapped).sum::<u64>() == found {
+            return Ok(());
+        }
+        self.find_wrong_count()
+    }
+
+    /// The first folio that has more or fewer entries than its mappings need.
+    fn find_wrong_count(&self) -> Result<(), String> {
+        let mut entries: BTreeMap<FolioId, u64> = BTreeMap::new();
+        for space in self.spaces.values() {
+            for folio in space.table().iter().filter_map(|(_, pte)| pte.folio()) {
+                *entries.entry(folio).or_default() += 1;
             }
         }
         for (id, folio) in self.memory.folios.iter() {

@@ -26,7 +26,7 @@ pub struct ServerParams {
     pub files: u32,
     /// Pages of a file. Assumed: 12 MiB.
     pub file_pages: u32,
-    /// Files read a tick, in part. Assumed: 6.
+    /// Files read a tick, in part. Assumed: 12.
     pub reads: u32,
     /// Pages of the log written a tick. Assumed: 512 KiB.
     pub log_pages: u32,
@@ -53,7 +53,7 @@ impl ServerParams {
             written_pages: scale.mib(4),
             files: 1000,
             file_pages: scale.mib(12),
-            reads: 6,
+            reads: 12,
             log_pages: scale.mib(1).div_ceil(2),
             fork_every: 150,
             child_ticks: 20,
