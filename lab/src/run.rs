@@ -173,14 +173,18 @@ fn stream(plan: &Plan, load: &WorkloadPlan) -> Stream {
 
 /// Swap and its eagerness, as plan and workload have it.
 fn turn_swap_on<S: Sink>(emulator: &mut Emulator<S>, plan: &Plan, load: &WorkloadPlan) {
-    let memory = plan.memory.unwrap_or(LEAST_MEMORY);
-    let bytes = load.swap.or(load.kind.swap_part().map(|part| memory / part)).unwrap_or(0);
     emulator.set_swappiness(load.kind.swappiness());
-    let slots = PageCount::new(bytes / Geometry::PAGES_4K.page_size());
+    let slots = PageCount::new(swap_bytes(plan, load) / Geometry::PAGES_4K.page_size());
     if slots > PageCount::ZERO {
         let on = emulator.swap_on(SwapSpec { slots, pages_per_page: COMPRESSION });
         on.expect("swap of at most 1 TiB");
     }
+}
+
+/// Swap in memory, before compression.
+fn swap_bytes(plan: &Plan, load: &WorkloadPlan) -> u64 {
+    let memory = plan.memory.unwrap_or(LEAST_MEMORY);
+    load.swap.or(load.kind.swap_part().map(|part| memory / part)).unwrap_or(0)
 }
 
 /// Pages of swap in a page of memory. Assumed: one in three.
@@ -361,12 +365,28 @@ fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
     }
 }
 
+fn workload_json(plan: &Plan, load: &WorkloadPlan) -> Value {
+    let tags = load.tags;
+    json!({
+        "name": load.kind.name(),
+        "ticks": load.ticks,
+        "tag_by": format!("{:?}", tags.unit).to_lowercase(),
+        "tag_when": format!("{:?}", tags.time).to_lowercase(),
+        "tag_layout": format!("{:?}", tags.layout).to_lowercase(),
+        "swap_bytes": swap_bytes(plan, load),
+        "swappiness": load.kind.swappiness(),
+        "target_index": load.target_index.to_string(),
+        "unmovable": load.unmovable.to_string(),
+    })
+}
+
 fn workload_preface(plan: &Plan, load: &WorkloadPlan) -> String {
     let name = |text: String| text.to_lowercase();
     let tags = load.tags;
     format!(
         "Workload {}, {} ticks of a tenth of a second\n\
          \x20 tagged        {} by {}, {}, {}\n\
+         \x20 swap          {} in memory, {COMPRESSION} pages in one (assumed)\n\
          \x20 sizes         assumed, measured on no device: see the workload's parameters\n",
         load.kind.name(),
         load.ticks,
@@ -374,6 +394,7 @@ fn workload_preface(plan: &Plan, load: &WorkloadPlan) -> String {
         name(format!("{:?}", tags.unit)),
         name(format!("{:?}", tags.time)),
         name(format!("{:?}", tags.layout)),
+        mebibytes(swap_bytes(plan, load)),
     )
 }
 
@@ -425,5 +446,9 @@ fn describe(plan: &Plan, machine: &MachinePlan, case: &Case) -> Value {
         "tagged_share": plan.tagged.map(|share| share.to_string()),
         "seed": plan.seed,
         "survey": case.survey.json(),
+        "workload": match &plan.trace {
+            TraceChoice::Workload(load) => workload_json(plan, load),
+            _ => Value::Null,
+        },
     })
 }
