@@ -135,9 +135,9 @@ fn well_formed(ops: &[Op]) -> Ledger {
 fn streams_name_only_what_lives_and_forget_what_does_not() {
     for kind in Kind::ALL {
         let words = |ticks| format!("--workload {} --ticks {ticks} --tagged 30%", kind.name());
-        let short = well_formed(&stream(&words(400), 1)).live();
-        let long = well_formed(&stream(&words(1600), 1)).live();
-        assert!(long <= 2 * short + 1000, "{}: {short} grew to {long}", kind.name());
+        let short = well_formed(&stream(&words(2000), 1)).live();
+        let long = well_formed(&stream(&words(6000), 1)).live();
+        assert!(long <= short + short / 4 + 100, "{}: {short} grew to {long}", kind.name());
     }
 }
 
@@ -263,13 +263,14 @@ fn under_pressure_memory_is_reclaimed_and_swapped() {
 #[test]
 fn without_tags_all_tag_storage_is_given_back() {
     for kind in [Kind::Phone, Kind::Server, Kind::Kbuild] {
-        let words = format!("--workload {} --memory 256MiB --ticks 100", kind.name());
+        let words = format!("--workload {} --memory 256MiB --ticks 600", kind.name());
         for design in ["cma-v2", "cma-v3"] {
             let report = report(&format!("--design {design} {words}"));
             let lent = report.lent.expect("the design lends");
             // The page of zeroes keeps its block.
             assert!(lent.reserved_peak_pages <= 1 && report.tagging.asked == 0);
-            assert!(lent.occupied_end_pages > 0, "movable data uses it");
+            // CMA is not taken first while most free memory is not CMA; the phone fills its memory.
+            assert!(lent.occupied_end_pages > 0 || kind != Kind::Phone, "movable data uses it");
         }
         assert_eq!(report(&format!("--design carveout {words}")).lent, None);
     }

@@ -163,3 +163,89 @@ impl<S: Sink> Emulator<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::boot::MachineSpec;
+    use pagelab_allocator::event::Silent;
+    use pagelab_allocator::profile::KernelProfile;
+
+    use super::*;
+    use crate::emulator::EmulatorSpec;
+    use crate::fault::Access;
+    use crate::folio::SpaceId;
+    use crate::page_cache::{CacheEntry, FilePage};
+    use crate::page_table::Pte;
+    use crate::testing::{CPU, spec};
+    use crate::vma::{Backing, Prot, VirtRange};
+
+    /// A machine with a mapped page and a dirty page of a file.
+    fn machine() -> (Emulator<Silent>, SpaceId, FilePage) {
+        let machine: MachineSpec = spec(KernelProfile::V6_12, 512, None);
+        let mut emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, Silent).unwrap();
+        let space = emulator.create_space();
+        let range = VirtRange::from_len(VirtPage::new(0), 4);
+        emulator.mmap(space, range, Prot::READ_WRITE, Backing::Anon).unwrap();
+        emulator.access(CPU, space, VirtPage::new(0), Access::Write).unwrap();
+        let page = FilePage { file: emulator.create_file(), index: 3 };
+        emulator.write_file(CPU, page).unwrap();
+        emulator.check().unwrap();
+        (emulator, space, page)
+    }
+
+    #[track_caller]
+    fn caught(spoil: impl FnOnce(&mut Emulator<Silent>, SpaceId, FilePage), expected: &str) {
+        let (mut emulator, space, page) = machine();
+        spoil(&mut emulator, space, page);
+        let said = emulator.check().unwrap_err();
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn canaries_of_reclaim() {
+        let mapped = |emulator: &Emulator<Silent>, space| {
+            emulator.translate(space, VirtPage::new(0)).unwrap().folio
+        };
+        caught(
+            |emulator, space, _| {
+                let id = mapped(emulator, space);
+                emulator.memory.reclaim.lru.remove(id);
+            },
+            "is listed as None, should be Some(Anon)",
+        );
+        caught(
+            |emulator, _, page| emulator.memory.reclaim.cache.set(page, CacheEntry::Absent),
+            "cached, dirty, being written: [1, 1, 0], [0, 1, 0] counted",
+        );
+        caught(
+            |emulator, space, page| {
+                let other = mapped(emulator, space);
+                emulator.memory.reclaim.cache.set(page, CacheEntry::Present(other));
+            },
+            "which is None",
+        );
+        caught(
+            |emulator, _, page| {
+                let CacheEntry::Present(id) = emulator.memory.reclaim.cache.get(page) else {
+                    panic!("it was written")
+                };
+                emulator.memory.folios.clear_flag(id, FolioFlags::DIRTY);
+            },
+            "[1, 0, 0], [1, 1, 0] counted",
+        );
+        caught(
+            |emulator, space, _| {
+                let table = emulator.spaces.get_mut(&space).unwrap().table_mut();
+                table.set(VirtPage::new(1), Pte::swapped(SwapSlot::new(5)));
+            },
+            "1 entries name slot 5, 0 counted",
+        );
+        caught(
+            |emulator, space, _| {
+                let table = emulator.spaces.get_mut(&space).unwrap().table_mut();
+                table.set(VirtPage::new(0), Pte::EMPTY);
+            },
+            "has 0 entries, 1 mappings",
+        );
+    }
+}

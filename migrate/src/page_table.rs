@@ -265,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn swapped_entries_are_no_folios() {
+        let slot = SwapSlot::new(0);
+        let pte = Pte::swapped(slot);
+        assert_eq!((pte.folio(), pte.swap_slot(), pte.is_empty()), (None, Some(slot), false));
+        assert_eq!(Pte::new(FolioId::new(0)).swap_slot(), None);
+        let mut table = PageTable::default();
+        table.set(VirtPage::new(7), pte);
+        table.set(VirtPage::new(8), Pte::new(FolioId::new(1)));
+        assert_eq!((table.iter().count(), table.len()), (1, 2));
+        assert_eq!(table.all_swapped().collect::<Vec<_>>(), [(VirtPage::new(7), slot)]);
+        assert_eq!(format!("{pte:?}"), "swap slot 0");
+        table.check().unwrap();
+    }
+
+    #[test]
     fn leaves_come_and_go_with_their_entries() {
         let mut table = PageTable::default();
         let page = VirtPage::new;

@@ -186,12 +186,12 @@ fn a_claim_drops_clean_cache_and_moves_dirty_cache() {
         let CacheEntry::Present(id) = emulator.reclaim().cache.get(page(file, 5)) else { panic!() };
         let block = emulator.folios()[id].pfn().align_down(Order::of(5));
         let range = PfnRange::block(block, Order::of(5));
-        let inside = |emulator: &Emulator<Silent>, dirty: bool| {
+        let inside = |emulator: &Emulator<Silent>, odd: u32| {
             let cached = emulator.reclaim().cache.iter();
             let here = cached.filter(|(_, id)| range.contains(emulator.folios()[*id].pfn()));
-            here.filter(|(page, _)| (page.index % 2 == 1) == dirty).count()
+            here.filter(|(page, _)| page.index % 2 == odd).count()
         };
-        let (clean, dirty) = (inside(&emulator, false), inside(&emulator, true));
+        let (clean, dirty) = (inside(&emulator, 0), inside(&emulator, 1));
         assert!(clean > 0 && dirty > 0);
         let taken = emulator.claim_range(CPU, range, IsolateMode::Other, GfpFlags::KERNEL).unwrap();
         assert_eq!(taken.migrated, PageCount::new(u64::try_from(dirty).unwrap()));
@@ -227,6 +227,24 @@ impl Dice {
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
+}
+
+/// Counters that say the same in two ways.
+#[track_caller]
+fn counters_agree(emulator: &Emulator<Silent>, what: &str) {
+    let stats = emulator.reclaim().stats;
+    let by_who = [stats.pgscan_kswapd + stats.pgscan_direct, stats.stolen()];
+    let by_kind = [stats.pgscan_anon + stats.pgscan_file, stats.pgsteal_anon + stats.pgsteal_file];
+    assert_eq!(by_who, by_kind, "{what}: {stats:?}");
+    assert!(
+        stats.stolen() <= by_who[0] && stats.pgsteal_anon == stats.pswpout,
+        "{what}: {stats:?}"
+    );
+    assert!(stats.workingset_activate_anon <= stats.workingset_refault_anon, "{what}: {stats:?}");
+    assert!(stats.workingset_activate_file <= stats.workingset_refault_file, "{what}: {stats:?}");
+    assert_eq!(stats.pswpin, stats.workingset_refault_anon, "{what}: {stats:?}");
+    let left = emulator.reclaim().dirty_pages() + emulator.reclaim().writeback_pages();
+    assert!(stats.nr_written + left <= stats.nr_dirtied, "{what}: {stats:?}");
 }
 
 /// One random operation; refusals are part of the game.
@@ -274,6 +292,7 @@ fn churn(profile: KernelProfile, seed: u64) -> String {
     for step in 0..400 {
         act(&mut emulator, &mut dice, &mut spaces, file);
         emulator.check().unwrap_or_else(|what| panic!("seed {seed}, step {step}: {what}"));
+        counters_agree(&emulator, &format!("seed {seed}, step {step}"));
         emulator.take_moves();
     }
     let shown = format!("{:?} {:?}", emulator.reclaim().stats, emulator.mm_stats());
