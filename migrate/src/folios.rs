@@ -332,8 +332,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_24_bytes() {
-        assert_eq!(size_of::<Option<Folio>>(), 24);
+    fn a_slot_is_16_bytes() {
+        assert_eq!(size_of::<Option<Folio>>(), 16);
     }
 
     #[test]

@@ -120,7 +120,10 @@ const TABLES: &[(&str, &[Row], &[&str])] = &[
     (
         "Tag storage",
         TAG_STORAGE,
-        &["a tag page serves 32 data pages; scattered tagged pages take more tag pages than dense"],
+        &[
+            "a tag page serves 32 data pages; scattered tagged pages take more tag pages than dense",
+            "free: nothing had to move; clean page cache that was dropped instead is under Reclaim",
+        ],
     ),
     ("Requests", REQUESTS, &["after reclaim and compaction; nobody is killed for want of memory"]),
     ("Reclaim", RECLAIM, &["refault: a page comes back that reclaim had taken away"]),
