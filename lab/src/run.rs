@@ -383,17 +383,20 @@ fn workload_json(plan: &Plan, load: &WorkloadPlan) -> Value {
 fn workload_preface(plan: &Plan, load: &WorkloadPlan) -> String {
     let name = |text: String| text.to_lowercase();
     let tags = load.tags;
+    let chosen = plan.tagged.map(|share| {
+        let (unit, time) = (format!("{:?}", tags.unit), format!("{:?}", tags.time));
+        name(format!("{share} by {unit}, {time}, {:?}", tags.layout))
+    });
+    let always = load.kind.always_tagged().map(str::to_owned);
+    let tagged: Vec<_> = always.into_iter().chain(chosen).collect();
+    let tagged = if tagged.is_empty() { "nothing".to_owned() } else { tagged.join("; ") };
     format!(
         "Workload {}, {} ticks of a tenth of a second\n\
-         \x20 tagged        {} by {}, {}, {}\n\
+         \x20 tagged        {tagged}\n\
          \x20 swap          {} in memory, {COMPRESSION} pages in one (assumed)\n\
          \x20 sizes         assumed, measured on no device: see the workload's parameters\n",
         load.kind.name(),
         load.ticks,
-        plan.tagged.map_or_else(|| "nothing".to_owned(), |share| share.to_string()),
-        name(format!("{:?}", tags.unit)),
-        name(format!("{:?}", tags.time)),
-        name(format!("{:?}", tags.layout)),
         mebibytes(swap_bytes(plan, load)),
     )
 }

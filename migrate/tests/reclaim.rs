@@ -162,6 +162,53 @@ fn anonymous_memory_goes_to_swap_and_comes_back_with_its_tags() {
 }
 
 #[test]
+fn large_folios_are_split_and_go_page_by_page() {
+    for profile in PROFILES {
+        let mut emulator = boot(profile);
+        emulator.swap_on(swap(3000)).unwrap();
+        let space = program(&mut emulator, 5504, Prot::READ_WRITE);
+        let mut large = 0;
+        for first in (0..5504).step_by(32).map(VirtPage::new) {
+            match emulator.populate_huge(CPU, space, first, Order::of(5)) {
+                Ok(_) => large += 1,
+                Err(_) => {
+                    let pages = first.get()..first.get() + 32;
+                    pages.for_each(|at| write(&mut emulator, space, at));
+                }
+            }
+        }
+        assert!(large > 50 && !emulator.take_splits().is_empty(), "{large}");
+        assert!(emulator.reclaim().stats.pswpout > 500, "{:?}", emulator.reclaim().stats);
+        emulator.check().unwrap();
+        (0..5504).for_each(|at| write(&mut emulator, space, at));
+        emulator.check().unwrap();
+        emulator.exit(CPU, space).unwrap();
+        emulator.check().unwrap();
+        assert_eq!(emulator.reclaim().lru.total(), PageCount::ZERO);
+    }
+}
+
+#[test]
+fn a_page_shared_by_fork_goes_for_both_and_comes_back_for_each() {
+    let mut emulator = boot(KernelProfile::V6_12);
+    emulator.swap_on(swap(4000)).unwrap();
+    let parent = program(&mut emulator, 200, Prot::READ_WRITE);
+    (0..200).for_each(|at| write(&mut emulator, parent, at));
+    let child = emulator.fork(parent).unwrap();
+    let hog = program(&mut emulator, 5000, Prot::READ_WRITE);
+    (0..5000).for_each(|at| write(&mut emulator, hog, at));
+    let gone = |emulator: &Emulator<Silent>, space| {
+        (0..200).filter(|at| emulator.translate(space, VirtPage::new(*at)).is_none()).count()
+    };
+    assert!(gone(&emulator, parent) > 100);
+    assert_eq!(gone(&emulator, parent), gone(&emulator, child));
+    emulator.check().unwrap();
+    (0..200).for_each(|at| write(&mut emulator, child, at));
+    emulator.exit(CPU, parent).unwrap();
+    emulator.check().unwrap();
+}
+
+#[test]
 fn without_swap_anonymous_memory_stays_and_requests_fail() {
     let mut emulator = boot(KernelProfile::V6_12);
     let space = program(&mut emulator, 5500, Prot::READ_WRITE);

@@ -95,6 +95,16 @@ impl Kind {
         }
     }
 
+    /// What is tagged whatever the share.
+    #[must_use]
+    pub const fn always_tagged(self) -> Option<&'static str> {
+        match self {
+            Self::Adversary => Some("every 32nd page of the attackers"),
+            Self::Guest => Some("the whole guest"),
+            _ => None,
+        }
+    }
+
     /// Linux's `vm.swappiness`. Assumed: 100 on a phone, whose swap is memory; Linux's default
     /// elsewhere.
     #[must_use]
