@@ -54,6 +54,7 @@ pub mod pcp_by_hand;
 mod pcp_list;
 mod pcp_tuning;
 pub mod profile;
+mod reclaim;
 pub mod restore;
 pub mod rmqueue;
 pub mod stats;

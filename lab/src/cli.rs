@@ -2,7 +2,7 @@
 
 use clap::{Args, Parser, Subcommand};
 
-/// Emulates the Linux page allocator on recorded traces, under one MTE tag-storage design or
+/// Emulates the Linux page allocator on recorded traces and on workloads, under one MTE tag-storage design or
 /// several. Without a command: a recorded arm64 machine, as a demonstration.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(name = "pagelab", version)]
@@ -15,7 +15,7 @@ pub struct Cli {
 /// A command and its words.
 #[derive(Clone, PartialEq, Eq, Debug, Subcommand)]
 pub enum Command {
-    /// Run a trace under one design.
+    /// Run a trace or a workload under one design.
     Run {
         /// Tag-storage design: carveout, metadata, cma-v2, cma-v3 (or cma), drop-movable, cma-filter,
         /// cma-flag, zone-movable, numa-node, grab-all, cleancache; each with +taggable-hw for
@@ -33,7 +33,7 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Run a trace under several designs and set the results side by side.
+    /// Run a trace or a workload under several designs and set the results side by side.
     Compare {
         /// Tag-storage designs, separated by commas: carveout, metadata, cma-v2, cma-v3 (or cma),
         /// drop-movable, cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache; each
@@ -86,14 +86,17 @@ pub struct Common {
     /// Recorded trace: ftrace or perf script text, plain or zstd. Default: the demonstration's.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<String>,
-    /// Memory of the emulated machine. Default: that of the recorded one.
+    /// Workload instead of a trace: phone, server, kbuild, fragment, adversary, guest.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Memory of the emulated machine. Default: that of the recorded one; 4GiB for a workload.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Share of movable user pages that become PROT_MTE right after allocation, besides the
-    /// recorded ones: 0% to 100%.
+    /// recorded ones: 0% to 100%. With a workload: share of what --tag-by says.
     #[arg(long, value_name = "SHARE")]
     pub tagged: Option<String>,
-    /// Seed of the generator that chooses those pages.
+    /// Seed of the generator that chooses those pages, and of the workload.
     #[arg(long, value_name = "N")]
     pub seed: Option<String>,
     /// Print the report as JSON.
@@ -108,7 +111,36 @@ pub struct Common {
     /// Tag block size of the hardware, as in the device tree. Default: 4KiB.
     #[arg(long, value_name = "BYTES")]
     pub block_size: Option<String>,
-    /// Size of an ordinary CMA area. Default: that of the recorded machine.
+    /// Size of an ordinary CMA area. Default: that of the recorded machine, or the workload's.
     #[arg(long, value_name = "SIZE")]
     pub cma: Option<String>,
+    /// Words about the workload.
+    #[command(flatten)]
+    pub load: Load,
+}
+
+/// Words that only workloads know.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
+pub struct Load {
+    /// Length of the workload in ticks of a tenth of a second. Default: 600.
+    #[arg(long, value_name = "N")]
+    pub ticks: Option<String>,
+    /// What --tagged is a share of: process, memory, vma. Default: memory.
+    #[arg(long, value_name = "UNIT")]
+    pub tag_by: Option<String>,
+    /// Tagged by mmap, or by a later mprotect. Default: mmap.
+    #[arg(long, value_name = "CALL")]
+    pub tag_when: Option<String>,
+    /// Tagged pages of an area: clustered or scattered. Default: clustered.
+    #[arg(long, value_name = "LAYOUT")]
+    pub tag_layout: Option<String>,
+    /// Swap in memory, before compression; 0 for none. Default: the workload's.
+    #[arg(long, value_name = "SIZE")]
+    pub swap: Option<String>,
+    /// For fragment: unusable free space index to reach at pageblock order. Default: 75%.
+    #[arg(long, value_name = "SHARE")]
+    pub index: Option<String>,
+    /// For fragment: share of the pages in the way that cannot move. Default: 50%.
+    #[arg(long, value_name = "SHARE")]
+    pub unmovable: Option<String>,
 }

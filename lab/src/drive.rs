@@ -2,9 +2,13 @@
 //!
 //! What the recorded tasks asked for is asked for again; where the pages lie is this machine's own
 //! doing. Single pages that user space asked for (`GFP_HIGHUSER_MOVABLE`) are mapped in an address
-//! space of the task that asked, each at an address of its own, and touched; everything else is
-//! allocated plainly. A page that became tagged in the recording gets `PROT_MTE` and is touched
-//! again. There is no reclaim: what fails after compaction is counted, by cause.
+//! space of the task that asked, each at an address of its own, and touched; what their flags show
+//! to be page cache becomes that; everything else is allocated plainly. A page that became tagged in
+//! the recording gets `PROT_MTE` and is touched again. kswapd has its turn after the operation that
+//! woke it. What fails after reclaim and compaction is counted, by cause.
+
+mod held;
+mod process;
 
 use std::collections::BTreeMap;
 
@@ -18,54 +22,22 @@ use pagelab_migrate::alloc::FailureCause;
 use pagelab_migrate::cma::CmaArea;
 use pagelab_migrate::emulator::{AllocateError, Emulator};
 use pagelab_migrate::fault::{Access, AccessError};
+use pagelab_migrate::file_io::FileError;
 use pagelab_migrate::folio::{FolioId, SpaceId, VirtPage};
 use pagelab_migrate::mapping::MmError;
+use pagelab_migrate::page_cache::{FileId, FilePage};
 use pagelab_migrate::tag_storage::design::Residence;
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
+
+pub use held::is_page_cache;
+use held::{Claimed, Held};
+use process::Processes;
 
 use crate::background::Background;
 use crate::logical::{ContigOwner, Op, PageId, PageSpan, Step};
 use crate::machine::Mib;
 use crate::report::{Requests, Tagging};
 use crate::tagger::Tagger;
-
-/// Where an allocation of the trace is on this machine.
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Held {
-    /// Mapped at this address.
-    Mapped(SpaceId, VirtPage),
-    /// A block; its pages apart once one of them was freed.
-    Block(FolioId, Order),
-    /// Pages of a block, by place; `None` where freed.
-    Pages(Vec<Option<FolioId>>),
-    /// What is left of a claimed range.
-    Contig(Claimed),
-    /// The request failed.
-    Missing,
-}
-
-/// A claimed range of which parts may have been freed.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Claimed {
-    /// Where it began.
-    start: Pfn,
-    /// What is not freed.
-    left: Vec<PfnRange>,
-    /// The CMA area it came from.
-    area: Option<usize>,
-}
-
-impl Claimed {
-    /// Takes a part out; `None` unless all of it is still there.
-    fn take(&mut self, part: PfnRange) -> Option<PfnRange> {
-        let at = self.left.iter().position(|range| range.covers(part))?;
-        let whole = self.left.swap_remove(at);
-        let rest =
-            [PfnRange::new(whole.start(), part.start()), PfnRange::new(part.end(), whole.end())];
-        self.left.extend(rest.into_iter().filter(|range| !range.is_empty()));
-        Some(part)
-    }
-}
 
 /// Largest alignment of a DMA buffer. Linux: `CONFIG_CMA_ALIGNMENT`.
 const CMA_ALIGNMENT: Order = Order::of(8);
@@ -101,6 +73,9 @@ pub struct Driver<S: Sink = Silent> {
     barred_failures: u64,
     /// Frames that the last step tagged after their allocation.
     tagged: Vec<Pfn>,
+    /// The file that stands for all page cache of a trace, and its next page.
+    cache: Option<(FileId, u32)>,
+    processes: Processes,
 }
 
 /// Pages of the background could not be allocated.
@@ -129,6 +104,8 @@ impl<S: Sink> Driver<S> {
             tagging: Tagging::default(),
             barred_failures: 0,
             tagged: Vec::new(),
+            cache: None,
+            processes: Processes::default(),
         };
         let kinds = [
             (background.unmovable, GfpFlags::KERNEL),
@@ -189,7 +166,11 @@ impl<S: Sink> Driver<S> {
             Op::AllocContig { id, pages, owner } => self.alloc_contig(id, pages, owner),
             Op::Free { id, span } => self.free(id, span),
             Op::Tag { id, .. } => self.tag(id),
+            Op::Process(op) => self.process(op),
             Op::Failed { .. } | Op::Snapshot { .. } => {}
+        }
+        if let Some(wake) = self.emulator.kswapd_wanted() {
+            self.emulator.kswapd(CpuId::BOOT, wake);
         }
         self.note_moves();
     }
@@ -214,8 +195,13 @@ impl<S: Sink> Driver<S> {
     /// A [`Violation`] when fewer pages are free than the machine manages, less the page of zeroes
     /// and its tags.
     pub fn release_all(&mut self) -> Result<(), Violation> {
+        self.end_processes();
         for held in core::mem::take(&mut self.held).into_values() {
             self.release(held);
+        }
+        if let Some((file, _)) = self.cache.take() {
+            let gone = self.emulator.remove_file(CpuId::BOOT, file);
+            gone.expect("the driver made the file");
         }
         for folio in core::mem::take(&mut self.background) {
             self.emulator.free(CpuId::BOOT, folio);
@@ -260,6 +246,11 @@ impl<S: Sink> Driver<S> {
 
     fn alloc(&mut self, pid: u32, id: PageId, order: Order, gfp: GfpFlags) {
         self.requests.made += 1;
+        if order == Order::ZERO && is_page_cache(gfp) {
+            let held = self.cache_page(gfp);
+            self.held.insert(id, held);
+            return;
+        }
         let user = order == Order::ZERO && gfp.contains(GfpFlags::HIGHUSER_MOVABLE);
         let later = self.tagger.as_mut().is_some_and(|tagger| tagger.choose(gfp));
         let tags = match (gfp.contains(GfpFlags::TAGGED), later) {
@@ -283,6 +274,18 @@ impl<S: Sink> Driver<S> {
         self.held.insert(id, held);
         if tags == Tags::Later {
             self.tag(id);
+        }
+    }
+
+    /// A new page of the trace's page cache.
+    fn cache_page(&mut self, gfp: GfpFlags) -> Held {
+        let (file, next) = self.cache.unwrap_or_else(|| (self.emulator.create_file(), 0));
+        let page = FilePage { file, index: next };
+        self.cache = Some((file, next.checked_add(1).expect("fewer than 2^32 cached pages")));
+        match self.emulator.cache_page(CpuId::BOOT, page, gfp) {
+            Ok(_) => Held::Cached(page),
+            Err(FileError::Allocate(error)) => self.failed(&error, Tags::None),
+            Err(error) => unreachable!("the file was made: {error}"),
         }
     }
 
@@ -386,7 +389,7 @@ impl<S: Sink> Driver<S> {
         let held = match claimed {
             Some(taken) => {
                 let range = taken.range.into_raw();
-                Held::Contig(Claimed { start: range.start(), left: vec![range], area })
+                Held::Contig(Box::new(Claimed { start: range.start(), left: vec![range], area }))
             }
             None => {
                 self.requests.failed_contig += 1;
@@ -409,7 +412,7 @@ impl<S: Sink> Driver<S> {
                 let pages = self.split(folio);
                 self.free_pages(pages, span)
             }
-            Held::Mapped(..) | Held::Block(..) => {
+            Held::Mapped(..) | Held::Block(..) | Held::Cached(_) => {
                 self.release(held);
                 None
             }
@@ -431,6 +434,7 @@ impl<S: Sink> Driver<S> {
                 gone.expect("nothing is pinned");
             }
             Held::Block(folio, _) => self.emulator.free(CpuId::BOOT, folio),
+            Held::Cached(page) => self.emulator.uncache_page(CpuId::BOOT, page),
             Held::Pages(pages) => {
                 pages.into_iter().flatten().for_each(|page| self.emulator.free(CpuId::BOOT, page));
             }
@@ -450,13 +454,13 @@ impl<S: Sink> Driver<S> {
         }
     }
 
-    fn split(&mut self, folio: FolioId) -> Vec<Option<FolioId>> {
+    fn split(&mut self, folio: FolioId) -> Box<[Option<FolioId>]> {
         let range = self.emulator.folios()[folio].range();
         self.emulator.split(CpuId::BOOT, folio).expect("nothing is pinned");
         range.iter().map(|pfn| self.emulator.folio_at(pfn)).collect()
     }
 
-    fn free_pages(&mut self, mut pages: Vec<Option<FolioId>>, span: PageSpan) -> Option<Held> {
+    fn free_pages(&mut self, mut pages: Box<[Option<FolioId>]>, span: PageSpan) -> Option<Held> {
         for place in span.first..span.first + span.pages {
             let page = pages.get_mut(place as usize).and_then(Option::take);
             if let Some(folio) = page {
@@ -466,7 +470,7 @@ impl<S: Sink> Driver<S> {
         pages.iter().any(Option::is_some).then_some(Held::Pages(pages))
     }
 
-    fn free_contig(&mut self, mut claimed: Claimed, span: PageSpan) -> Option<Held> {
+    fn free_contig(&mut self, mut claimed: Box<Claimed>, span: PageSpan) -> Option<Held> {
         let start = claimed.start + PageCount::new(u64::from(span.first));
         let part = PfnRange::from_len(start, PageCount::new(u64::from(span.pages)));
         if let Some(part) = claimed.take(part) {

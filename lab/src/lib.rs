@@ -21,3 +21,4 @@ pub mod survey;
 pub mod tag_layout;
 pub mod tagger;
 pub mod trace;
+pub mod workload;

@@ -12,9 +12,16 @@ use crate::emit::Destination;
 use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
 use crate::trace::Strictness;
+use crate::workload::tagging::{TagChoice, TagLayout, TagTime, TagUnit};
+use crate::workload::{DEFAULT_TICKS, Kind, LEAST_MEMORY, MOST_MEMORY, WorkloadPlan};
 
 /// The seed when none was given; it is printed like any other.
 pub const DEFAULT_SEED: u64 = 42;
+
+/// A workload's machine when nothing was said, bytes.
+const WORKLOAD_MEMORY: u64 = 4 << 30;
+/// The longest workload: a week.
+const MAX_TICKS: u32 = 7 * 24 * 3600 * 10;
 
 /// The tag block when none was given, in bytes: one page of 4 KiB.
 const DEFAULT_BLOCK: u64 = 4096;
@@ -24,11 +31,12 @@ const DEFAULT_BLOCK: u64 = 4096;
 pub struct Plan {
     /// What was asked for.
     pub action: Action,
-    /// Which trace.
+    /// Which trace or workload.
     pub trace: TraceChoice,
     /// Under which designs: at least one, each once.
     pub designs: Vec<Contender>,
-    /// Memory of the emulated machine in bytes; `None`: that of the recorded one.
+    /// Memory of the emulated machine in bytes; `None`: that of the recorded one. Always there for
+    /// workloads.
     pub memory: Option<u64>,
     /// Movable user pages to tag besides the recorded ones; `None`: none.
     pub tagged: Option<Share>,
@@ -66,6 +74,8 @@ pub enum TraceChoice {
     Demo,
     /// A file.
     File(PathBuf),
+    /// None: operations are made up.
+    Workload(WorkloadPlan),
 }
 
 impl fmt::Display for TraceChoice {
@@ -73,6 +83,7 @@ impl fmt::Display for TraceChoice {
         match self {
             Self::Demo => f.write_str(crate::demo::NAME),
             Self::File(path) => path.display().fmt(f),
+            Self::Workload(plan) => plan.fmt(f),
         }
     }
 }
@@ -145,12 +156,24 @@ impl Plan {
         {
             return Err(PlanError::new("--cma", text, "not smaller than --memory"));
         }
+        let trace = match parse_workload(words)? {
+            Some(plan) => TraceChoice::Workload(plan),
+            None => parse_trace(words)?,
+        };
+        let memory = match &trace {
+            TraceChoice::Workload(_) => Some(workload_memory(words, memory)?),
+            _ => memory,
+        };
         Ok(Self {
             action,
-            trace: parse_trace(words)?,
+            trace,
             designs,
             memory,
-            tagged: words.tagged.as_deref().map(parse_share).transpose()?,
+            tagged: words
+                .tagged
+                .as_deref()
+                .map(|text| parse_share("--tagged", text))
+                .transpose()?,
             seed: words.seed.as_deref().map_or(Ok(DEFAULT_SEED), parse_seed)?,
             output: if words.json { Output::Json } else { Output::Text },
             strictness: if words.lenient { Strictness::Lenient } else { Strictness::Strict },
@@ -167,6 +190,111 @@ fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
         None => Ok(TraceChoice::Demo),
         Some("") => Err(PlanError::new("--trace", "", "a file name is needed")),
         Some(path) => Ok(TraceChoice::File(PathBuf::from(path))),
+    }
+}
+
+/// What was typed about a workload; `None` when none was asked for.
+fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, PlanError> {
+    let load = &words.load;
+    let Some(name) = words.workload.as_deref() else {
+        let given = [
+            ("--ticks", &load.ticks),
+            ("--tag-by", &load.tag_by),
+            ("--tag-when", &load.tag_when),
+            ("--tag-layout", &load.tag_layout),
+            ("--swap", &load.swap),
+            ("--index", &load.index),
+            ("--unmovable", &load.unmovable),
+        ];
+        let lonely = given.into_iter().find_map(|(flag, word)| Some((flag, word.as_deref()?)));
+        return match lonely {
+            Some((flag, word)) => Err(PlanError::new(flag, word, "only with --workload")),
+            None => Ok(None),
+        };
+    };
+    let unknown = "not one of phone, server, kbuild, fragment, adversary, guest";
+    let kind = Kind::parse(name).ok_or_else(|| PlanError::new("--workload", name, unknown))?;
+    if let Some(trace) = &words.trace {
+        return Err(PlanError::new("--trace", trace, "not together with --workload"));
+    }
+    for (flag, word) in [("--index", &load.index), ("--unmovable", &load.unmovable)] {
+        if let (Some(word), false) = (word, kind == Kind::Fragment) {
+            return Err(PlanError::new(flag, word, "only with --workload fragment"));
+        }
+    }
+    let share =
+        |flag, word: &Option<String>, other| parse_share(flag, word.as_deref().unwrap_or(other));
+    Ok(Some(WorkloadPlan {
+        kind,
+        ticks: load.ticks.as_deref().map_or(Ok(DEFAULT_TICKS), parse_ticks)?,
+        tags: TagChoice {
+            share: share("--tagged", &words.tagged, "0%")?,
+            unit: one_of("--tag-by", &load.tag_by, &UNITS)?,
+            time: one_of("--tag-when", &load.tag_when, &TIMES)?,
+            layout: one_of("--tag-layout", &load.tag_layout, &LAYOUTS)?,
+        },
+        swap: load.swap.as_deref().map(parse_swap).transpose()?,
+        target_index: share("--index", &load.index, "75%")?,
+        unmovable: share("--unmovable", &load.unmovable, "50%")?,
+    }))
+}
+
+/// Words with meanings, the default first, and what is said about all others.
+type Choices<T, const N: usize> = ([(&'static str, T); N], &'static str);
+
+const UNITS: Choices<TagUnit, 3> = (
+    [("memory", TagUnit::Memory), ("process", TagUnit::Process), ("vma", TagUnit::Vma)],
+    "not one of process, memory, vma",
+);
+const TIMES: Choices<TagTime, 2> =
+    ([("mmap", TagTime::Mmap), ("mprotect", TagTime::Mprotect)], "not one of mmap, mprotect");
+const LAYOUTS: Choices<TagLayout, 2> = (
+    [("clustered", TagLayout::Clustered), ("scattered", TagLayout::Scattered)],
+    "not one of clustered, scattered",
+);
+
+fn one_of<T: Copy, const N: usize>(
+    flag: &'static str,
+    word: &Option<String>,
+    (choices, why): &Choices<T, N>,
+) -> Result<T, PlanError> {
+    let Some(word) = word else { return Ok(choices[0].1) };
+    let found = choices.iter().find(|(name, _)| name == word);
+    found.map(|(_, value)| *value).ok_or_else(|| PlanError::new(flag, word, why))
+}
+
+fn parse_ticks(text: &str) -> Result<u32, PlanError> {
+    let error = |why| PlanError::new("--ticks", text, why);
+    match text.parse() {
+        Ok(0) => Err(error("zero")),
+        Ok(ticks) if ticks <= MAX_TICKS => Ok(ticks),
+        Ok(_) => Err(error("more than a week")),
+        Err(_) => Err(error("not a number of ticks")),
+    }
+}
+
+fn parse_swap(text: &str) -> Result<u64, PlanError> {
+    let error = |why| PlanError::new("--swap", text, why);
+    let bytes = parse_size(text).ok_or_else(|| error(SIZE))?;
+    match bytes {
+        _ if !bytes.is_multiple_of(4096) => Err(error("not a multiple of 4KiB")),
+        _ if bytes > MAX_MEMORY => Err(error("more than 1TiB")),
+        _ => Ok(bytes),
+    }
+}
+
+/// A workload's machine.
+fn workload_memory(words: &Common, memory: Option<u64>) -> Result<u64, PlanError> {
+    let memory = memory.unwrap_or(WORKLOAD_MEMORY);
+    let text = words.memory.as_deref().unwrap_or_default();
+    match memory {
+        _ if memory < LEAST_MEMORY => {
+            Err(PlanError::new("--memory", text, "less than 256MiB, too little for a workload"))
+        }
+        _ if memory > MOST_MEMORY => {
+            Err(PlanError::new("--memory", text, "more than 64GiB, too much for a workload"))
+        }
+        _ => Ok(memory),
     }
 }
 
@@ -253,9 +381,9 @@ fn parse_block(text: &str) -> Result<u64, PlanError> {
     }
 }
 
-fn parse_share(text: &str) -> Result<Share, PlanError> {
+fn parse_share(flag: &'static str, text: &str) -> Result<Share, PlanError> {
     let why = "not a share between 0% and 100%, with at most two decimal places";
-    Share::parse(text).ok_or_else(|| PlanError::new("--tagged", text, why))
+    Share::parse(text).ok_or_else(|| PlanError::new(flag, text, why))
 }
 
 fn parse_seed(text: &str) -> Result<u64, PlanError> {

@@ -9,6 +9,7 @@ use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::PageCount;
 use pagelab_migrate::emulator::{Emulator, SpecError};
+use pagelab_migrate::reclaim::swap::SwapSpec;
 use serde_json::{Value, json};
 
 use crate::background::Background;
@@ -18,17 +19,18 @@ use crate::contender::Contender;
 use crate::demo;
 use crate::drive::{Driver, NoRoom};
 use crate::emit::{EmitError, NoRecord, Provenance, Recorder, Recording};
-use crate::logical::Logical;
+use crate::logical::{Logical, Step};
 use crate::machine::{self, LayoutError, MachinePlan, Mib};
 use crate::picture::picture;
 use crate::plan::{Action, Plan, TraceChoice};
 use crate::progress::Progress;
 use crate::report::text::wrapped;
-use crate::report::{Claims, MachineFacts, Picture, RunReport};
+use crate::report::{Claims, MachineFacts, Picture, Reclaimed, RunReport};
 use crate::sample::Sampler;
 use crate::survey::Survey;
 use crate::tagger::Tagger;
 use crate::trace::{TraceError, TraceReader};
+use crate::workload::{LEAST_MEMORY, Stream, WorkloadPlan};
 
 /// Memory of a machine whose recording says nothing is a multiple of this.
 const MEMORY_STEP: u64 = 64 << 20;
@@ -121,23 +123,72 @@ pub fn run(plan: &Plan) -> Result<Outcome, RunError> {
 
 fn open(plan: &Plan) -> Result<TraceReader<Box<dyn Read>>, TraceError> {
     match &plan.trace {
+        TraceChoice::Workload(_) => unreachable!("workloads have no trace to open"),
         TraceChoice::Demo => TraceReader::new(demo::NAME, Box::new(demo::TRACE), plan.strictness),
         TraceChoice::File(path) => TraceReader::open(path, plan.strictness),
     }
 }
 
 fn open_case(plan: &Plan) -> Result<Case, RunError> {
+    if let TraceChoice::Workload(load) = &plan.trace {
+        return Ok(made_up(plan, load));
+    }
     // The small files before the long one: what is wrong with them is said at once.
     let reader = open(plan)?;
     let (meta, background) = match &plan.trace {
         TraceChoice::Demo => (Some(demo::meta()), Some(demo::background())),
         TraceChoice::File(path) => (CaseMeta::beside(path)?, Background::beside(path)?),
+        TraceChoice::Workload(_) => (None, None),
     };
     let survey = Survey::new(reader)?;
     let known = survey.live_at_start.unwrap_or_default();
     let background = background.unwrap_or_default().without(known);
     Ok(Case { meta, background, survey })
 }
+
+/// A workload's machine boots with the memory map (64 bytes for each page, Linux's `struct page`)
+/// and 64 MiB of image and firmware (assumed; at most one part in sixteen) in use.
+fn made_up(plan: &Plan, load: &WorkloadPlan) -> Case {
+    let page = Geometry::PAGES_4K.page_size();
+    let memory = PageCount::new(plan.memory.unwrap_or(LEAST_MEMORY) / page);
+    let image = (64 << 20) / page;
+    let reserved = memory.get() * 64 / page + image.min(memory.get() / 16);
+    let background = Background { reserved: PageCount::new(reserved), ..Background::default() };
+    let survey = Survey::of_workload(stream(plan, load));
+    Case { meta: None, background, survey }
+}
+
+/// Ordinary CMA of a workload's machine in bytes, whole pageblocks.
+fn workload_cma(plan: &Plan, load: &WorkloadPlan) -> u64 {
+    let memory = plan.memory.unwrap_or(LEAST_MEMORY);
+    plan.cma.unwrap_or_else(|| (memory / load.kind.cma_part()).next_multiple_of(2 << 20))
+}
+
+fn stream(plan: &Plan, load: &WorkloadPlan) -> Stream {
+    let page = Geometry::PAGES_4K.page_size();
+    let memory = PageCount::new(plan.memory.unwrap_or(LEAST_MEMORY) / page);
+    let cma = PageCount::new(workload_cma(plan, load) / page);
+    Stream::new(load, memory, cma, plan.seed)
+}
+
+/// Swap and its eagerness, as plan and workload have it.
+fn turn_swap_on<S: Sink>(emulator: &mut Emulator<S>, plan: &Plan, load: &WorkloadPlan) {
+    emulator.set_swappiness(load.kind.swappiness());
+    let slots = PageCount::new(swap_bytes(plan, load) / Geometry::PAGES_4K.page_size());
+    if slots > PageCount::ZERO {
+        let on = emulator.swap_on(SwapSpec { slots, pages_per_page: COMPRESSION });
+        on.expect("swap of at most 1 TiB");
+    }
+}
+
+/// Swap in memory, before compression.
+fn swap_bytes(plan: &Plan, load: &WorkloadPlan) -> u64 {
+    let memory = plan.memory.unwrap_or(LEAST_MEMORY);
+    load.swap.or(load.kind.swap_part().map(|part| memory / part)).unwrap_or(0)
+}
+
+/// Pages of swap in a page of memory. Assumed: one in three.
+const COMPRESSION: u32 = 3;
 
 /// The machine to build: what the plan says, else what was recorded, else twice what the trace
 /// needs at its peak.
@@ -150,7 +201,10 @@ fn machine_plan(plan: &Plan, case: &Case) -> MachinePlan {
     let demo = (plan.action == Action::Demo).then_some(demo::MEMORY);
     MachinePlan {
         memory: plan.memory.or(demo).or(recorded).unwrap_or_else(guess),
-        cma: plan.cma.unwrap_or_else(|| (recorded_cma.get() * page).min(CMA_LIMIT)),
+        cma: match &plan.trace {
+            TraceChoice::Workload(load) => workload_cma(plan, load),
+            _ => plan.cma.unwrap_or_else(|| (recorded_cma.get() * page).min(CMA_LIMIT)),
+        },
         block_size: plan.block_size,
         profile: plan.profile.or(meta.and_then(|m| m.profile)).unwrap_or(KernelProfile::V6_1),
         background: case.background,
@@ -183,15 +237,26 @@ impl Run<'_> {
         let layout_error = |why| RunError::Layout { memory, why };
         let layout = machine::layout(machine, design.carve_out_tags()).map_err(layout_error)?;
         let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
-        let emulator = Emulator::new(&spec, sink).map_err(|why| RunError::Spec { memory, why })?;
-        let tagger = plan.tagged.map(|share| Tagger::new(share, plan.seed));
+        let emulator = Emulator::new(&spec, sink);
+        let mut emulator = emulator.map_err(|why| RunError::Spec { memory, why })?;
+        let tagger = match &plan.trace {
+            TraceChoice::Workload(load) => {
+                turn_swap_on(&mut emulator, plan, load);
+                None
+            }
+            _ => plan.tagged.map(|share| Tagger::new(share, plan.seed)),
+        };
         let driver = Driver::new(emulator, &machine.background, tagger);
         let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
         let mut sampler = Sampler::new(&driver, layout.tags.lent());
         let before = picture(&driver, layout.tags.tags);
         let mut progress = Progress::new(case.survey.operations.values().sum());
         recorder.begin(&mut driver)?;
-        for step in Logical::new(open(plan)?) {
+        let steps: Box<dyn Iterator<Item = Result<Step, TraceError>>> = match &plan.trace {
+            TraceChoice::Workload(load) => Box::new(stream(plan, load).map(Ok)),
+            _ => Box::new(Logical::new(open(plan)?)),
+        };
+        for step in steps {
             let step = step?;
             driver.step(&step);
             recorder.step(&mut driver, &step)?;
@@ -220,6 +285,7 @@ fn report<S: Sink>(
         tagged_peak_pages: sampler.tagged_peak(),
         claims: driver.lends().then(|| claims(&driver)),
         barred_cma: sampler.barred(&driver),
+        reclaim: reclaimed(&driver),
         before,
         after: picture(&driver, layout.tags.tags),
         counters: counters(&driver),
@@ -278,7 +344,63 @@ fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
     ];
     let tags = emulator.tags();
     let counted = emulator.mm_stats().iter().chain(tags.stats().iter());
-    counted.chain(tags.clean().stats().iter()).chain(maintenance).collect()
+    let counted = counted.chain(tags.clean().stats().iter());
+    counted.chain(emulator.reclaim().stats.iter()).chain(maintenance).collect()
+}
+
+fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
+    let reclaim = driver.emulator().reclaim();
+    let stats = reclaim.stats;
+    Reclaimed {
+        kswapd_wakes: stats.kswapd_wakes,
+        stalls: stats.allocstall,
+        writeback_stalls: stats.writeback_stalls,
+        scanned: stats.pgscan_kswapd + stats.pgscan_direct,
+        file: stats.pgsteal_file,
+        anon: stats.pswpout,
+        refault_file: stats.workingset_refault_file,
+        refault_anon: stats.workingset_refault_anon,
+        contig_dropped: stats.contig_dropped,
+        cached_end: reclaim.cache.pages(),
+        swapped_end: reclaim.swap.used().get(),
+        swap_memory_end: u64::try_from(reclaim.swap.pool().len()).unwrap_or(u64::MAX),
+    }
+}
+
+fn workload_json(plan: &Plan, load: &WorkloadPlan) -> Value {
+    let tags = load.tags;
+    json!({
+        "name": load.kind.name(),
+        "ticks": load.ticks,
+        "tag_by": format!("{:?}", tags.unit).to_lowercase(),
+        "tag_when": format!("{:?}", tags.time).to_lowercase(),
+        "tag_layout": format!("{:?}", tags.layout).to_lowercase(),
+        "swap_bytes": swap_bytes(plan, load),
+        "swappiness": load.kind.swappiness(),
+        "target_index": load.target_index.to_string(),
+        "unmovable": load.unmovable.to_string(),
+    })
+}
+
+fn workload_preface(plan: &Plan, load: &WorkloadPlan) -> String {
+    let name = |text: String| text.to_lowercase();
+    let tags = load.tags;
+    let chosen = plan.tagged.map(|share| {
+        let (unit, time) = (format!("{:?}", tags.unit), format!("{:?}", tags.time));
+        name(format!("{share} by {unit}, {time}, {:?}", tags.layout))
+    });
+    let always = load.kind.always_tagged().map(str::to_owned);
+    let tagged: Vec<_> = always.into_iter().chain(chosen).collect();
+    let tagged = if tagged.is_empty() { "nothing".to_owned() } else { tagged.join("; ") };
+    format!(
+        "Workload {}, {} ticks of a tenth of a second\n\
+         \x20 tagged        {tagged}\n\
+         \x20 swap          {} in memory, {COMPRESSION} pages in one (assumed)\n\
+         \x20 sizes         assumed, measured on no device: see the workload's parameters\n",
+        load.kind.name(),
+        load.ticks,
+        mebibytes(swap_bytes(plan, load)),
+    )
 }
 
 fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
@@ -293,9 +415,7 @@ fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
     let mut text = format!(
         "pagelab {}, Linux {} rules, seed {}\n\n\
          Machine\n  memory        {}, of which CMA {}; tag blocks of {} KiB\n\
-         \x20 in use        {} before the trace\n\n\
-         Trace {}, recorded on {recorded}\n\
-         \x20 peak          {} in use\n  tagged pages  {tagged}\n",
+         \x20 in use        {} before the trace\n\n",
         env!("CARGO_PKG_VERSION"),
         machine.profile.version(),
         plan.seed,
@@ -303,9 +423,15 @@ fn preface(plan: &Plan, machine: &MachinePlan, case: &Case) -> String {
         mebibytes(machine.cma),
         machine.block_size >> 10,
         Mib(machine.background.used()),
-        plan.trace,
-        Mib(case.survey.peak),
     );
+    match &plan.trace {
+        TraceChoice::Workload(load) => text.push_str(&workload_preface(plan, load)),
+        trace => text.push_str(&format!(
+            "Trace {trace}, recorded on {recorded}\n\
+             \x20 peak          {} in use\n  tagged pages  {tagged}\n",
+            Mib(case.survey.peak),
+        )),
+    }
     for (name, items) in case.survey.lists() {
         text.push_str(&wrapped(name, &items));
     }
@@ -325,5 +451,9 @@ fn describe(plan: &Plan, machine: &MachinePlan, case: &Case) -> Value {
         "tagged_share": plan.tagged.map(|share| share.to_string()),
         "seed": plan.seed,
         "survey": case.survey.json(),
+        "workload": match &plan.trace {
+            TraceChoice::Workload(load) => workload_json(plan, load),
+            _ => Value::Null,
+        },
     })
 }

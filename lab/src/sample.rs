@@ -7,8 +7,11 @@ use crate::drive::Driver;
 use crate::picture::{free_cma, occupancy};
 use crate::report::{Barred, Lent, approximate};
 
-/// Operations between two counts of the data in tag storage; that count visits its frames.
+/// Operations between two counts of the data in tag storage, at least; that count visits its frames,
+/// so it is made more rarely where there are many.
 const STRIDE: u64 = 256;
+/// Frames of tag storage for each operation between two counts.
+const FRAMES: u64 = 64;
 
 /// A value that is averaged over time: each value counts for as long as it held.
 #[derive(Clone, Copy, Debug, Default)]
@@ -91,7 +94,7 @@ impl Sampler {
         if driver.bars_cma() {
             self.barred.set(now, free_cma(driver));
         }
-        if self.lends && self.steps.is_multiple_of(STRIDE) {
+        if self.lends && self.steps.is_multiple_of(STRIDE.max(self.tags.len().get() / FRAMES)) {
             self.occupied.set(now, self.data_in_tags(driver));
         }
         self.steps += 1;

@@ -6,7 +6,7 @@ use std::io::Read;
 use pagelab_allocator::units::PageCount;
 use serde_json::{Value, json};
 
-use crate::logical::{Logical, Op, Unused};
+use crate::logical::{Logical, Op, Step, Unused};
 use crate::trace::{Seen, SnapPhase, TraceError, TraceReader};
 
 /// Counts of a whole trace.
@@ -51,6 +51,23 @@ impl Survey {
             unused: stream.unused().clone(),
             seen: stream.records().seen().clone(),
         })
+    }
+
+    /// Counts the operations of a workload; nothing else is known before they are carried out.
+    #[must_use]
+    pub fn of_workload(steps: impl Iterator<Item = Step>) -> Self {
+        let mut operations = BTreeMap::new();
+        for step in steps {
+            *operations.entry(kind(step.op)).or_default() += 1;
+        }
+        Self {
+            operations,
+            peak: PageCount::ZERO,
+            live: PageCount::ZERO,
+            live_at_start: None,
+            unused: Unused::default(),
+            seen: Seen::default(),
+        }
     }
 
     /// What was used of the trace and what was not, as lists of words.
@@ -106,6 +123,7 @@ const fn kind(op: Op) -> &'static str {
         Op::AllocContig { .. } => "contiguous_ranges",
         Op::Free { .. } => "frees",
         Op::Tag { .. } => "tags",
+        Op::Process(op) => op.name(),
         Op::Snapshot { .. } => "snapshot_marks",
     }
 }

@@ -101,9 +101,9 @@ fn json_has_the_documented_fields() {
         value.as_object().expect("an object").keys().cloned().collect()
     };
     let plan = "block_size_bytes cma_bytes designs kernel memory_bytes recorded_on seed survey \
-                tagged_share trace version";
-    let run = "after barred_cma before claims counters design lent machine requests tagged_peak_pages \
-               tagging";
+                tagged_share trace version workload";
+    let run = "after barred_cma before claims counters design lent machine reclaim requests \
+               tagged_peak_pages tagging";
     let picture = "blocks buddyinfo free_cma_pages free_pages huge_available pagetypeinfo \
                    unusable_index";
     assert_eq!(keys(&all), ["plan", "runs"]);

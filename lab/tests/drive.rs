@@ -133,3 +133,24 @@ fn a_block_that_migration_split_is_held_page_by_page() {
         run.check();
     });
 }
+
+/// Flags of readahead tell page cache: it gives way, and what is freed later may be gone.
+#[test]
+fn page_cache_of_a_trace_gives_way() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut run = Run::new(Design::CmaV3, profile, 4 << 20);
+        let ahead = USER | GfpFlags::NORETRY | GfpFlags::NOWARN;
+        let pages: Vec<_> = (0..12_000).map(|_| run.alloc(0, ahead)).collect();
+        let dirty: Vec<_> = (0..2_000).map(|_| run.alloc(0, USER | GfpFlags::WRITE)).collect();
+        let tagged = pages[11_999];
+        run.step(Op::Tag { id: tagged, page: 0 });
+        assert_eq!(run.driver.requests().failed(), 0);
+        assert_eq!(run.driver.tagging().not_mappable, 1, "files cannot be tagged");
+        let reclaim = run.driver.emulator().reclaim();
+        assert!(reclaim.stats.pgsteal_file > 4_000 && reclaim.stats.kswapd_wakes > 0);
+        assert!(reclaim.stats.nr_dirtied == 2_000 && reclaim.dirty_pages() > 0);
+        pages.into_iter().chain(dirty).for_each(|id| run.free(id, 0, 1));
+        assert_eq!(run.driver.emulator().reclaim().cache.pages(), 0);
+        run.check();
+    }
+}

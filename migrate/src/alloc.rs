@@ -1,14 +1,14 @@
 //! The slow path of an allocation: compaction, retries, and why it failed.
 //!
-//! There is no reclaim. Where the kernel would reclaim, we assume that it gained nothing, do what
-//! the kernel does after that (reserved and cached pages are given up), and go on.
+//! A request that may wait reclaims before it fails; what there is to reclaim is on the LRU lists
+//! of [`crate::reclaim`]. kswapd is asked for a turn, which the owner of the machine gives it.
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::highatomic::Unreserve;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
-use pagelab_allocator::units::Order;
+use pagelab_allocator::units::{Order, PageCount};
 use pagelab_allocator::watermark::Mark;
 
 use crate::compact::{CompactPriority, CompactResult, has_room};
@@ -42,8 +42,11 @@ pub enum FailureCause {
     NoContiguity,
 }
 
-/// Rounds of the slow path before it gives up. Linux: `MAX_RECLAIM_RETRIES`.
-const MAX_ROUNDS: u32 = 16;
+/// Rounds of reclaim without a page before it gives up. Linux: `MAX_RECLAIM_RETRIES`.
+const MAX_IDLE_ROUNDS: u32 = 16;
+/// Rounds of the slow path at all; Linux has no such bound, and may go on as long as reclaim frees
+/// pages that others take.
+const MAX_ROUNDS: u32 = 64;
 /// Compaction successes without a block before the priority rises.
 /// Linux: `MAX_COMPACT_RETRIES`.
 const MAX_COMPACT_RETRIES: u32 = 16;
@@ -52,6 +55,8 @@ const MAX_COMPACT_RETRIES: u32 = 16;
 struct Effort {
     priority: CompactPriority,
     retries: u32,
+    /// Rounds of reclaim without a page.
+    idle: u32,
 }
 
 impl Effort {
@@ -102,6 +107,7 @@ impl<S: Sink> Mover<'_, S> {
     fn try_everything(&mut self, request: &AllocRequest) -> Option<Pages> {
         if request.gfp.contains(GfpFlags::KSWAPD_RECLAIM) {
             self.put_kswapd_to_sleep(request);
+            self.wake_kswapd(request);
         }
         let waits = request.gfp.contains(GfpFlags::DIRECT_RECLAIM)
             && !request.slow_flags().contains(AllocFlags::NO_WATERMARKS);
@@ -116,12 +122,12 @@ impl<S: Sink> Mover<'_, S> {
         })
     }
 
-    /// Compaction first, where a block is all that is missing; then rounds of giving up reserves
-    /// and compacting.
+    /// Compaction first, where a block is all that is missing; then rounds of reclaiming, giving up
+    /// reserves and compacting.
     fn wait_for_block(&mut self, request: &AllocRequest) -> Option<Pages> {
         let order = request.order;
         let (costly, hasty) = (order > Order::COSTLY, request.gfp.contains(GfpFlags::NORETRY));
-        let mut effort = Effort { priority: CompactPriority::SyncLight, retries: 0 };
+        let mut effort = Effort { priority: CompactPriority::SyncLight, retries: 0, idle: 0 };
         let immovable = request.gfp.migratetype() != MigrateType::Movable;
         if costly || order > Order::ZERO && immovable {
             let (pages, result) = self.direct_compact(request, CompactPriority::Async);
@@ -138,8 +144,9 @@ impl<S: Sink> Mover<'_, S> {
         for _ in 0..MAX_ROUNDS {
             let mut pages = self.page_alloc.alloc_pages_slow(self.cpu, request);
             let mut result = CompactResult::Skipped;
+            let mut progress = PageCount::ZERO;
             if pages.is_none() {
-                pages = self.after_futile_reclaim(request);
+                (pages, progress) = self.reclaim_for(request);
             }
             if pages.is_none() && order > Order::ZERO {
                 (pages, result) = self.direct_compact(request, effort.priority);
@@ -148,17 +155,43 @@ impl<S: Sink> Mover<'_, S> {
             if pages.is_some() || gives_up {
                 return pages;
             }
-            if !self.page_alloc.unreserve_highatomic(request, Unreserve::All)
-                && !self.should_compact_retry(request, result, &mut effort)
-            {
+            let retries = self.should_reclaim_retry(request, progress, &mut effort)
+                || self.should_compact_retry(request, result, &mut effort);
+            if !retries {
                 return None;
             }
         }
         None
     }
 
+    /// Reclaims, and tries again; says how much was gained. Linux:
+    /// `__alloc_pages_direct_reclaim()`.
+    fn reclaim_for(&mut self, request: &AllocRequest) -> (Option<Pages>, PageCount) {
+        let progress = self.direct_reclaim(request);
+        if progress > PageCount::ZERO {
+            let pages = self.page_alloc.alloc_pages_slow(self.cpu, request);
+            if pages.is_some() {
+                return (pages, progress);
+            }
+        }
+        (self.give_up_reserves(request), progress)
+    }
+
+    /// Linux: `should_reclaim_retry()`.
+    fn should_reclaim_retry(
+        &mut self,
+        request: &AllocRequest,
+        progress: PageCount,
+        effort: &mut Effort,
+    ) -> bool {
+        let counts = progress > PageCount::ZERO && request.order <= Order::COSTLY;
+        effort.idle = if counts { 0 } else { effort.idle + 1 };
+        effort.idle <= MAX_IDLE_ROUNDS && self.reclaim_would_do(request)
+            || self.page_alloc.unreserve_highatomic(request, Unreserve::All)
+    }
+
     /// Linux: the end of `__alloc_pages_direct_reclaim()`.
-    fn after_futile_reclaim(&mut self, request: &AllocRequest) -> Option<Pages> {
+    fn give_up_reserves(&mut self, request: &AllocRequest) -> Option<Pages> {
         self.page_alloc.unreserve_highatomic(request, Unreserve::Surplus);
         self.page_alloc.drain_all();
         self.page_alloc.alloc_pages_slow(self.cpu, request)

@@ -7,8 +7,10 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
 
 use crate::emulator::Emulator;
-use crate::folio::{FolioId, Mapping, VirtPage};
+use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, VirtPage};
 use crate::page_table::Pte;
+use crate::reclaim::lru::{LruKind, LruList};
+use crate::reclaim::swap::SwapSlot;
 use crate::vma::Vma;
 
 impl<S: Sink> Emulator<S> {
@@ -19,6 +21,7 @@ impl<S: Sink> Emulator<S> {
     /// - A tagged page has its tags, in tag storage or aside; in tag storage itself only aside,
     ///   unless the hardware can do otherwise.
     /// - No page is mapped tagged and accessible without tag storage.
+    /// - Page cache, LRU lists and swap hold what folios and page tables say.
     /// - A reserved block's frames are allocated, and to nobody.
     ///
     /// # Errors
@@ -31,13 +34,16 @@ impl<S: Sink> Emulator<S> {
             space.check().map_err(|found| found.within(format_args!("space {}", id.get())))?;
         }
         self.check_mappings()?;
+        self.check_reclaim()?;
         self.check_tagged_folios()?;
         self.check_blocks()
     }
 
     /// Every entry belongs to a mapping of its folio, and every mapping has all its entries.
     fn check_mappings(&self) -> Result<(), Violation> {
-        let mut entries: BTreeMap<FolioId, u64> = BTreeMap::new();
+        // No two entries are the same, and each belongs to a mapping: when their number is right,
+        // every mapping has all of its entries. Only when it is not, somebody has to count by folio.
+        let mut found = 0_u64;
         for (id, space) in &self.spaces {
             for (page, pte) in space.table().iter() {
                 let folio = pte.folio().expect("listed entries are not empty");
@@ -46,8 +52,26 @@ impl<S: Sink> Emulator<S> {
                 let at = Mapping { space: *id, page: first };
                 let is_known = self.memory.folios.mappings(folio).any(|mapping| mapping == at);
                 same(format_args!("{folio} behind {page} knows of {at:?}"), is_known, true)?;
-                *entries.entry(folio).or_default() += 1;
+                found += 1;
                 self.check_tagged_entry(folio, space.vma_at(page), pte)?;
+            }
+        }
+        let mapped = |(id, folio): (FolioId, &Folio)| {
+            let mapped = u64::try_from(self.memory.folios.map_count(id)).expect("a count");
+            mapped * folio.order().pages().get()
+        };
+        if self.memory.folios.iter().map(mapped).sum::<u64>() == found {
+            return Ok(());
+        }
+        self.find_wrong_count()
+    }
+
+    /// The first folio that has more or fewer entries than its mappings need.
+    fn find_wrong_count(&self) -> Result<(), Violation> {
+        let mut entries: BTreeMap<FolioId, u64> = BTreeMap::new();
+        for space in self.spaces.values() {
+            for folio in space.table().iter().filter_map(|(_, pte)| pte.folio()) {
+                *entries.entry(folio).or_default() += 1;
             }
         }
         for (id, folio) in self.memory.folios.iter() {
@@ -57,6 +81,39 @@ impl<S: Sink> Emulator<S> {
             same(format_args!("entries of {id} with {mapped} mappings"), found, expected)?;
         }
         Ok(())
+    }
+
+    /// Page cache and folios agree; exactly what can be reclaimed is listed; entries and swap slots
+    /// agree.
+    fn check_reclaim(&self) -> Result<(), Violation> {
+        let (reclaim, folios) = (&self.memory.reclaim, &self.memory.folios);
+        reclaim.lru.check()?;
+        reclaim.cache.check()?;
+        for (page, id) in reclaim.cache.iter() {
+            let knows = folios.get(id).and_then(Folio::file_page);
+            same(format_args!("page that {id} of the page cache is"), knows, Some(page))?;
+        }
+        let (mut cached, mut dirty, mut written) = (0, 0, 0);
+        for (id, folio) in folios.iter() {
+            cached += u64::from(folio.file_page().is_some());
+            dirty += u64::from(folio.flags.contains(FolioFlags::DIRTY));
+            written += u64::from(folio.flags.contains(FolioFlags::WRITEBACK));
+            let kind = match folio.kind() {
+                FolioKind::Anon if folio.is_mapped() => Some(LruKind::Anon),
+                FolioKind::File if folio.file_page().is_some() => Some(LruKind::File),
+                _ => None,
+            };
+            let listed = reclaim.lru.list_of(id).map(LruList::kind);
+            same(format_args!("LRU list of {id}"), listed, kind)?;
+        }
+        same("cached pages", reclaim.cache.pages(), cached)?;
+        same("dirty pages", reclaim.dirty_pages(), dirty)?;
+        same("pages being written", reclaim.writeback_pages(), written)?;
+        let mut slots: BTreeMap<SwapSlot, u32> = BTreeMap::new();
+        for (_, slot) in self.spaces.values().flat_map(|space| space.table().all_swapped()) {
+            *slots.entry(slot).or_default() += 1;
+        }
+        reclaim.swap.check(&slots.into_iter().collect::<Vec<_>>())
     }
 
     fn check_tagged_entry(
@@ -92,5 +149,90 @@ impl<S: Sink> Emulator<S> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::boot::MachineSpec;
+    use pagelab_allocator::event::Silent;
+    use pagelab_allocator::profile::KernelProfile;
+
+    use super::*;
+    use crate::emulator::EmulatorSpec;
+    use crate::fault::Access;
+    use crate::folio::SpaceId;
+    use crate::page_cache::{CacheEntry, FilePage};
+    use crate::testing::{CPU, spec};
+    use crate::vma::{Backing, Prot, VirtRange};
+
+    /// A machine with a mapped page and a dirty page of a file.
+    fn machine() -> (Emulator<Silent>, SpaceId, FilePage) {
+        let machine: MachineSpec = spec(KernelProfile::V6_12, 512, None);
+        let mut emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, Silent).unwrap();
+        let space = emulator.create_space();
+        let range = VirtRange::from_len(VirtPage::new(0), 4);
+        emulator.mmap(space, range, Prot::READ_WRITE, Backing::Anon).unwrap();
+        emulator.access(CPU, space, VirtPage::new(0), Access::Write).unwrap();
+        let page = FilePage { file: emulator.create_file(), index: 3 };
+        emulator.write_file(CPU, page).unwrap();
+        emulator.check().unwrap();
+        (emulator, space, page)
+    }
+
+    #[track_caller]
+    fn caught(spoil: impl FnOnce(&mut Emulator<Silent>, SpaceId, FilePage), expected: &str) {
+        let (mut emulator, space, page) = machine();
+        spoil(&mut emulator, space, page);
+        let said = emulator.check().unwrap_err().to_string();
+        assert!(said.contains(expected), "{said}");
+    }
+
+    #[test]
+    fn canaries_of_reclaim() {
+        let mapped = |emulator: &Emulator<Silent>, space| {
+            emulator.translate(space, VirtPage::new(0)).unwrap().folio
+        };
+        caught(
+            |emulator, space, _| {
+                let id = mapped(emulator, space);
+                emulator.memory.reclaim.lru.remove(id);
+            },
+            ": None instead of Some(Anon)",
+        );
+        caught(
+            |emulator, _, page| emulator.memory.reclaim.cache.set(page, CacheEntry::Absent),
+            "cached pages: 0 instead of 1",
+        );
+        caught(
+            |emulator, space, page| {
+                let other = mapped(emulator, space);
+                emulator.memory.reclaim.cache.set(page, CacheEntry::Present(other));
+            },
+            "of the page cache is: None instead of Some(",
+        );
+        caught(
+            |emulator, _, page| {
+                let CacheEntry::Present(id) = emulator.memory.reclaim.cache.get(page) else {
+                    panic!("it was written")
+                };
+                emulator.memory.folios.clear_flag(id, FolioFlags::DIRTY);
+            },
+            "dirty pages: 1 instead of 0",
+        );
+        caught(
+            |emulator, space, _| {
+                let table = emulator.spaces.get_mut(&space).unwrap().table_mut();
+                table.set(VirtPage::new(1), Pte::swapped(SwapSlot::new(5)));
+            },
+            "users of swap slot 5: 0 instead of 1",
+        );
+        caught(
+            |emulator, space, _| {
+                let table = emulator.spaces.get_mut(&space).unwrap().table_mut();
+                table.set(VirtPage::new(0), Pte::EMPTY);
+            },
+            "with 1 mappings: 0 instead of 1",
+        );
     }
 }

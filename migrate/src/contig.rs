@@ -140,6 +140,7 @@ impl<S: Sink> Memory<S> {
             rmap: &mut self.rmap,
             compaction: &mut self.compaction,
             stats: &mut self.stats,
+            reclaim: &mut self.reclaim,
             log: &mut self.log,
             targets: self.targets,
             cpu,
@@ -212,6 +213,7 @@ impl<S: Sink> Mover<'_, S> {
                 self.isolate_migratepages_range(&mut cc, PfnRange::new(pfn, range.end()));
                 pfn = cc.migrate_pfn;
                 list = cc.take_migratepages();
+                list = self.drop_clean(list);
                 tries = 0;
             } else {
                 tries += 1;

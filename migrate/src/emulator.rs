@@ -1,8 +1,9 @@
 //! The emulator: allocator, live memory, address spaces and tag storage as one value.
 //!
 //! Everything that can be done to a machine is a method of [`Emulator`]; the methods are spread
-//! over files by subject: `mapping.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`, `gup.rs`, `claims.rs`,
-//! `contig_pages.rs`, `tagged.rs`, `cleancache.rs` and `audit.rs`. A snapshot is a clone.
+//! over files by subject: `mapping.rs`, `file_io.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`,
+//! `gup.rs`, `claims.rs`, `contig_pages.rs`, `tagged.rs`, `cleancache.rs` and `audit.rs`. A snapshot
+//! is a clone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use crate::compact::Compaction;
 use crate::folio::{FolioId, FolioKind, SpaceId};
 use crate::folios::Folios;
 use crate::memory::Memory;
-use crate::mover::{Moved, Split};
+use crate::mover::{Evicted, Moved, Split};
+use crate::page_table::Pte;
 use crate::space::AddressSpace;
 use crate::stats::MmStats;
 use crate::tag_storage::TagStorage;
@@ -200,10 +202,11 @@ impl<S: Sink> Emulator<S> {
     /// # Panics
     ///
     /// Panics when the folio is not live, mapped, or pinned, and when it was not handed out by
-    /// [`Emulator::allocate`]: the zero page and pages of shared memory.
+    /// [`Emulator::allocate`]: the zero page, pages of shared memory and of files.
     pub fn free(&mut self, cpu: CpuId, id: FolioId) {
         assert!(self.zero_page != Some(id), "{id} is the zero page");
         assert!(self.memory.folios[id].kind() != FolioKind::Shmem, "{id} is shared memory");
+        assert!(self.memory.folios[id].file_page().is_none(), "{id} is page cache");
         self.free_folio(cpu, id);
     }
 
@@ -240,11 +243,26 @@ impl<S: Sink> Emulator<S> {
                 self.remap_split(&split.pages);
             }
             self.splits.extend(log.splits);
-            for moved in log.moves {
+            let mut evicted = log.evicted.into_iter().peekable();
+            for (before, moved) in log.moves.into_iter().enumerate() {
+                while let Some(gone) = evicted.next_if(|gone| gone.after_moves <= before) {
+                    self.settle_eviction(cpu, &gone);
+                }
                 self.settle_move(cpu, &moved);
                 self.moves.push(moved);
             }
+            evicted.for_each(|gone| self.settle_eviction(cpu, &gone));
         }
+    }
+
+    /// Lets page tables name the slot of a page that went to swap, and gives its tag storage back.
+    /// Linux: `try_to_unmap_one()`, the free hook.
+    fn settle_eviction(&mut self, cpu: CpuId, gone: &Evicted) {
+        for at in &gone.mappings {
+            let space = self.spaces.get_mut(&at.space).expect("mapped folios name live spaces");
+            space.table_mut().set(at.page, Pte::swapped(gone.slot));
+        }
+        self.tags.free(&mut self.memory, cpu, (gone.pfn, Order::ZERO));
     }
 
     fn settle_move(&mut self, cpu: CpuId, moved: &Moved) {

@@ -10,6 +10,9 @@ use crate::folio::{FolioId, FolioKind, Mapping, SpaceId, VirtPage};
 use crate::mapping::{MmError, user_gfp};
 use crate::migrate::{MigrateError, MigrateMode, MigrateReason, MigrateResult, Target};
 use crate::page_table::Pte;
+use crate::reclaim::Refault;
+use crate::reclaim::lru::{LruKind, Used};
+use crate::reclaim::swap::{SavedTags, SwapSlot};
 use crate::tag_storage::design::{Attempt, FaultVerdict, Reservation};
 use crate::vma::{Backing, Prot, Vma};
 
@@ -147,7 +150,12 @@ impl<S: Sink> Emulator<S> {
             return Err(AccessError::Forbidden(at.page));
         }
         let pte = space.table().get(at.page);
-        let Some(id) = pte.folio() else { return self.populate(cpu, at, &vma, access) };
+        let Some(id) = pte.folio() else {
+            return match pte.swap_slot() {
+                Some(slot) => self.swap_in(cpu, at, &vma, slot),
+                None => self.populate(cpu, at, &vma, access),
+            };
+        };
         if pte.faults_on_access() {
             return Ok(self.tag_fault(cpu, at, &vma, id, attempt));
         }
@@ -155,6 +163,7 @@ impl<S: Sink> Emulator<S> {
             self.copy_on_write(cpu, at, &vma, id)?;
             return Ok(FaultOutcome::Served);
         }
+        self.memory.reclaim.lru.mark(id, Used::YOUNG);
         Ok(FaultOutcome::Done(self.translation(id, at.page, vma.prot(), pte)))
     }
 
@@ -214,7 +223,34 @@ impl<S: Sink> Emulator<S> {
             }
         };
         let ready = !vma.is_tagged() || self.is_taggable_now(id);
-        self.map_folio(id, at, |pte| if ready { pte } else { pte.faulting() });
+        let restrict = |pte: Pte| if ready { pte } else { pte.faulting() };
+        self.map_folio(id, at, restrict, Refault::Cold);
+        Ok(FaultOutcome::Served)
+    }
+
+    /// Reads a page back from swap. Every entry that names the slot gets a page of its own: the
+    /// swap cache, by which they would share one, is left out. Linux: `do_swap_page()`.
+    fn swap_in(
+        &mut self,
+        cpu: CpuId,
+        at: Mapping,
+        vma: &Vma,
+        slot: SwapSlot,
+    ) -> Result<FaultOutcome, AccessError> {
+        let failed = |e| AccessError::Mm(MmError::Allocate(e));
+        let id = self.allocate_kind(cpu, Order::ZERO, user_gfp(vma), FolioKind::Anon);
+        let id = id.map_err(failed)?;
+        let content = self.memory.reclaim.swap.get(slot);
+        if content.tags == SavedTags::Kept {
+            self.tags.copied_tags(self.memory.folios[id].range());
+            self.memory.folios.set_tagged(id);
+        }
+        let refault = self.memory.reclaim.refault(LruKind::Anon, content.age);
+        self.memory.reclaim.stats.pswpin += 1;
+        self.memory.mover(cpu).put_swap(slot);
+        let ready = !vma.is_tagged() || self.is_taggable_now(id);
+        let restrict = |pte: Pte| if ready { pte } else { pte.faulting() };
+        self.map_folio(id, at, restrict, refault);
         Ok(FaultOutcome::Served)
     }
 
@@ -235,7 +271,10 @@ impl<S: Sink> Emulator<S> {
             self.space_mut(at.space)?.table_mut().set(at.page, pte.writable());
             return Ok(());
         }
-        let copy = self.allocate_kind(cpu, Order::ZERO, user_gfp(vma), FolioKind::Anon)?;
+        // The page that is copied must not go meanwhile.
+        let copy = self.hold(cpu, id, |emulator| {
+            emulator.allocate_kind(cpu, Order::ZERO, user_gfp(vma), FolioKind::Anon)
+        })?;
         if self.memory.folios[id].is_tagged() {
             self.tags.copied_tags(self.memory.folios[copy].range());
             self.memory.folios.set_tagged(copy);
@@ -243,7 +282,8 @@ impl<S: Sink> Emulator<S> {
         self.space_mut(at.space)?.table_mut().set(at.page, Pte::EMPTY);
         self.unmap_folio(cpu, id, at);
         let ready = !vma.is_tagged() || self.is_taggable_now(copy);
-        self.map_folio(copy, at, |pte| if ready { pte } else { pte.faulting() });
+        let restrict = |pte: Pte| if ready { pte } else { pte.faulting() };
+        self.map_folio(copy, at, restrict, Refault::Cold);
         Ok(())
     }
 

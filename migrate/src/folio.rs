@@ -8,6 +8,8 @@ use core::fmt;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::page_cache::{FileId, FilePage};
+
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FolioId(u32);
@@ -137,6 +139,12 @@ bitflags::bitflags! {
         const SHARED = 8;
         /// Off the LRU lists, because somebody is about to move it. Linux: `PG_isolated`.
         const ISOLATED = 16;
+        /// In the page cache. Linux: a `mapping` that is a file's.
+        const CACHED = 32;
+        /// Changed since it was read or written. Linux: `PG_dirty`.
+        const DIRTY = 64;
+        /// Being written. Linux: `PG_writeback`.
+        const WRITEBACK = 128;
     }
 }
 
@@ -179,25 +187,45 @@ impl Pins {
 }
 
 /// A live allocation. Linux: `struct folio`.
+///
+/// Sixteen bytes: a full machine has one for nearly every frame.
 #[derive(Clone, Debug)]
 pub struct Folio {
-    pub(crate) pfn: Pfn,
-    page: VirtPage,
-    space: SpaceId,
+    /// Number of the first frame.
+    pfn: u32,
+    /// The space of the first mapping, or the file of a page of the cache.
+    owner: SpaceId,
+    /// Where it is in there: the low bits.
+    place: u32,
+    /// Where it is in there: bits 32 to 39.
+    place_high: u8,
     pub(crate) order: Order,
     kind: FolioKind,
     pub(crate) flags: FolioFlags,
 }
 
+/// Virtual pages have so many bits: 52 of address with pages of 4 KiB.
+const PLACE_BITS: u32 = 40;
+
 impl Folio {
     pub(crate) fn new(pfn: Pfn, order: Order, kind: FolioKind, flags: FolioFlags) -> Self {
-        Self { pfn, page: VirtPage::default(), space: SpaceId::NONE, order, kind, flags }
+        let (owner, place, place_high) = (SpaceId::NONE, 0, 0);
+        let mut folio = Self { pfn: 0, owner, place, place_high, order, kind, flags };
+        folio.set_pfn(pfn);
+        folio
+    }
+
+    /// # Panics
+    ///
+    /// Panics for frames beyond the first 16 TiB of 4 KiB pages.
+    pub(crate) fn set_pfn(&mut self, pfn: Pfn) {
+        self.pfn = u32::try_from(pfn.get()).expect("a frame number of 32 bits");
     }
 
     /// The first frame.
     #[must_use]
     pub const fn pfn(&self) -> Pfn {
-        self.pfn
+        Pfn::new(self.pfn as u64)
     }
 
     /// Binary logarithm of the number of pages.
@@ -209,7 +237,7 @@ impl Folio {
     /// The frames.
     #[must_use]
     pub const fn range(&self) -> PfnRange {
-        PfnRange::block(self.pfn, self.order)
+        PfnRange::block(self.pfn(), self.order)
     }
 
     /// What it holds.
@@ -252,15 +280,75 @@ impl Folio {
     /// Whether at least one page table maps it. Linux: `folio_mapped()`.
     #[must_use]
     pub fn is_mapped(&self) -> bool {
-        self.space != SpaceId::NONE
+        self.owner != SpaceId::NONE && !self.flags.contains(FolioFlags::CACHED)
+    }
+
+    /// Which page of which file it is; `None` unless it is in the page cache.
+    #[must_use]
+    pub fn file_page(&self) -> Option<FilePage> {
+        let page = FilePage { file: FileId::new(self.owner.0), index: self.place };
+        self.flags.contains(FolioFlags::CACHED).then_some(page)
+    }
+
+    /// Enters it in the page cache; such folios are not mapped, so the fields are free for that.
+    pub(crate) fn set_file_page(&mut self, page: FilePage) {
+        assert!(!self.is_mapped(), "a mapped folio enters the page cache");
+        (self.owner, self.place) = (SpaceId(page.file.get()), page.index);
+        self.flags |= FolioFlags::CACHED;
+    }
+
+    /// Takes it out of the page cache.
+    pub(crate) fn leave_cache(&mut self) {
+        self.flags -= FolioFlags::CACHED | FolioFlags::DIRTY | FolioFlags::WRITEBACK;
+        (self.owner, self.place) = (SpaceId::NONE, 0);
     }
 
     pub(crate) fn first_mapping(&self) -> Option<Mapping> {
-        self.is_mapped().then_some(Mapping { space: self.space, page: self.page })
+        let page = VirtPage::new(u64::from(self.place_high) << 32 | u64::from(self.place));
+        self.is_mapped().then_some(Mapping { space: self.owner, page })
     }
 
+    /// # Panics
+    ///
+    /// Panics for virtual pages of more than 40 bits.
     pub(crate) fn set_first_mapping(&mut self, mapping: Option<Mapping>) {
-        (self.space, self.page) =
-            mapping.map_or((SpaceId::NONE, VirtPage::default()), |m| (m.space, m.page));
+        let none = Mapping { space: SpaceId::NONE, page: VirtPage::default() };
+        let Mapping { space, page } = mapping.unwrap_or(none);
+        assert!(page.get() < 1 << PLACE_BITS, "{page} is beyond {PLACE_BITS} bits");
+        let low = page.get() & u64::from(u32::MAX);
+        self.owner = space;
+        self.place = u32::try_from(low).expect("masked");
+        self.place_high = u8::try_from(page.get() >> 32).expect("less than 40 bits");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folio_is_sixteen_bytes_and_forgets_nothing() {
+        assert_eq!(size_of::<Option<Folio>>(), 16);
+        let pfn = Pfn::new(u64::from(u32::MAX));
+        let mut folio = Folio::new(pfn, Order::of(3), FolioKind::Anon, FolioFlags::MOVABLE);
+        let page = VirtPage::new((1 << PLACE_BITS) - 1);
+        let mapping = Some(Mapping { space: SpaceId::new(7), page });
+        folio.set_first_mapping(mapping);
+        assert_eq!((folio.pfn(), folio.first_mapping(), folio.file_page()), (pfn, mapping, None));
+        folio.set_first_mapping(None);
+        assert!(!folio.is_mapped());
+        let page = FilePage { file: FileId::new(u32::MAX - 1), index: u32::MAX };
+        folio.set_file_page(page);
+        assert_eq!((folio.file_page(), folio.first_mapping()), (Some(page), None));
+        folio.leave_cache();
+        assert_eq!((folio.file_page(), folio.first_mapping()), (None, None));
+    }
+
+    #[test]
+    #[should_panic(expected = "beyond 40 bits")]
+    fn a_virtual_page_has_at_most_40_bits() {
+        let mut folio = Folio::new(Pfn::new(1), Order::ZERO, FolioKind::Anon, FolioFlags::MOVABLE);
+        let page = VirtPage::new(1 << PLACE_BITS);
+        folio.set_first_mapping(Some(Mapping { space: SpaceId::new(0), page }));
     }
 }

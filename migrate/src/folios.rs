@@ -1,7 +1,7 @@
 //! The slab of live folios, with side tables for what few folios have.
 //!
 //! Only `Memory` and the migration code create, move and destroy folios. Nearly every folio has at
-//! most one mapping and no pin, so a slot is 24 bytes.
+//! most one mapping and no pin, so a slot is 16 bytes.
 
 use core::ops::Index;
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::units::{Order, Pfn};
 
 use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, PinTerm, Pins};
+use crate::page_cache::FilePage;
 
 /// Every live folio.
 ///
@@ -100,7 +101,7 @@ impl Folios {
 
     /// The folio now lies at `to`.
     pub(crate) fn relocate(&mut self, id: FolioId, to: Pfn) {
-        self.get_mut(id).pfn = to;
+        self.get_mut(id).set_pfn(to);
     }
 
     /// Adds a mapping. Linux: `folio_add_anon_rmap_ptes()` and its siblings.
@@ -213,6 +214,16 @@ impl Folios {
         self.get_mut(id).flags |= FolioFlags::TAGGED;
     }
 
+    /// Enters a folio in the page cache.
+    pub(crate) fn set_file_page(&mut self, id: FolioId, page: FilePage) {
+        self.get_mut(id).set_file_page(page);
+    }
+
+    /// Takes a folio out of the page cache.
+    pub(crate) fn leave_cache(&mut self, id: FolioId) {
+        self.get_mut(id).leave_cache();
+    }
+
     /// Sets bookkeeping flags.
     pub(crate) fn set_flag(&mut self, id: FolioId, flag: FolioFlags) {
         self.get_mut(id).flags |= flag;
@@ -314,8 +325,8 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_is_24_bytes() {
-        assert_eq!(size_of::<Option<Folio>>(), 24);
+    fn a_slot_is_16_bytes() {
+        assert_eq!(size_of::<Option<Folio>>(), 16);
     }
 
     #[test]

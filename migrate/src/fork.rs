@@ -34,6 +34,11 @@ impl<S: Sink> Emulator<S> {
                 self.memory.folios.map(id, Mapping { space: child, page });
             }
         }
+        let swapped: Vec<_> = self.spaces[&parent].table().all_swapped().collect();
+        for (page, slot) in swapped {
+            self.memory.reclaim.swap.share(slot);
+            self.space_mut(child)?.table_mut().set(page, Pte::swapped(slot));
+        }
         Ok(child)
     }
 }

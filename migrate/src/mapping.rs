@@ -7,6 +7,8 @@ use pagelab_allocator::units::{CpuId, Order};
 use crate::emulator::{AllocateError, Emulator};
 use crate::folio::{FolioId, FolioKind, Mapping, SpaceId, VirtPage};
 use crate::page_table::Pte;
+use crate::reclaim::Refault;
+use crate::reclaim::lru::LruKind;
 use crate::space::{AddressSpace, SpaceError};
 use crate::vma::{Backing, Prot, ShmemId, VirtRange, Vma};
 
@@ -151,6 +153,11 @@ impl<S: Sink> Emulator<S> {
                 self.unmap_folio(cpu, id, Mapping { space, page: first });
             }
         }
+        let swapped: Vec<_> = self.space_mut(space)?.table().swapped(range).collect();
+        for (page, slot) in swapped {
+            self.space_mut(space)?.table_mut().set(page, Pte::EMPTY);
+            self.memory.mover(cpu).put_swap(slot);
+        }
         Ok(())
     }
 
@@ -166,6 +173,7 @@ impl<S: Sink> Emulator<S> {
     /// Frees an unmapped folio now, or with its last pin. Linux: `folio_put()`.
     pub(crate) fn drop_folio(&mut self, cpu: CpuId, id: FolioId) {
         if self.memory.folios[id].is_pinned() {
+            self.memory.reclaim.lru.remove(id);
             self.lingering.insert(id);
         } else {
             self.free_folio(cpu, id);
@@ -202,6 +210,10 @@ impl<S: Sink> Emulator<S> {
     /// Lets every entry of a folio that was split name the page's own folio.
     pub(crate) fn remap_split(&mut self, pages: &[FolioId]) {
         for &id in pages {
+            if self.memory.folios.get(id).is_none() {
+                // It went to swap since.
+                continue;
+            }
             let mappings: Vec<_> = self.memory.folios.mappings(id).collect();
             for at in mappings {
                 let space = self.spaces.get_mut(&at.space).expect("mapped folios name live spaces");
@@ -213,13 +225,25 @@ impl<S: Sink> Emulator<S> {
     }
 
     /// Puts a folio behind every page that it fills, from `at` on.
-    pub(crate) fn map_folio(&mut self, id: FolioId, at: Mapping, restrict: impl Fn(Pte) -> Pte) {
+    /// Anonymous memory is listed for reclaim from then on.
+    pub(crate) fn map_folio(
+        &mut self,
+        id: FolioId,
+        at: Mapping,
+        restrict: impl Fn(Pte) -> Pte,
+        refault: Refault,
+    ) {
         let pages = self.memory.folios[id].order().pages().get();
         let space = self.spaces.get_mut(&at.space).expect("the caller looked the space up");
         for offset in 0..pages {
             space.table_mut().set(at.page.plus(offset), restrict(Pte::new(id)));
         }
         self.memory.folios.map(id, at);
+        let folio = &self.memory.folios[id];
+        if folio.kind() == FolioKind::Anon && self.memory.reclaim.lru.list_of(id).is_none() {
+            let order = folio.order();
+            self.memory.reclaim.list(id, LruKind::Anon, order, refault);
+        }
     }
 
     /// Populates an aligned, empty, anonymous place with one large folio, as a huge-page fault
@@ -243,14 +267,16 @@ impl<S: Sink> Emulator<S> {
         let suits = page.get().is_multiple_of(pages)
             && vma.range().covers(place)
             && vma.backing() == Backing::Anon
-            && mm.table().range(place).next().is_none();
+            && mm.table().range(place).next().is_none()
+            && mm.table().swapped(place).next().is_none();
         if !suits {
             return Err(MmError::NoPlace(page, order));
         }
         let gfp = user_gfp(&vma) | GfpFlags::COMP;
         let id = self.allocate_kind(cpu, order, gfp, FolioKind::Anon)?;
         let ready = !vma.is_tagged() || self.is_taggable_now(id);
-        self.map_folio(id, Mapping { space, page }, |pte| if ready { pte } else { pte.faulting() });
+        let restrict = |pte: Pte| if ready { pte } else { pte.faulting() };
+        self.map_folio(id, Mapping { space, page }, restrict, Refault::Cold);
         Ok(id)
     }
 

@@ -11,6 +11,7 @@ use crate::compact::Compaction;
 use crate::folio::{FolioFlags, FolioId, FolioKind};
 use crate::folios::Folios;
 use crate::mover::{MoveLog, Mover, TargetRules};
+use crate::reclaim::Reclaim;
 use crate::rmap::Rmap;
 use crate::stats::MmStats;
 
@@ -29,6 +30,8 @@ pub struct Memory<S: Sink = Silent> {
     pub compaction: Compaction,
     /// Counters.
     pub stats: MmStats,
+    /// Who was used when, and what of it can go.
+    pub reclaim: Reclaim,
     /// What moved since the owner last looked.
     pub log: MoveLog,
     /// What migration targets gain and lose.
@@ -53,6 +56,7 @@ impl<S: Sink> Memory<S> {
             rmap: Rmap::new(PfnRange::new(start, end)),
             compaction,
             stats: MmStats::default(),
+            reclaim: Reclaim::default(),
             log: MoveLog::default(),
             targets: TargetRules::default(),
         }
@@ -66,6 +70,7 @@ impl<S: Sink> Memory<S> {
             rmap: &mut self.rmap,
             compaction: &mut self.compaction,
             stats: &mut self.stats,
+            reclaim: &mut self.reclaim,
             log: &mut self.log,
             targets: self.targets,
             cpu,
@@ -101,16 +106,7 @@ impl<S: Sink> Memory<S> {
     ///
     /// Panics when a folio lives there.
     pub fn adopt(&mut self, pages: Pages, kind: FolioKind) -> FolioId {
-        let flags = match kind {
-            FolioKind::Kernel => FolioFlags::empty(),
-            FolioKind::Anon | FolioKind::Shmem | FolioKind::File => FolioFlags::MOVABLE,
-        };
-        let range = pages.range();
-        let id = self.folios.insert(pages.pfn(), pages.order(), kind, flags);
-        self.page_alloc.set_movability(&pages, self.folios[id].movability());
-        let _ = pages.into_raw();
-        self.rmap.set(range, id);
-        id
+        adopt(&mut self.page_alloc, &mut self.folios, &mut self.rmap, pages, kind)
     }
 
     /// Frees a folio. Linux: `folio_put()` of the last reference.
@@ -131,6 +127,7 @@ impl<S: Sink> Memory<S> {
     /// Panics when the folio is not live, or still mapped or pinned.
     pub fn disown(&mut self, id: FolioId) -> Pages {
         let folio = self.folios.remove(id);
+        self.reclaim.forget(id, &folio);
         self.rmap.clear(folio.range(), id);
         let pages = self.page_alloc.reclaim(folio.pfn(), folio.order());
         pages.expect("a folio's frames are allocated")
@@ -160,6 +157,27 @@ impl<S: Sink> Memory<S> {
         }
         same("frames that lead to folios", self.rmap.occupied(), owned)
     }
+}
+
+/// Makes a folio of allocated pages. Linux: `prep_compound_page()`, `folio_add_lru()` apart.
+#[inline]
+pub(crate) fn adopt<S: Sink>(
+    page_alloc: &mut PageAllocator<S>,
+    folios: &mut Folios,
+    rmap: &mut Rmap,
+    pages: Pages,
+    kind: FolioKind,
+) -> FolioId {
+    let flags = match kind {
+        FolioKind::Kernel => FolioFlags::empty(),
+        FolioKind::Anon | FolioKind::Shmem | FolioKind::File => FolioFlags::MOVABLE,
+    };
+    let range = pages.range();
+    let id = folios.insert(pages.pfn(), pages.order(), kind, flags);
+    page_alloc.set_movability(&pages, folios[id].movability());
+    let _ = pages.into_raw();
+    rmap.set(range, id);
+    id
 }
 
 #[cfg(test)]

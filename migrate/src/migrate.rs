@@ -10,7 +10,7 @@ use pagelab_allocator::profile::MigrationBatch;
 use pagelab_allocator::units::{Order, PageCount};
 
 use crate::compact::CompactControl;
-use crate::folio::FolioId;
+use crate::folio::{FolioFlags, FolioId};
 use crate::mover::Mover;
 
 /// How long a migration may wait. Linux: `enum migrate_mode`.
@@ -251,7 +251,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
             let mut this_pass = pending.into_iter();
             while let Some(id) = this_pass.next() {
                 match self.find_target(id) {
-                    Found::Target(target) if self.mover.folios[id].is_pinned() => {
+                    Found::Target(target) if self.is_held(id) => {
                         self.put_target(target);
                         again.push(id);
                     }
@@ -293,7 +293,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         }
         for _ in 0..passes {
             let (pinned, free): (Vec<_>, Vec<_>) =
-                unmapped.into_iter().partition(|(id, _)| self.mover.folios[*id].is_pinned());
+                unmapped.into_iter().partition(|(id, _)| self.is_held(*id));
             for (id, target) in free {
                 self.relocate(id, target);
             }
@@ -307,6 +307,15 @@ impl<S: Sink> Run<'_, '_, '_, S> {
             self.put_target(target);
         }
         left
+    }
+
+    /// Whether a folio cannot move now: somebody holds a reference, or it is being written and the
+    /// migration does not wait for that. Linux: `migrate_folio_unmap()`.
+    fn is_held(&mut self, id: FolioId) -> bool {
+        if self.mode == MigrateMode::Sync {
+            self.mover.wait_on_writeback(id);
+        }
+        self.mover.folios[id].flags.intersects(FolioFlags::PINNED.union(FolioFlags::WRITEBACK))
     }
 
     fn find_target(&mut self, id: FolioId) -> Found {

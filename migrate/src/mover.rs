@@ -11,9 +11,11 @@ use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
 use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn};
 
 use crate::compact::Compaction;
-use crate::folio::{Folio, FolioFlags, FolioId};
+use crate::folio::{Folio, FolioFlags, FolioId, Mapping};
 use crate::folios::Folios;
 use crate::migrate::MigrateReason;
+use crate::reclaim::Reclaim;
+use crate::reclaim::swap::SwapSlot;
 use crate::rmap::Rmap;
 use crate::stats::MmStats;
 
@@ -41,6 +43,19 @@ pub struct Split {
     pub pages: Vec<FolioId>,
 }
 
+/// A page went to swap.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evicted {
+    /// The frame that it had.
+    pub pfn: Pfn,
+    /// Where it is now.
+    pub slot: SwapSlot,
+    /// Where it was mapped; those entries have to name the slot now.
+    pub mappings: Vec<Mapping>,
+    /// Length of [`MoveLog::moves`] then: what moved before that comes first.
+    pub after_moves: usize,
+}
+
 /// What moved and what was split since the owner last looked, each in order.
 #[derive(Clone, Debug, Default)]
 pub struct MoveLog {
@@ -48,13 +63,15 @@ pub struct MoveLog {
     pub moves: Vec<Moved>,
     /// Splits; page tables that map such a folio have to name its pages now.
     pub splits: Vec<Split>,
+    /// Pages that went to swap.
+    pub evicted: Vec<Evicted>,
 }
 
 impl MoveLog {
     /// Whether nothing happened.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moves.is_empty() && self.splits.is_empty()
+        self.moves.is_empty() && self.splits.is_empty() && self.evicted.is_empty()
     }
 }
 
@@ -99,6 +116,8 @@ pub struct Mover<'a, S: Sink> {
     pub compaction: &'a mut Compaction,
     /// Counters.
     pub stats: &'a mut MmStats,
+    /// Who was used when, and what of it can go.
+    pub reclaim: &'a mut Reclaim,
     /// What moved.
     pub log: &'a mut MoveLog,
     /// What migration targets gain and lose.
@@ -181,6 +200,7 @@ impl<S: Sink> Mover<'_, S> {
         for &page in &pages {
             self.rmap.set(self.folios[page].range(), page);
         }
+        self.reclaim.split(id, &pages);
         self.log.splits.push(Split { folio: id, pages: pages.clone() });
         Ok(pages)
     }

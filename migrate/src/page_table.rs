@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::{Violation, same};
 
 use crate::folio::{FolioId, VirtPage};
+use crate::reclaim::swap::SwapSlot;
 use crate::vma::VirtRange;
 
 /// Entries per leaf table: one page of 8-byte entries, with 4 KiB pages.
@@ -14,7 +15,7 @@ const LEAF: u64 = 512;
 /// The same as an array length.
 const LEAF_LEN: usize = 512;
 
-/// One entry: empty, or a folio and two restrictions. Linux: `pte_t`.
+/// One entry: empty, a folio and two restrictions, or a page of swap. Linux: `pte_t`.
 ///
 /// It names the folio, not a frame: migration moves the folio and every entry follows. A folio of
 /// `2^n` pages is mapped at a multiple of `2^n`, so the low bits of the virtual page are the page's
@@ -28,22 +29,45 @@ impl Pte {
 
     const WRITE_PROTECTED: u32 = 1;
     const FAULT_ON_ACCESS: u32 = 2;
-    const FLAG_BITS: u32 = 2;
+    const SWAPPED: u32 = 4;
+    const FLAG_BITS: u32 = 3;
 
     /// An unrestricted entry.
     ///
     /// # Panics
     ///
-    /// Panics for folio numbers of 30 bits and more.
+    /// Panics for folio numbers of 29 bits and more.
     #[must_use]
     pub const fn new(folio: FolioId) -> Self {
         assert!(folio.get() < (1 << (u32::BITS - Self::FLAG_BITS)) - 1, "folio number too large");
         Self((folio.get() + 1) << Self::FLAG_BITS)
     }
 
-    /// The folio, or `None` when empty.
+    /// The entry of a page that went to swap. Linux: `swp_entry_to_pte()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics for slot numbers of 29 bits and more.
+    #[must_use]
+    pub(crate) const fn swapped(slot: SwapSlot) -> Self {
+        Self(Self::new(FolioId::new(slot.get())).0 | Self::SWAPPED)
+    }
+
+    /// Where the page is in swap, if it is there. Linux: `pte_to_swp_entry()`.
+    #[must_use]
+    pub const fn swap_slot(self) -> Option<SwapSlot> {
+        match self.0 & Self::SWAPPED {
+            0 => None,
+            _ => Some(SwapSlot::new((self.0 >> Self::FLAG_BITS) - 1)),
+        }
+    }
+
+    /// The folio, or `None` when there is none in memory.
     #[must_use]
     pub const fn folio(self) -> Option<FolioId> {
+        if self.0 & Self::SWAPPED != 0 {
+            return None;
+        }
         match self.0 >> Self::FLAG_BITS {
             0 => None,
             n => Some(FolioId::new(n - 1)),
@@ -73,7 +97,7 @@ impl Pte {
     ///
     /// # Panics
     ///
-    /// Panics for folio numbers of 30 bits and more.
+    /// Panics for folio numbers of 29 bits and more.
     #[must_use]
     pub const fn naming(self, folio: FolioId) -> Self {
         let flags = self.0 & ((1 << Self::FLAG_BITS) - 1);
@@ -108,6 +132,9 @@ impl Pte {
 impl fmt::Debug for Pte {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.folio() {
+            None if self.swap_slot().is_some() => {
+                write!(f, "swap slot {}", (self.0 >> Self::FLAG_BITS) - 1)
+            }
             None => f.write_str("empty"),
             Some(folio) => {
                 let copy = if self.is_write_protected() { ", copy on write" } else { "" };
@@ -161,16 +188,31 @@ impl PageTable {
         old
     }
 
-    /// Entries that are not empty, ascending.
+    /// Entries of folios, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (VirtPage, Pte)> {
         self.leaves.iter().flat_map(|(number, leaf)| {
             let base = number * LEAF;
-            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| !pte.is_empty())
+            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| pte.folio().is_some())
         })
     }
 
-    /// Entries of `range` that are not empty, ascending.
+    /// Entries of folios in `range`, ascending.
     pub fn range(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
+        self.entries(range).filter(|(_, pte)| pte.folio().is_some())
+    }
+
+    /// Entries of pages in swap in `range`, ascending.
+    pub fn swapped(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, SwapSlot)> {
+        self.entries(range).filter_map(|(page, pte)| Some((page, pte.swap_slot()?)))
+    }
+
+    /// Entries of pages in swap, ascending.
+    pub fn all_swapped(&self) -> impl Iterator<Item = (VirtPage, SwapSlot)> {
+        self.swapped(VirtRange::new(VirtPage::new(0), VirtPage::new(u64::MAX)))
+    }
+
+    /// Entries of `range` that are not empty, ascending.
+    fn entries(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
         let (first, last) = (range.start().get() / LEAF, range.end().get().div_ceil(LEAF));
         self.leaves.range(first..last.max(first)).flat_map(move |(number, leaf)| {
             let base = number * LEAF;
@@ -181,7 +223,7 @@ impl PageTable {
         })
     }
 
-    /// Number of entries that are not empty. Linux: resident pages.
+    /// Number of entries that are not empty: pages in memory or in swap.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.leaves.values().map(|leaf| u64::from(leaf.used)).sum()
@@ -221,6 +263,21 @@ mod tests {
         assert_eq!(both.accessible().writable(), pte);
         assert_eq!(format!("{both:?}"), "folio 0, copy on write, fault on access");
         assert_eq!(Pte::EMPTY.folio(), None);
+    }
+
+    #[test]
+    fn swapped_entries_are_no_folios() {
+        let slot = SwapSlot::new(0);
+        let pte = Pte::swapped(slot);
+        assert_eq!((pte.folio(), pte.swap_slot(), pte.is_empty()), (None, Some(slot), false));
+        assert_eq!(Pte::new(FolioId::new(0)).swap_slot(), None);
+        let mut table = PageTable::default();
+        table.set(VirtPage::new(7), pte);
+        table.set(VirtPage::new(8), Pte::new(FolioId::new(1)));
+        assert_eq!((table.iter().count(), table.len()), (1, 2));
+        assert_eq!(table.all_swapped().collect::<Vec<_>>(), [(VirtPage::new(7), slot)]);
+        assert_eq!(format!("{pte:?}"), "swap slot 0");
+        table.check().unwrap();
     }
 
     #[test]

@@ -244,6 +244,10 @@ impl AddressSpace {
             let is_mapped = self.vma_at(page).is_some();
             same(format_args!("{page}, where {pte:?} is, is mapped"), is_mapped, true)?;
         }
+        for (page, slot) in self.table.all_swapped() {
+            let is_mapped = self.vma_at(page).is_some();
+            same(format_args!("{page}, where {slot:?} is, is mapped"), is_mapped, true)?;
+        }
         Ok(())
     }
 }

@@ -136,7 +136,12 @@ impl<S: Sink> Emulator<S> {
 
     /// Keeps a folio off the LRU lists while other memory moves: whoever allocated it, or handles
     /// a fault on it, holds a reference to it that compaction cannot explain.
-    fn hold<T>(&mut self, cpu: CpuId, id: FolioId, work: impl FnOnce(&mut Self) -> T) -> T {
+    pub(crate) fn hold<T>(
+        &mut self,
+        cpu: CpuId,
+        id: FolioId,
+        work: impl FnOnce(&mut Self) -> T,
+    ) -> T {
         let held = self.memory.mover(cpu).isolate(id);
         let result = work(self);
         if held {

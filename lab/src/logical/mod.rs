@@ -25,6 +25,7 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{CpuId, Order, PageCount};
 
 use crate::trace::SnapPhase;
+use crate::workload::op::ProcessOp;
 
 pub use stream::Logical;
 pub use unused::Unused;
@@ -99,6 +100,8 @@ pub enum Op {
         /// Its page, counted from its first.
         page: u32,
     },
+    /// A process of a workload does something; recordings have none of these.
+    Process(ProcessOp),
     /// The recording took a snapshot here.
     Snapshot {
         /// Its number.

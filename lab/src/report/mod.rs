@@ -32,6 +32,8 @@ pub struct RunReport {
     pub claims: Option<Claims>,
     /// Free CMA that tagged requests could not have; `None` when the design lets them.
     pub barred_cma: Option<Barred>,
+    /// What was taken back from its users.
+    pub reclaim: Reclaimed,
     /// Before the first and after the last operation.
     pub before: Picture,
     /// See `before`.
@@ -155,7 +157,7 @@ pub struct Tagging {
 /// Claims on tag storage.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Claims {
-    /// Blocks found free: nothing had to move.
+    /// Blocks found free: no data had to leave.
     pub free: u64,
     /// Blocks that data had to leave first.
     pub moved: u64,
@@ -190,6 +192,35 @@ pub struct Barred {
     pub end_pages: u64,
     /// Tagged requests that failed while free CMA would have sufficed.
     pub failed_requests: u64,
+}
+
+/// Memory taken back, and what came of it. Pages but for wakes, turns and stalls.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
+pub struct Reclaimed {
+    /// Times that kswapd was woken.
+    pub kswapd_wakes: u64,
+    /// Requests that had to reclaim themselves.
+    pub stalls: u64,
+    /// Times that one of them waited for a write.
+    pub writeback_stalls: u64,
+    /// Looked at.
+    pub scanned: u64,
+    /// Page cache dropped.
+    pub file: u64,
+    /// Anonymous memory swapped out.
+    pub anon: u64,
+    /// Page cache read again.
+    pub refault_file: u64,
+    /// Anonymous memory that came back.
+    pub refault_anon: u64,
+    /// Clean page cache dropped for contiguous ranges.
+    pub contig_dropped: u64,
+    /// Page cache at the end.
+    pub cached_end: u64,
+    /// In swap at the end.
+    pub swapped_end: u64,
+    /// Memory that the swapped pages took at the end.
+    pub swap_memory_end: u64,
 }
 
 /// The free lists and pageblocks at one moment.

@@ -131,7 +131,7 @@ const TABLES: &[(&str, &[Row], &[&str])] = &[
         GIVEN_BACK,
         &[
             "tag storage that holds no tags is free for data; data does not always want it",
-            "holding data: counted every 256 operations",
+            "holding data: counted every 256 operations; on large machines more rarely",
         ],
     ),
     (
@@ -144,11 +144,8 @@ const TABLES: &[(&str, &[Row], &[&str])] = &[
         TAG_STORAGE,
         &["a tag page serves 32 data pages; scattered tagged pages take more tag pages than dense"],
     ),
-    (
-        "Requests",
-        REQUESTS,
-        &["nothing is reclaimed here: what the recorded kernel got by reclaim may fail"],
-    ),
+    ("Requests", REQUESTS, &["after reclaim and compaction; nobody is killed for want of memory"]),
+    ("Reclaim", RECLAIM, &["refault: a page comes back that reclaim had taken away"]),
     (
         "Free CMA that tagged requests could not use",
         BARRED,
@@ -208,6 +205,21 @@ const REQUESTS: &[Row] = &[
     ("failed: no block of the order", |r| r.requests.failed_no_contiguity.to_string()),
     ("failed: only CMA left, which they may not use", |r| r.requests.failed_only_cma.to_string()),
     ("failed: contiguous ranges", |r| r.requests.failed_contig.to_string()),
+];
+
+const RECLAIM: &[Row] = &[
+    ("kswapd woken", |r| r.reclaim.kswapd_wakes.to_string()),
+    ("requests that had to reclaim", |r| r.reclaim.stalls.to_string()),
+    ("  and waited for a write", |r| r.reclaim.writeback_stalls.to_string()),
+    ("pages looked at", |r| r.reclaim.scanned.to_string()),
+    ("page cache dropped", |r| mib(r, approximate(r.reclaim.file))),
+    ("  read again (workingset_refault_file)", |r| mib(r, approximate(r.reclaim.refault_file))),
+    ("  dropped for contiguous ranges", |r| mib(r, approximate(r.reclaim.contig_dropped))),
+    ("anonymous memory swapped out", |r| mib(r, approximate(r.reclaim.anon))),
+    ("  come back (workingset_refault_anon)", |r| mib(r, approximate(r.reclaim.refault_anon))),
+    ("page cache, at the end", |r| mib(r, approximate(r.reclaim.cached_end))),
+    ("in swap, at the end", |r| mib(r, approximate(r.reclaim.swapped_end))),
+    ("  memory that it took", |r| mib(r, approximate(r.reclaim.swap_memory_end))),
 ];
 
 const BARRED: &[Row] = &[

@@ -124,6 +124,7 @@ impl TagStorage {
             return Ok(());
         }
         let logged = memory.log.moves.len();
+        let dropped = memory.reclaim.stats.contig_dropped;
         let outcome = self.contig_with_retries(memory, cpu, range, gfp);
         let displaced: u64 = memory.log.moves[logged..]
             .iter()
@@ -142,7 +143,8 @@ impl TagStorage {
             Ok(contig) => {
                 let _frames = contig.into_raw();
                 self.stats.claimed_pages += range.len().get();
-                let path = match displaced {
+                let dropped = memory.reclaim.stats.contig_dropped - dropped;
+                let path = match displaced + dropped {
                     0 => &mut self.stats.claims_free,
                     _ => &mut self.stats.claims_moved,
                 };

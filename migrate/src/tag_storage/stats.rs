@@ -11,10 +11,10 @@ pub struct TagStats {
     pub reserve_failures: u64,
     /// Pages of tag storage that were claimed. Linux (RFC): `CMA_ALLOC_SUCCESS`, in pages.
     pub claimed_pages: u64,
-    /// Claims on a block that found it free, so that nothing had to move. RFC v2 and v3 took a
-    /// short cut then; here it is a count.
+    /// Claims on a block that found it free, so that no data had to leave. RFC v2 and v3 took
+    /// a short cut then; here it is a count.
     pub claims_free: u64,
-    /// Claims on a block that had to move data first.
+    /// Claims on a block that had to move data, or to drop clean page cache, first.
     pub claims_moved: u64,
     /// Claims on a block that dropped clean copies first.
     pub claims_dropped: u64,

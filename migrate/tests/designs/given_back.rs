@@ -2,11 +2,15 @@
 
 use pagelab_allocator::units::{PageCount, Pfn, PfnRange};
 use pagelab_migrate::emulator::Emulator;
+use pagelab_migrate::fault::Access;
+use pagelab_migrate::page_cache::FilePage;
 use pagelab_migrate::tag_storage::catalogue::Design;
 use pagelab_migrate::tag_storage::clean_store::CleanKey;
+use pagelab_migrate::vma::Prot;
 
 use crate::machine::{
-    CPU, DATA, MOVABLE, TAGGED, TAGS, boot, boot_taggable, fill, last_page, leave, name, reserved,
+    CPU, DATA, MOVABLE, TAGGED, TAGS, boot, boot_taggable, fill, last_page, leave, name, program,
+    reserved,
 };
 
 /// Pages of tag storage that data uses when there is more of it than fits: movable data of
@@ -85,4 +89,24 @@ fn s13_dense_tags_take_a_32nd_and_scattered_ones_everything() {
             |pfn: Pfn| DATA.contains(pfn) && pfn.get().is_multiple_of(32) && !own_group(pfn);
         assert_eq!(blocks_for(design, scattered), 511, "{design}");
     }
+}
+
+/// A block that clean page cache had to leave was not free, though nothing moved.
+#[test]
+fn a_claim_that_drops_clean_cache_did_not_find_the_block_free() {
+    let mut emulator = boot(Design::CmaV3);
+    let file = emulator.create_file();
+    for index in 0..16_000 {
+        emulator.read_file(CPU, FilePage { file, index }).unwrap();
+    }
+    let (space, range) = program(&mut emulator, 640, Prot::TAGGED);
+    for page in range.iter() {
+        emulator.access(CPU, space, page, Access::Write).unwrap();
+    }
+    let (dropped, tags) = (emulator.reclaim().stats.contig_dropped, emulator.tags().stats());
+    assert!(dropped > 0);
+    // Blocks of one page: each claim that was not free dropped or moved exactly that page.
+    assert_eq!(tags.claims_moved, dropped + tags.displaced_pages);
+    assert_eq!(tags.claims_free + tags.claims_moved, tags.claimed_pages);
+    emulator.check().unwrap();
 }
