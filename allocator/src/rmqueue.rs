@@ -66,7 +66,7 @@ impl Zone {
     #[inline(always)]
     fn single(&mut self, cpu: CpuId, request: ZoneRequest) -> Option<FrameIndex> {
         let single = request.order == Order::ZERO && request.migratetype == MigrateType::Movable;
-        if !single || !request.flags.contains(self.movable_pcp_needs) {
+        if !single || !self.may_use_pcp(request) {
             return None;
         }
         self.pcp[cpu.index()].pop_single()
@@ -82,15 +82,9 @@ impl Zone {
         sink: &mut impl Sink,
     ) -> Option<FrameIndex> {
         if let Some(list) = self.pcp_list(cpu, request) {
-            let pcp = &mut self.pcp[cpu.index()];
-            pcp.note_alloc();
-            let hit = pcp.pop(list, request.order);
-            let cached = hit.or_else(|| {
-                self.refill(cpu, list, request, sink);
-                self.pcp[cpu.index()].pop(list, request.order)
-            });
-            if let Some(cached) = cached {
-                return Some(cached.index());
+            self.pcp[cpu.index()].note_alloc();
+            if let Some(index) = self.pop_or_refill(cpu, list, request, sink) {
+                return Some(index);
             }
         }
         let index = self.alloc_uncached(request, sink)?;
@@ -99,6 +93,7 @@ impl Zone {
     }
 
     /// Whether the request's per-CPU list holds nothing that the request is barred from.
+    #[inline(always)]
     pub(crate) fn may_use_pcp(&self, request: ZoneRequest) -> bool {
         request.migratetype != MigrateType::Movable
             || request.flags.contains(self.movable_pcp_needs)
@@ -122,13 +117,25 @@ impl Zone {
         sink: &mut impl Sink,
     ) -> Option<Pfn> {
         let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
+        let index = self.pop_or_refill(cpu, list, request, sink)?;
+        self.buddy.map.set_head(index, request.head());
+        Some(self.buddy.map.pfn(index))
+    }
+
+    /// The head of a per-CPU list, refilled if empty. Linux: `__rmqueue_pcplist()`.
+    fn pop_or_refill(
+        &mut self,
+        cpu: CpuId,
+        list: usize,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<FrameIndex> {
         let hit = self.pcp[cpu.index()].pop(list, request.order);
         let cached = hit.or_else(|| {
             self.refill(cpu, list, request, sink);
             self.pcp[cpu.index()].pop(list, request.order)
         })?;
-        self.buddy.map.set_head(cached.index(), request.head());
-        Some(self.buddy.map.pfn(cached.index()))
+        Some(cached.index())
     }
 
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
