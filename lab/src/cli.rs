@@ -29,23 +29,48 @@ pub enum Command {
         /// machine's description.
         #[arg(long, value_name = "DIR")]
         case: Option<String>,
-        /// Words that both commands know.
+        /// Words that all commands know.
         #[command(flatten)]
         common: Common,
     },
-    /// Run a trace or a workload under several designs and set the results side by side.
-    Compare {
-        /// Tag-storage designs, separated by commas: carveout, metadata, cma-v2, cma-v3 (or cma),
-        /// drop-movable, cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache; each
-        /// with +taggable-hw for hardware whose tag storage can be tagged. `all` is every one.
-        #[arg(long, value_name = "NAME,NAME,..")]
-        designs: String,
-        /// Words that both commands know.
-        #[command(flatten)]
-        common: Common,
-    },
+    /// Run a trace or a workload under several designs and set the results side by side; with
+    /// several shares, sizes or seeds, as an experiment.
+    Compare(CompareWords),
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
+}
+
+/// Words of a comparison.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
+pub struct CompareWords {
+    /// Tag-storage designs, separated by commas: carveout, metadata, cma-v2, cma-v3 (or cma),
+    /// drop-movable, cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache; each
+    /// with +taggable-hw for hardware whose tag storage can be tagged. `all` is every one. The
+    /// first is what the others are measured against.
+    #[arg(long, value_name = "NAME,NAME,..")]
+    pub designs: Option<String>,
+    /// Read words from a plan file (TOML; keys are the names of these flags). Words typed here go
+    /// before those in the file.
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<String>,
+    /// Repeat with so many seeds, from --seed on, and print means with 95 % intervals. Default: 1.
+    #[arg(long, value_name = "N")]
+    pub seeds: Option<String>,
+    /// Write every value as comma-separated values: one row a run, time and metric.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<String>,
+    /// Write every run as one line of JSON.
+    #[arg(long, value_name = "FILE")]
+    pub jsonl: Option<String>,
+    /// Write a page with pictures; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<String>,
+    /// Threads that carry runs out. Default: one a core. The results are the same.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<String>,
+    /// Words that all commands know.
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Words of a replay.
@@ -89,11 +114,13 @@ pub struct Common {
     /// Workload instead of a trace: phone, server, kbuild, fragment, adversary, guest.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
-    /// Memory of the emulated machine. Default: that of the recorded one; 4GiB for a workload.
+    /// Memory of the emulated machine; compare takes several, separated by commas. Default: that
+    /// of the recorded one; 4GiB for a workload.
     #[arg(long, value_name = "SIZE")]
     pub memory: Option<String>,
     /// Share of movable user pages that become PROT_MTE right after allocation, besides the
-    /// recorded ones: 0% to 100%. With a workload: share of what --tag-by says.
+    /// recorded ones: 0% to 100%; compare takes several, separated by commas. With a workload:
+    /// share of what --tag-by says.
     #[arg(long, value_name = "SHARE")]
     pub tagged: Option<String>,
     /// Seed of the generator that chooses those pages, and of the workload.

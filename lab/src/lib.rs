@@ -2,13 +2,17 @@
 
 pub mod background;
 pub mod case;
+pub mod census;
 pub mod cli;
 pub mod contender;
 pub mod demo;
 pub mod drive;
 pub mod emit;
+pub mod experiment;
+pub mod listener;
 pub mod logical;
 pub mod machine;
+pub mod metric;
 pub mod picture;
 pub mod plan;
 pub mod progress;

@@ -3,11 +3,15 @@
 //! 0: it ran. 1: it ran and something that was promised did not hold. 2: it could not run.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::cli::{Cli, Command, ReplayWords};
-use pagelab::plan::{Output, Plan};
+use pagelab::cli::{Cli, Command, CompareWords, ReplayWords};
+use pagelab::experiment::files::ResultFiles;
+use pagelab::experiment::{self, Results, jsonl, table};
+use pagelab::plan::file::PlanFile;
+use pagelab::plan::{Files, Output, Plan};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
 use pagelab::replay::summary::Summary;
 use pagelab::replay::{self, replay};
@@ -33,15 +37,39 @@ fn main() -> ExitCode {
         };
     }
     match plan_and_run(&cli) {
-        Ok((plan, outcome)) => report(&plan, &outcome),
+        Ok(code) => code,
         Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
     }
 }
 
-fn plan_and_run(cli: &Cli) -> Result<(Plan, Outcome), Box<dyn std::error::Error>> {
-    let plan = Plan::new(cli)?;
-    let outcome = run(&plan)?;
-    Ok((plan, outcome))
+fn plan_and_run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let plan = match &cli.command {
+        Some(Command::Compare(CompareWords { plan: Some(path), .. })) => {
+            PlanFile::read(Path::new(path))?.plan(cli)?
+        }
+        _ => Plan::new(cli)?,
+    };
+    let files = ResultFiles::create(&plan.files)?;
+    if plan.is_experiment() || plan.files != Files::default() {
+        let results = experiment::carry_out(&plan)?;
+        files.write(&plan.files, &results)?;
+        return Ok(report_experiment(&plan, &results));
+    }
+    Ok(report(&plan, &run(&plan)?))
+}
+
+fn report_experiment(plan: &Plan, results: &Results) -> ExitCode {
+    let printed = match plan.output {
+        Output::Json => jsonl::write(results, &mut io::stdout().lock()),
+        Output::Text => io::stdout().lock().write_all(table::render(results).as_bytes()),
+    };
+    for (design, scene, what) in &results.violations {
+        let said = writeln!(io::stderr(), "pagelab: {design}, {scene}: inconsistent: {what}");
+        if said.is_err() {
+            break;
+        }
+    }
+    exit(printed, if results.violations.is_empty() { 0 } else { EXPECTATION_FAILED })
 }
 
 fn plan_and_replay(

@@ -3,7 +3,8 @@
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::units::{PageCount, PfnRange};
+use pagelab_allocator::stats::FreeBlocks;
+use pagelab_allocator::units::{Order, PageCount, PfnRange};
 
 use crate::drive::Driver;
 use crate::report::Picture;
@@ -15,20 +16,28 @@ pub fn picture<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Picture {
     let alloc = driver.emulator().page_alloc();
     let snapshot = alloc.snapshot();
     let order = alloc.geometry().pageblock_order();
-    let mut totals = snapshot.zones.iter().map(|zone| zone.total());
-    let mut all = totals.next().unwrap_or_default();
-    for other in totals {
-        all.0.iter_mut().zip(other.0).for_each(|(sum, n)| *sum += n);
-    }
+    let all = all_free(alloc);
     Picture {
         huge_available: all.suitable(order),
         free_pages: all.pages(),
         free_cma_pages: free_cma(driver),
         unusable_index: all.unusable_index(order),
+        fragmentation_index: all.fragmentation_index(order),
         buddyinfo: snapshot.buddyinfo().to_string(),
         pagetypeinfo: snapshot.pagetypeinfo().to_string(),
         blocks: block_map(driver, tags),
     }
+}
+
+/// Free blocks of all zones by order.
+#[must_use]
+pub fn all_free<S: Sink>(alloc: &PageAllocator<S>) -> FreeBlocks {
+    let orders = Order::ZERO.to(alloc.geometry().max_order());
+    let count = |order| {
+        let blocks = alloc.zones().iter().map(|zone| zone.buddy().nr_free(order));
+        blocks.sum()
+    };
+    FreeBlocks(orders.map(count).collect())
 }
 
 /// Pages on CMA lists, all zones.

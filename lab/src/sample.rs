@@ -4,14 +4,18 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
-use crate::picture::{free_cma, occupancy};
-use crate::report::{Barred, Lent, approximate};
+use crate::picture::{all_free, free_cma, occupancy};
+use crate::report::{Barred, Lent, Moment, approximate};
+use crate::survey::Span;
 
 /// Operations between two counts of the data in tag storage, at least; that count visits its frames,
 /// so it is made more rarely where there are many.
 const STRIDE: u64 = 256;
 /// Frames of tag storage for each operation between two counts.
 const FRAMES: u64 = 64;
+
+/// Looks at the machine while a trace runs, besides those at its beginning.
+const MOMENTS: u64 = 40;
 
 /// A value that is averaged over time: each value counts for as long as it held.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,13 +62,18 @@ pub struct Sampler {
     reserved_peak: u64,
     tagged_at_peak: u64,
     tagged_peak: u64,
+    time: Span,
+    moments: Vec<Moment>,
 }
 
 impl Sampler {
-    /// Measures a machine whose tag storage, as far as it can be lent, is `tags`.
+    /// Measures a machine whose tag storage, as far as it can be lent, is `tags`, while the trace's
+    /// clock runs through `time`.
     #[must_use]
-    pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Self {
+    pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange, time: Span) -> Self {
         Self {
+            time,
+            moments: Vec::new(),
             tags,
             lends: driver.lends(),
             steps: 0,
@@ -98,6 +107,40 @@ impl Sampler {
             self.occupied.set(now, self.data_in_tags(driver));
         }
         self.steps += 1;
+        let taken = u64::try_from(self.moments.len()).unwrap_or(u64::MAX);
+        let span = u128::from(self.time.end - self.time.start);
+        let due = span * u128::from(taken) / u128::from(MOMENTS);
+        if taken < MOMENTS && u128::from(now.saturating_sub(self.time.start)) > due {
+            self.moments.push(self.moment(driver, now));
+        }
+    }
+
+    fn moment<S: Sink>(&self, driver: &Driver<S>, now: u64) -> Moment {
+        let alloc = driver.emulator().page_alloc();
+        let tags = driver.emulator().tags();
+        let stats = tags.stats();
+        let order = alloc.geometry().pageblock_order();
+        let free = all_free(alloc);
+        Moment {
+            nanoseconds: now - self.time.start,
+            free_pages: free.pages(),
+            free_cma_pages: free_cma(driver),
+            huge_available: free.suitable(order),
+            unusable_index: free.unusable_index(order),
+            tagged_pages: tags.ledger().reserved_pages().get(),
+            reserved_tag_pages: stats.reserved_pages(),
+            claims_free: stats.claims_free,
+            claims: stats.claims(),
+            moved_pages: stats.displaced_pages + stats.fault_migrations,
+            failed: driver.tagging().failed() + driver.requests().failed(),
+        }
+    }
+
+    /// What the machine was like, evenly spread over time.
+    #[must_use]
+    pub fn into_moments<S: Sink>(mut self, driver: &Driver<S>) -> Vec<Moment> {
+        self.moments.push(self.moment(driver, self.time.end));
+        self.moments
     }
 
     /// Pages of tag storage that hold data now.

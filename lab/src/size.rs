@@ -27,6 +27,9 @@ impl Share {
     /// What [`Share::per_10_000`] is when the share is everything.
     pub const ALL: u16 = 10_000;
 
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+
     /// Reads `37%`, `37` or `12.25%`.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

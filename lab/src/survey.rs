@@ -24,6 +24,25 @@ pub struct Survey {
     pub unused: Unused,
     /// What the reader met besides records.
     pub seen: Seen,
+    /// When it happens.
+    pub time: Span,
+}
+
+/// From the first to the last operation, nanoseconds of the trace's clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Span {
+    /// Of the first operation.
+    pub start: u64,
+    /// Of the last operation.
+    pub end: u64,
+}
+
+impl Span {
+    /// Begins with the first moment that it hears of.
+    fn hear(span: &mut Option<Self>, now: u64) {
+        let all = span.get_or_insert(Self { start: now, end: now });
+        all.end = all.end.max(now);
+    }
 }
 
 impl Survey {
@@ -36,8 +55,10 @@ impl Survey {
         let mut stream = Logical::new(reader);
         let mut operations = BTreeMap::new();
         let mut live_at_start = None;
+        let mut time = None;
         while let Some(step) = stream.next() {
-            let op = step?.op;
+            let Step { op, timestamp, .. } = step?;
+            Span::hear(&mut time, timestamp);
             *operations.entry(kind(op)).or_default() += 1;
             if matches!(op, Op::Snapshot { index: 0, phase: SnapPhase::Begin }) {
                 live_at_start = Some(stream.live());
@@ -50,6 +71,7 @@ impl Survey {
             live_at_start,
             unused: stream.unused().clone(),
             seen: stream.records().seen().clone(),
+            time: time.unwrap_or_default(),
         })
     }
 
@@ -57,7 +79,9 @@ impl Survey {
     #[must_use]
     pub fn of_workload(steps: impl Iterator<Item = Step>) -> Self {
         let mut operations = BTreeMap::new();
+        let mut time = None;
         for step in steps {
+            Span::hear(&mut time, step.timestamp);
             *operations.entry(kind(step.op)).or_default() += 1;
         }
         Self {
@@ -67,6 +91,7 @@ impl Survey {
             live_at_start: None,
             unused: Unused::default(),
             seen: Seen::default(),
+            time: time.unwrap_or_default(),
         }
     }
 

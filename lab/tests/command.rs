@@ -102,10 +102,10 @@ fn json_has_the_documented_fields() {
     };
     let plan = "block_size_bytes cma_bytes designs kernel memory_bytes recorded_on seed survey \
                 tagged_share trace version workload";
-    let run = "after barred_cma before claims counters design lent machine reclaim requests \
-               tagged_peak_pages tagging";
-    let picture = "blocks buddyinfo free_cma_pages free_pages huge_available pagetypeinfo \
-                   unusable_index";
+    let run = "after barred_cma before census claims counters design extfrag lent machine moments \
+               reclaim requests tagged_peak_pages tagging";
+    let picture = "blocks buddyinfo fragmentation_index free_cma_pages free_pages huge_available \
+                   pagetypeinfo unusable_index";
     assert_eq!(keys(&all), ["plan", "runs"]);
     assert_eq!(keys(&all["plan"]).join(" "), plan);
     assert_eq!(keys(&all["runs"][0]).join(" "), run);

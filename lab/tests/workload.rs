@@ -26,7 +26,7 @@ fn plan(words: &str) -> Plan {
 }
 
 fn load(words: &str) -> WorkloadPlan {
-    match plan(&format!("--design cma-v3 {words}")).trace {
+    match plan(&format!("--design cma-v3 {words}")).scenes.remove(0).trace {
         TraceChoice::Workload(load) => load,
         other => panic!("{other} is no workload"),
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pagelab_allocator::event::Sink;
-use pagelab_allocator::units::CpuId;
+use pagelab_allocator::units::{CpuId, Pfn};
 use pagelab_migrate::emulator::AllocateError;
 use pagelab_migrate::fault::{Access, AccessError};
 use pagelab_migrate::file_io::{FileAccess, FileError};
@@ -45,6 +45,13 @@ pub(super) struct Processes {
 }
 
 impl<S: Sink> Driver<S> {
+    /// Frames that the workload has pinned.
+    pub fn pinned_frames(&self) -> impl Iterator<Item = Pfn> {
+        let folios = self.emulator.folios();
+        let pinned = self.processes.pins.values().filter_map(|(id, _)| folios.get(*id));
+        pinned.flat_map(|folio| folio.range().iter())
+    }
+
     /// Carries one operation out; what it names and was refused is passed over.
     pub(super) fn process(&mut self, op: ProcessOp) {
         match op {

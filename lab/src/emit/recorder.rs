@@ -1,6 +1,6 @@
 //! What a run hands its events to.
 
-use pagelab_allocator::event::{Silent, Sink};
+use pagelab_allocator::event::Sink;
 
 use super::partial::EmitError;
 use crate::drive::Driver;
@@ -34,16 +34,16 @@ pub trait Recorder<S: Sink> {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRecord;
 
-impl Recorder<Silent> for NoRecord {
-    fn begin(&mut self, _: &mut Driver) -> Result<(), EmitError> {
+impl<S: Sink> Recorder<S> for NoRecord {
+    fn begin(&mut self, _: &mut Driver<S>) -> Result<(), EmitError> {
         Ok(())
     }
 
-    fn step(&mut self, _: &mut Driver, _: &Step) -> Result<(), EmitError> {
+    fn step(&mut self, _: &mut Driver<S>, _: &Step) -> Result<(), EmitError> {
         Ok(())
     }
 
-    fn end(&mut self, _: &mut Driver) -> Result<(), EmitError> {
+    fn end(&mut self, _: &mut Driver<S>) -> Result<(), EmitError> {
         Ok(())
     }
 }

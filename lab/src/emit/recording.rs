@@ -15,6 +15,7 @@ use super::recorder::Recorder;
 use super::snapshot::{Snap, write_snapshot};
 use super::writer::{Task, TraceWriter};
 use crate::drive::Driver;
+use crate::listener::Listener;
 use crate::logical::{Op, Step};
 use crate::trace::SnapPhase;
 
@@ -131,7 +132,7 @@ impl Recording {
     /// Dumps the machine between the marks of a snapshot.
     fn snapshot(
         &mut self,
-        driver: &Driver<Vec<Event>>,
+        driver: &Driver<Listener<Vec<Event>>>,
         snap: Snap,
         label: &str,
     ) -> Result<(), EmitError> {
@@ -151,15 +152,19 @@ impl Recording {
     }
 
     /// Writes what the last operation caused.
-    fn events(&mut self, driver: &mut Driver<Vec<Event>>, task: Task) -> Result<(), EmitError> {
+    fn events(
+        &mut self,
+        driver: &mut Driver<Listener<Vec<Event>>>,
+        task: Task,
+    ) -> Result<(), EmitError> {
         let (writer, path) = self.writer();
-        for event in driver.sink_mut().drain(..) {
+        for event in driver.sink_mut().rest.drain(..) {
             writer.event(task, &event).map_err(at(path))?;
         }
         Ok(())
     }
 
-    fn tags(&mut self, driver: &Driver<Vec<Event>>, task: Task) -> Result<(), EmitError> {
+    fn tags(&mut self, driver: &Driver<Listener<Vec<Event>>>, task: Task) -> Result<(), EmitError> {
         let tagged: Vec<_> = driver.tagged_now().iter().map(|p| format!("{:x}", p.get())).collect();
         if tagged.is_empty() {
             return Ok(());
@@ -169,9 +174,9 @@ impl Recording {
     }
 }
 
-impl Recorder<Vec<Event>> for Recording {
-    fn begin(&mut self, driver: &mut Driver<Vec<Event>>) -> Result<(), EmitError> {
-        driver.sink_mut().clear();
+impl Recorder<Listener<Vec<Event>>> for Recording {
+    fn begin(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
+        driver.sink_mut().rest.clear();
         let state = driver.emulator().page_alloc().state();
         let out = self.out.take().expect("a recording begins once");
         self.writer = Some(TraceWriter::new(out, Kernel::of(&state)).map_err(at(&self.path))?);
@@ -179,7 +184,11 @@ impl Recorder<Vec<Event>> for Recording {
         self.snapshot(driver, Snap::Begin, "start")
     }
 
-    fn step(&mut self, driver: &mut Driver<Vec<Event>>, step: &Step) -> Result<(), EmitError> {
+    fn step(
+        &mut self,
+        driver: &mut Driver<Listener<Vec<Event>>>,
+        step: &Step,
+    ) -> Result<(), EmitError> {
         let task = Task { pid: step.pid, cpu: 0 };
         self.events(driver, task)?;
         self.tags(driver, task)?;
@@ -190,7 +199,7 @@ impl Recorder<Vec<Event>> for Recording {
         Ok(())
     }
 
-    fn end(&mut self, driver: &mut Driver<Vec<Event>>) -> Result<(), EmitError> {
+    fn end(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
         let k = self.labels.len();
         self.snapshot(driver, Snap::End(k), "final")?;
         let writer = self.writer.take().expect("a recording ends once");

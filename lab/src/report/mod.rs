@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use crate::census::Census;
+use crate::listener::ExtfragCounts;
 use crate::report::blocks::BlockMap;
 
 /// One machine after one trace.
@@ -40,6 +42,39 @@ pub struct RunReport {
     pub after: Picture,
     /// Counters with the names of /proc/vmstat, and those of tag storage.
     pub counters: BTreeMap<&'static str, u64>,
+    /// Raids on other types' lists, from boot to end.
+    pub extfrag: ExtfragCounts,
+    /// All of memory after the last operation.
+    pub census: Census,
+    /// The machine at moments spread evenly over the trace's clock; the last is its end.
+    pub moments: Vec<Moment>,
+}
+
+/// A machine at one moment of a run. Counters run from boot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+pub struct Moment {
+    /// Since the first operation, by the trace's clock.
+    pub nanoseconds: u64,
+    /// Free pages on the buddy lists.
+    pub free_pages: u64,
+    /// Free pages on CMA lists.
+    pub free_cma_pages: u64,
+    /// Blocks of pageblock size that could be allocated.
+    pub huge_available: u64,
+    /// Unusable free space index at pageblock order, thousandths.
+    pub unusable_index: u64,
+    /// Data pages with tags.
+    pub tagged_pages: u64,
+    /// Pages of tag storage that hold tags.
+    pub reserved_tag_pages: u64,
+    /// Claims on tag storage that found it free.
+    pub claims_free: u64,
+    /// All claims on tag storage, those that failed as well.
+    pub claims: u64,
+    /// Pages moved for the sake of tags.
+    pub moved_pages: u64,
+    /// Requests and tagged pages that failed.
+    pub failed: u64,
 }
 
 /// A machine in numbers. Pages are base pages.
@@ -154,6 +189,14 @@ pub struct Tagging {
     pub not_mappable: u64,
 }
 
+impl Tagging {
+    /// Pages that could not carry tags.
+    #[must_use]
+    pub const fn failed(&self) -> u64 {
+        self.failed_no_memory + self.failed_no_progress
+    }
+}
+
 /// Claims on tag storage.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
 pub struct Claims {
@@ -234,6 +277,9 @@ pub struct Picture {
     pub free_cma_pages: u64,
     /// Unusable free space index at pageblock order, thousandths.
     pub unusable_index: u64,
+    /// Fragmentation index at pageblock order, thousandths: -1000 when a request would succeed,
+    /// else 0 for lack of memory to 1000 for fragmentation.
+    pub fragmentation_index: i64,
     /// Text of /proc/buddyinfo.
     pub buddyinfo: String,
     /// Text of /proc/pagetypeinfo.

@@ -171,9 +171,7 @@ const GIVEN_BACK: &[Row] = &[
     }),
     ("holding data, averaged over time", |r| lent(r, |r, l| mib(r, l.occupied_average_pages))),
     ("requests that failed", |r| r.requests.failed().to_string()),
-    ("pages that could not be tagged", |r| {
-        (r.tagging.failed_no_memory + r.tagging.failed_no_progress).to_string()
-    }),
+    ("pages that could not be tagged", |r| r.tagging.failed().to_string()),
 ];
 
 /// What a kernel engineer asks: what it costs, and what was in the way.

@@ -65,6 +65,12 @@ impl TagStats {
         self.claimed_pages - self.released_pages
     }
 
+    /// Claims that ended: blocks found free, emptied or given up.
+    #[must_use]
+    pub const fn claims(&self) -> u64 {
+        self.claims_free + self.claims_moved + self.claims_dropped + self.claim_failures
+    }
+
     /// A claim was given up.
     pub(crate) fn claim_failed(&mut self, error: &ContigError) {
         self.claim_failures += 1;

@@ -1,0 +1,75 @@
+//! Results as comma-separated values, in long form.
+//!
+//! Lines that begin with `#` hold the plan as JSON. Then one row a run, time and metric:
+//! `design,memory_mib,tagged_percent,seed,time_s,metric,unit,value`. Metrics of a whole run stand
+//! at its end; those of a moment begin with `at_`. What a run does not have has no row.
+
+use std::io::{self, Write};
+
+use super::{Cell, Results, metrics};
+use crate::report::{Moment, approximate};
+
+/// A number of a moment: its name, unit and value.
+pub type MomentNumber = (&'static str, &'static str, fn(&Moment) -> u64);
+
+/// Every number of a moment.
+pub const MOMENT: &[MomentNumber] = &[
+    ("at_free_pages", "pages", |m| m.free_pages),
+    ("at_free_cma_pages", "pages", |m| m.free_cma_pages),
+    ("at_huge_available", "blocks", |m| m.huge_available),
+    ("at_unusable_index", "thousandths", |m| m.unusable_index),
+    ("at_tagged_pages", "pages", |m| m.tagged_pages),
+    ("at_reserved_tag_pages", "pages", |m| m.reserved_tag_pages),
+    ("at_claims_free", "count", |m| m.claims_free),
+    ("at_claims", "count", |m| m.claims),
+    ("at_moved_pages", "pages", |m| m.moved_pages),
+    ("at_failed", "count", |m| m.failed),
+];
+
+/// Writes all of it.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "# {}", results.plan)?;
+    writeln!(out, "design,memory_mib,tagged_percent,seed,time_s,metric,unit,value")?;
+    for group in &results.groups {
+        let memory = group.cells[0][0].pages >> 8;
+        let tagged = group
+            .scene
+            .tagged
+            .map_or_else(String::new, |share| (f64::from(share.per_10_000()) / 100.0).to_string());
+        for (design, cells) in results.designs.iter().zip(&group.cells) {
+            for (seed, cell) in (group.scene.seed..).zip(cells) {
+                let row = format!("{design},{memory},{tagged},{seed}");
+                rows(&row, cell, out)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn rows(row: &str, cell: &Cell, out: &mut impl Write) -> io::Result<()> {
+    for moment in &cell.moments {
+        let time = seconds(moment.nanoseconds);
+        for (name, unit, value) in MOMENT {
+            writeln!(out, "{row},{time},{name},{unit},{}", value(moment))?;
+        }
+    }
+    let end = cell.moments.last().map_or(0.0, |moment| seconds(moment.nanoseconds));
+    for (at, metric) in metrics() {
+        if let Some(value) = cell.values[at] {
+            writeln!(out, "{row},{end},{},{},{value}", metric.name, metric.unit.name())?;
+        }
+    }
+    for (name, value) in &cell.counters {
+        writeln!(out, "{row},{end},{name},count,{value}")?;
+    }
+    Ok(())
+}
+
+/// Nanoseconds in seconds.
+pub fn seconds(nanoseconds: u64) -> f64 {
+    approximate(nanoseconds) / 1e9
+}

@@ -1,0 +1,41 @@
+//! Results as lines of JSON.
+//!
+//! The first line is `{"plan": ...}`. Every other line is a run: `design`, `memory_bytes`,
+//! `tagged_percent` (null: as recorded), `seed`, `metrics` (null where a run has none), `counters`,
+//! and `moments`, a list of objects.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use super::{Results, labels, metrics};
+
+/// Writes all of it.
+///
+/// # Errors
+///
+/// What `out` says.
+pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "{}", json!({ "plan": results.plan }))?;
+    for group in &results.groups {
+        let labels = labels(group);
+        for (design, cells) in results.designs.iter().zip(&group.cells) {
+            for (seed, cell) in (group.scene.seed..).zip(cells) {
+                let values: BTreeMap<_, _> =
+                    metrics().map(|(at, metric)| (metric.name, cell.values[at])).collect();
+                let run = json!({
+                    "design": design.to_string(),
+                    "memory_bytes": labels["memory_bytes"],
+                    "tagged_percent": labels["tagged_percent"],
+                    "seed": seed,
+                    "metrics": values,
+                    "counters": cell.counters,
+                    "moments": cell.moments,
+                });
+                writeln!(out, "{run}")?;
+            }
+        }
+    }
+    Ok(())
+}

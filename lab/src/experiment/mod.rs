@@ -1,0 +1,169 @@
+//! Experiments: every scene under every design, on as many threads as there are cores.
+//!
+//! All designs run on the same scenes, so that they see the same requests (common random numbers).
+//! Which thread runs what changes nothing: results are put in the order of the plan.
+
+pub mod csv;
+pub mod estimate;
+pub mod files;
+pub mod jsonl;
+pub mod table;
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::check::Violation;
+use rayon::prelude::*;
+use serde_json::{Value, json};
+
+use crate::contender::Contender;
+use crate::metric::{self, Metric};
+use crate::plan::{Plan, Scene};
+use crate::progress::Progress;
+use crate::report::blocks::BlockMap;
+use crate::report::{Moment, RunReport};
+use crate::run::stage::Stage;
+use crate::run::turn::{Shown, Turn};
+use crate::run::{RunError, preface};
+use estimate::Estimate;
+
+/// What one run of an experiment leaves.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Cell {
+    /// The values of [`metric::ALL`], in that order.
+    pub values: Vec<Option<f64>>,
+    /// Counters with the names of /proc/vmstat, and those of tag storage.
+    pub counters: BTreeMap<&'static str, u64>,
+    /// The machine at moments of the run.
+    pub moments: Vec<Moment>,
+    /// The pageblocks before the first and after the last operation; only of the first seed.
+    pub blocks: Option<(BlockMap, BlockMap)>,
+    /// Machine's pages.
+    pub pages: u64,
+}
+
+/// What came out of an experiment.
+#[derive(Debug)]
+pub struct Results {
+    /// The plan in words.
+    pub preface: String,
+    /// The plan as data.
+    pub plan: Value,
+    /// The designs, the first of which the others are measured against.
+    pub designs: Vec<Contender>,
+    /// Groups of runs that differ in their seed only.
+    pub groups: Vec<Group>,
+    /// Runs whose machine was found inconsistent at the end, and what was wrong.
+    pub violations: Vec<(Contender, Scene, Violation)>,
+}
+
+/// Every design on the scenes of one memory size and tagged share.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Group {
+    /// The first scene; the others differ in their seed.
+    pub scene: Scene,
+    /// `cells[design][seed]`.
+    pub cells: Vec<Vec<Cell>>,
+}
+
+impl Group {
+    /// A metric of a design over the seeds; `None` where no run has it.
+    #[must_use]
+    pub fn estimate(&self, design: usize, metric: usize) -> Option<Estimate> {
+        Estimate::of(self.cells[design].iter().filter_map(|cell| cell.values[metric]))
+    }
+
+    /// By how much a design's metric is larger than the first design's, seed by seed; `None` where
+    /// no seed has both.
+    #[must_use]
+    pub fn difference(&self, design: usize, metric: usize) -> Option<Estimate> {
+        let pairs = self.cells[0].iter().zip(&self.cells[design]);
+        let both =
+            pairs.filter_map(|(first, own)| Some(own.values[metric]? - first.values[metric]?));
+        Estimate::of(both)
+    }
+}
+
+/// The metrics with their positions in [`Cell::values`].
+pub fn metrics() -> impl Iterator<Item = (usize, &'static Metric)> {
+    metric::ALL.iter().enumerate()
+}
+
+/// Carries a plan out.
+///
+/// # Errors
+///
+/// [`RunError`] of the first scene, in the plan's order, that makes no machine.
+pub fn carry_out(plan: &Plan) -> Result<Results, RunError> {
+    in_pool(plan.threads, || {
+        let stages: Vec<_> = plan.scenes.par_iter().map(Stage::new).collect();
+        let stages = stages.into_iter().collect::<Result<Vec<_>, _>>()?;
+        let operations = stages.iter().map(|stage| stage.survey.operations.values().sum::<u64>());
+        let designs = u64::try_from(plan.designs.len()).unwrap_or(u64::MAX);
+        let progress = Progress::new(operations.sum::<u64>() * designs);
+        let runs: Vec<(usize, Contender)> = (0..stages.len())
+            .flat_map(|scene| plan.designs.iter().map(move |design| (scene, *design)))
+            .collect();
+        let carried = runs.par_iter().map(|&(scene, design)| {
+            let turn = Turn { stage: &stages[scene], design, progress: &progress };
+            let keep_maps = scene.is_multiple_of(plan.seeds);
+            turn.carry_out(None).map(|shown| leave(shown, keep_maps))
+        });
+        let carried: Vec<Result<_, RunError>> = carried.collect();
+        progress.finish();
+        let carried = carried.into_iter().collect::<Result<_, _>>()?;
+        Ok(results(plan, &stages, carried))
+    })
+}
+
+/// Runs `work` on so many threads.
+fn in_pool<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> T {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.unwrap_or(0)).build();
+    match pool {
+        Ok(pool) => pool.install(work),
+        // The system gives no threads: the work is done on those that are there.
+        Err(_) => work(),
+    }
+}
+
+/// Keeps of a run what an experiment shows.
+fn leave((report, checked): Shown, keep_maps: bool) -> (Cell, Option<Violation>) {
+    let values = metric::ALL.iter().map(|metric| (metric.of)(&report)).collect();
+    let RunReport { counters, moments, before, after, machine, .. } = report;
+    let blocks = keep_maps.then_some((before.blocks, after.blocks));
+    (Cell { values, counters, moments, blocks, pages: machine.pages }, checked.err())
+}
+
+fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violation>)>) -> Results {
+    let mut violations = Vec::new();
+    let mut groups = Vec::new();
+    let mut carried = carried.into_iter();
+    for scenes in plan.scenes.chunks(plan.seeds) {
+        let mut cells = vec![Vec::new(); plan.designs.len()];
+        for scene in scenes {
+            for (design, (cell, violation)) in carried.by_ref().take(plan.designs.len()).enumerate()
+            {
+                let what = violation.map(|what| (plan.designs[design], scene.clone(), what));
+                violations.extend(what);
+                cells[design].push(cell);
+            }
+        }
+        groups.push(Group { scene: scenes[0].clone(), cells });
+    }
+    Results {
+        preface: preface::of_experiment(plan, stages),
+        plan: preface::describe_experiment(plan, stages),
+        designs: plan.designs.clone(),
+        groups,
+        violations,
+    }
+}
+
+/// What a group is called in data files.
+#[must_use]
+pub fn labels(group: &Group) -> Value {
+    let pages = group.cells[0][0].pages;
+    json!({
+        "memory_bytes": pages * 4096,
+        "tagged_percent": group.scene.tagged.map(|share| f64::from(share.per_10_000()) / 100.0),
+    })
+}

@@ -1,0 +1,145 @@
+//! The results as a table that can be pasted into a plain-text mail.
+//!
+//! One block a metric: a row a design, a column a tagged share. Values are means over the seeds.
+
+use std::fmt::Write as _;
+
+use super::{Group, Results, metrics};
+use crate::metric::{Metric, by_name};
+
+/// Width of a mail.
+const WIDTH: usize = 100;
+/// Width of the column of designs.
+const NAME: usize = 16;
+/// Width of a column of values.
+const VALUE: usize = 14;
+
+/// How a block shows its values.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Show {
+    /// With half the width of the 95 % interval.
+    Interval,
+    /// With the change from the first design.
+    Change,
+}
+
+/// What the table shows; data files have all of it.
+const BLOCKS: &[(&str, Show)] = &[
+    ("usable_memory", Show::Change),
+    ("given_back", Show::Interval),
+    ("lent_and_used", Show::Interval),
+    ("fast_path_hit_rate", Show::Interval),
+    ("tag_efficiency", Show::Interval),
+    ("moves_per_tagged_page", Show::Interval),
+    ("tagged_waited", Show::Interval),
+    ("tagged_failed", Show::Interval),
+    ("claims_failed", Show::Interval),
+    ("requests_failed", Show::Interval),
+    ("cma_utilisation", Show::Interval),
+    ("unusable_index", Show::Change),
+    ("mixed_blocks", Show::Change),
+    ("huge_available", Show::Change),
+    ("extfrag_unmovable_in_movable", Show::Change),
+    ("pages_migrated", Show::Change),
+    ("pages_scanned", Show::Change),
+    ("refault_file", Show::Change),
+    ("refault_anon", Show::Change),
+];
+
+/// The whole table, behind the plan.
+#[must_use]
+pub fn render(results: &Results) -> String {
+    let mut out = results.preface.clone();
+    let _ = writeln!(
+        out,
+        "\nMeans over {} seed(s); +-: half the 95 % interval (Student's t). In parentheses: change\n\
+         from {}, seed by seed; ~ where its 95 % interval holds zero, so that no\n\
+         difference is shown. -: there is no such number.",
+        results.groups[0].cells[0].len(),
+        results.designs[0],
+    );
+    let per_line = (WIDTH - NAME) / VALUE;
+    let mut rest = &results.groups[..];
+    while let Some(first) = rest.first() {
+        let memory = first.cells[0][0].pages;
+        let same = rest.iter().take_while(|group| group.cells[0][0].pages == memory).count();
+        let (sized, others) = rest.split_at(same);
+        rest = others;
+        if results.groups.len() > same {
+            let _ = writeln!(out, "\n==== {} MiB of memory", memory >> 8);
+        }
+        for columns in sized.chunks(per_line) {
+            for (name, show) in BLOCKS {
+                let metric = by_name(name).expect("a test looks all of them up");
+                block(&mut out, results, columns, (metric, *show));
+            }
+        }
+    }
+    out
+}
+
+fn block(out: &mut String, results: &Results, columns: &[Group], (metric, show): (&Metric, Show)) {
+    let Some((at, _)) = metrics().find(|(_, other)| other.name == metric.name) else { return };
+    let _ = writeln!(out, "\n{}, {} ({})", metric.meaning, metric.unit.name(), metric.name);
+    let _ = write!(out, "{:<NAME$}", "  tagged");
+    for group in columns {
+        let tagged = group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string());
+        let _ = write!(out, "{tagged:>VALUE$}");
+    }
+    out.push('\n');
+    for (design, contender) in results.designs.iter().enumerate() {
+        let name = format!("  {contender}");
+        let fits = name.chars().count() < NAME;
+        let _ =
+            if fits { write!(out, "{name:<NAME$}") } else { write!(out, "{name}\n{:NAME$}", "") };
+        for group in columns {
+            let _ = write!(out, "{:>VALUE$}", value(group, design, at, (metric, show)));
+        }
+        out.push('\n');
+    }
+}
+
+/// One value of the table.
+fn value(group: &Group, design: usize, at: usize, (metric, show): (&Metric, Show)) -> String {
+    let Some(estimate) = group.estimate(design, at) else { return "-".to_owned() };
+    let shown = metric.unit.show(estimate.mean);
+    match show {
+        Show::Interval => match estimate.half_width {
+            Some(half) => {
+                let half = metric.unit.show(half);
+                format!("{} +-{half}", shown.strip_suffix('%').unwrap_or(&shown))
+            }
+            None => shown,
+        },
+        Show::Change => format!("{shown} ({})", change(group, design, at)),
+    }
+}
+
+/// The change from the first design in percent of that one's value.
+fn change(group: &Group, design: usize, at: usize) -> String {
+    let Some(base) = group.estimate(0, at).filter(|base| base.mean != 0.0) else {
+        return "-".to_owned();
+    };
+    let Some(difference) = group.difference(design, at) else { return "-".to_owned() };
+    let percent = 100.0 * difference.mean / base.mean.abs();
+    if design > 0 && !difference.is_not_zero() {
+        return format!("~{:.1}%", percent.abs());
+    }
+    match percent {
+        _ if percent >= 999.5 => format!("x{:.0}", 1.0 + percent / 100.0),
+        _ if percent.abs() >= 99.95 => format!("{percent:+.0}%"),
+        _ => format!("{percent:+.1}%"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_shows_metrics_that_there_are() {
+        for (name, _) in BLOCKS {
+            assert!(by_name(name).is_some(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! One design's turn on a stage.
+
+use std::collections::BTreeMap;
+
+use pagelab_allocator::check::Violation;
+use pagelab_allocator::event::{Event, Silent, Sink};
+use pagelab_allocator::geometry::Geometry;
+use pagelab_migrate::emulator::Emulator;
+
+use super::RunError;
+use super::stage::{Stage, turn_swap_on};
+use crate::census::Census;
+use crate::contender::Contender;
+use crate::drive::Driver;
+use crate::emit::{Destination, NoRecord, Provenance, Recorder, Recording};
+use crate::listener::Listener;
+use crate::machine::{self, MachinePlan};
+use crate::picture::picture;
+use crate::plan::TraceChoice;
+use crate::progress::Progress;
+use crate::report::{Claims, MachineFacts, Picture, Reclaimed, RunReport};
+use crate::sample::Sampler;
+use crate::tagger::Tagger;
+
+/// One design's turn.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    /// The scene and its machine.
+    pub stage: &'a Stage<'a>,
+    /// The design.
+    pub design: Contender,
+    /// Who wants to know how far it is.
+    pub progress: &'a Progress,
+}
+
+/// What a turn shows, and whether the machine was consistent at its end.
+pub type Shown = (RunReport, Result<(), Violation>);
+
+impl Turn<'_> {
+    /// Carries the scene's operations out, and writes them down where `record` says.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when trace or machine are impossible.
+    pub fn carry_out(&self, record: Option<&Destination>) -> Result<Shown, RunError> {
+        let Some(record) = record else {
+            return self.drive(Silent, &mut NoRecord);
+        };
+        let scene = self.stage.scene;
+        let workload = format!("{} under {}", scene.trace, self.design);
+        let provenance = Provenance { workload, seed: scene.seed };
+        let mut recording = Recording::create(record, provenance)?;
+        self.drive(Vec::<Event>::new(), &mut recording)
+    }
+
+    fn drive<K: Sink>(
+        &self,
+        kept: K,
+        recorder: &mut impl Recorder<Listener<K>>,
+    ) -> Result<Shown, RunError> {
+        let &Turn { stage, design, progress } = self;
+        let (scene, machine) = (stage.scene, &stage.machine);
+        let memory = machine.memory;
+        let layout_error = |why| RunError::Layout { memory, why };
+        let layout = machine::layout(machine, design.carve_out_tags()).map_err(layout_error)?;
+        let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
+        let pageblock = spec.machine.geometry.pageblock_order();
+        let emulator = Emulator::new(&spec, Listener::new(pageblock, kept));
+        let mut emulator = emulator.map_err(|why| RunError::Spec { memory, why })?;
+        let tagger = match &scene.trace {
+            TraceChoice::Workload(load) => {
+                turn_swap_on(&mut emulator, scene, load);
+                None
+            }
+            _ => scene.tagged.map(|share| Tagger::new(share, scene.seed)),
+        };
+        let driver = Driver::new(emulator, &machine.background, tagger);
+        let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
+        let mut sampler = Sampler::new(&driver, layout.tags.lent(), stage.duration());
+        let before = picture(&driver, layout.tags.tags);
+        recorder.begin(&mut driver)?;
+        let mut meter = progress.meter();
+        for step in stage.steps()? {
+            let step = step?;
+            driver.step(&step);
+            recorder.step(&mut driver, &step)?;
+            sampler.step(&driver, step.timestamp);
+            meter.step();
+        }
+        recorder.end(&mut driver)?;
+        Ok(report(self, &layout, (driver, sampler), before))
+    }
+}
+
+fn report<K: Sink>(
+    turn: &Turn<'_>,
+    layout: &machine::Layout,
+    (mut driver, sampler): (Driver<Listener<K>>, Sampler),
+    before: Picture,
+) -> Shown {
+    let &Turn { stage, design, .. } = turn;
+    let machine = &stage.machine;
+    let report = RunReport {
+        design: design.to_string(),
+        machine: facts(machine, layout),
+        lent: sampler.lent(&driver),
+        requests: *driver.requests(),
+        tagging: *driver.tagging(),
+        tagged_peak_pages: sampler.tagged_peak(),
+        claims: driver.lends().then(|| claims(&driver)),
+        barred_cma: sampler.barred(&driver),
+        reclaim: reclaimed(&driver),
+        before,
+        after: picture(&driver, layout.tags.tags),
+        counters: counters(&driver),
+        extfrag: *driver.sink_mut().extfrag(),
+        census: Census::take(&driver, layout.memory),
+        moments: sampler.into_moments(&driver),
+    };
+    (report, conserved(driver))
+}
+
+/// Whether the machine is consistent, and every page comes back.
+fn conserved<S: Sink>(mut driver: Driver<S>) -> Result<(), Violation> {
+    driver.emulator().check()?;
+    driver.release_all()?;
+    driver.emulator().check()
+}
+
+fn facts(plan: &MachinePlan, layout: &machine::Layout) -> MachineFacts {
+    let geometry = Geometry::PAGES_4K;
+    MachineFacts {
+        kernel: plan.profile.version(),
+        page_size: geometry.page_size(),
+        pageblock_pages: geometry.pageblock_pages().get(),
+        pages: layout.memory.len().get(),
+        carve_out_pages: layout.tags.tags.len().get(),
+        tag_block_pages: (plan.block_size / geometry.page_size()).max(1),
+        cma_pages: layout.cma.len().get(),
+        boot_reserved_pages: layout.image.len().get(),
+        background_pages: plan.background.allocated().get(),
+    }
+}
+
+fn claims<S: Sink>(driver: &Driver<S>) -> Claims {
+    let tags = driver.emulator().tags().stats();
+    Claims {
+        free: tags.claims_free,
+        moved: tags.claims_moved,
+        dropped: tags.claims_dropped,
+        retries: tags.claim_retries,
+        failed: BTreeMap::from([
+            ("pinned", tags.claims_pinned),
+            ("unmovable", tags.claims_unmovable),
+            ("isolated", tags.claims_isolated),
+            ("not_moved", tags.claims_not_moved),
+            ("no_target", tags.claims_no_target),
+        ]),
+        displaced_pages: tags.displaced_pages,
+        moved_tagged_pages: tags.fault_migrations,
+    }
+}
+
+fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
+    let emulator = driver.emulator();
+    let caches = emulator.tags().caches();
+    let maintenance = [
+        ("tag_data_cache_invalidations", caches.data_invalidations()),
+        ("tag_cache_invalidations", caches.tag_invalidations()),
+        ("tag_cache_corruptions", caches.corruptions()),
+    ];
+    let tags = emulator.tags();
+    let counted = emulator.mm_stats().iter().chain(tags.stats().iter());
+    let counted = counted.chain(tags.clean().stats().iter());
+    counted.chain(emulator.reclaim().stats.iter()).chain(maintenance).collect()
+}
+
+fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
+    let reclaim = driver.emulator().reclaim();
+    let stats = reclaim.stats;
+    Reclaimed {
+        kswapd_wakes: stats.kswapd_wakes,
+        stalls: stats.allocstall,
+        writeback_stalls: stats.writeback_stalls,
+        scanned: stats.pgscan_kswapd + stats.pgscan_direct,
+        file: stats.pgsteal_file,
+        anon: stats.pswpout,
+        refault_file: stats.workingset_refault_file,
+        refault_anon: stats.workingset_refault_anon,
+        contig_dropped: stats.contig_dropped,
+        cached_end: reclaim.cache.pages(),
+        swapped_end: reclaim.swap.used().get(),
+        swap_memory_end: u64::try_from(reclaim.swap.pool().len()).unwrap_or(u64::MAX),
+    }
+}
