@@ -36,6 +36,8 @@ pub enum Command {
     /// Run a trace or a workload under several designs and set the results side by side; with
     /// several shares, sizes or seeds, as an experiment.
     Compare(CompareWords),
+    /// List the metrics of data files with their units, ranges and sources, as a table.
+    Metrics,
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
 }
@@ -65,6 +67,10 @@ pub struct CompareWords {
     /// Write a page with pictures; it needs no network.
     #[arg(long, value_name = "FILE")]
     pub html: Option<String>,
+    /// Turn events into time by a cost model (TOML; lab/costs/copies.toml is one). Its name stands
+    /// at every number made with it.
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Threads that carry runs out. Default: one a core. The results are the same.
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
@@ -111,7 +117,7 @@ pub struct Common {
     /// Recorded trace: ftrace or perf script text, plain or zstd. Default: the demonstration's.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<String>,
-    /// Workload instead of a trace: phone, server, kbuild, fragment, adversary, guest.
+    /// Workload: phone, server, kbuild, fragment, adversary, guest; or trace, the recorded one.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Memory of the emulated machine; compare takes several, separated by commas. Default: that

@@ -40,7 +40,7 @@ pub struct CleanStats {
 
 impl CleanStats {
     /// Names and values, in the order of the fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("cleancache_puts", self.puts),
             ("cleancache_failed_puts", self.refused),
