@@ -8,6 +8,7 @@ use pagelab_allocator::frame::Frame;
 
 use crate::emulator::Emulator;
 use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, VirtPage};
+use crate::page_cache::{CacheEntry, FileId, FilePage};
 use crate::page_table::Pte;
 use crate::reclaim::lru::{LruKind, LruList};
 use crate::reclaim::swap::SwapSlot;
@@ -22,6 +23,7 @@ impl<S: Sink> Emulator<S> {
     ///   unless the hardware can do otherwise.
     /// - No page is mapped tagged and accessible without tag storage.
     /// - Page cache, LRU lists and swap hold what folios and page tables say.
+    /// - A page is cached, or a copy of it is in tag storage, never both.
     /// - A reserved block's frames are allocated, and to nobody.
     ///
     /// # Errors
@@ -35,6 +37,7 @@ impl<S: Sink> Emulator<S> {
         }
         self.check_mappings()?;
         self.check_reclaim()?;
+        self.check_copies()?;
         self.check_tagged_folios()?;
         self.check_blocks()
     }
@@ -64,6 +67,22 @@ impl<S: Sink> Emulator<S> {
             return Ok(());
         }
         self.find_wrong_count()
+    }
+
+    /// No copy is kept of a page that is in memory, or of one that was never dropped.
+    fn check_copies(&self) -> Result<(), Violation> {
+        let cache = &self.memory.reclaim.cache;
+        for key in self.tags.clean().keys() {
+            let (Ok(file), Ok(index)) = (u32::try_from(key.object), u32::try_from(key.index))
+            else {
+                continue;
+            };
+            let page = FilePage { file: FileId::new(file), index };
+            let was_dropped = matches!(cache.get(page), CacheEntry::Shadow(_));
+            let ours = cache.has(page.file);
+            same(format_args!("{key:?} has a copy and is dropped"), was_dropped || !ours, true)?;
+        }
+        Ok(())
     }
 
     /// The first folio that has more or fewer entries than its mappings need.

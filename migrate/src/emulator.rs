@@ -252,6 +252,7 @@ impl<S: Sink> Emulator<S> {
                 self.moves.push(moved);
             }
             evicted.for_each(|gone| self.settle_eviction(cpu, &gone));
+            log.dropped.into_iter().for_each(|page| self.keep_copy(page));
         }
     }
 

@@ -44,6 +44,7 @@ const BLOCKS: &[(&str, Show)] = &[
     ("pages_migrated", Show::Change),
     ("pages_scanned", Show::Change),
     ("refault_file", Show::Change),
+    ("refault_copied", Show::Interval),
     ("refault_anon", Show::Change),
 ];
 

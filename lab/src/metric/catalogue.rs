@@ -318,6 +318,12 @@ pub const ALL: &[Metric] = &[
     metric("refault_file", PAGES, ("page cache read again", VMSTAT), |r| {
         count(r.reclaim.refault_file)
     }),
+    metric(
+        "refault_copied",
+        PAGES,
+        ("of these, found as clean copies in tag storage: not read from the disk", OWN),
+        |r| counter(r, "cleancache_succ_gets"),
+    ),
     metric("swapped_out", PAGES, ("anonymous pages swapped out (pswpout)", VMSTAT), |r| {
         count(r.reclaim.anon)
     }),

@@ -197,6 +197,7 @@ fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
         file: stats.pgsteal_file,
         anon: stats.pswpout,
         refault_file: stats.workingset_refault_file,
+        refault_copied: driver.emulator().tags().clean().stats().hits,
         refault_anon: stats.workingset_refault_anon,
         contig_dropped: stats.contig_dropped,
         cached_end: reclaim.cache.pages(),

@@ -88,6 +88,11 @@ impl CleanStore {
         self.copies() + PageCount::new(free)
     }
 
+    /// The pages of which there are copies.
+    pub fn keys(&self) -> impl Iterator<Item = CleanKey> {
+        self.copies.keys().copied()
+    }
+
     /// The copy that a frame holds.
     #[must_use]
     pub fn copy_at(&self, frame: Pfn) -> Option<CleanKey> {
