@@ -43,7 +43,7 @@ const BLOCKS: &[(&str, Show)] = &[
     ("extfrag_unmovable_in_movable", Show::Change),
     ("pages_migrated", Show::Change),
     ("pages_scanned", Show::Change),
-    ("refault_file", Show::Change),
+    ("disk_rereads", Show::Change),
     ("refault_copied", Show::Interval),
     ("refault_anon", Show::Change),
 ];
