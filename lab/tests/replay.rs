@@ -381,3 +381,130 @@ fn a_zone_that_the_dump_does_not_have_is_a_difference() {
     assert_eq!(value["snapshots"][1]["lists_equal"], false);
     assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
 }
+
+/// Adds lines right after the first line that has `after`.
+#[track_caller]
+fn check_inserted_refused(after: &str, lines: &str, expected: &str) {
+    check_refused(
+        |case| {
+            edit(case, "trace.txt", |text| {
+                let at = text.find(after).expect("a line");
+                let at = at + text[at..].find('\n').expect("its end") + 1;
+                format!("{}{lines}{}", &text[..at], &text[at..])
+            });
+        },
+        &["trace.txt:", expected],
+    );
+}
+
+/// A line of the trace as the recording program prints its marks.
+fn mark(words: &str) -> String {
+    format!("        workload-120     [000] .....    12.079036: tracing_mark_write: SNAP {words}\n")
+}
+
+#[test]
+fn marks_of_snapshots_are_complete_and_in_order() {
+    let drop = |words: &'static str, expected: &str| {
+        check_refused(
+            |case| {
+                edit(case, "trace.txt", |text| {
+                    let kept = text.split_inclusive('\n').filter(|line| !line.contains(words));
+                    kept.collect()
+                });
+            },
+            &["trace.txt:", expected],
+        );
+    };
+    drop("SNAP 2 begin", "snapshot 2's `end` where snapshot 2's `begin` was expected");
+    drop("SNAP 2 resume", "an event before snapshot 2's `resume`, while the lists are dumped");
+    drop("SNAP 6 resume", "the trace ends before snapshot 6's `resume`");
+    for (after, again, expected) in [
+        ("SNAP 1 begin", "1 begin x", "snapshot 1's `begin` where snapshot 1's `end` was expected"),
+        ("SNAP 1 resume", "1 resume", "`resume` where snapshot 2's `begin` was expected"),
+        ("SNAP 6 resume", "7 begin x", "snapshot 7's `begin`, and the case has none after 6"),
+    ] {
+        check_inserted_refused(after, &mark(again), expected);
+    }
+}
+
+#[test]
+fn events_while_the_lists_are_dumped_are_an_error() {
+    let event = "task-7 [000] .....    12.1: mm_page_free: page=0 pfn=0x2000 order=0\n";
+    check_inserted_refused("SNAP 2 end", event, "an event before snapshot 2's `resume`");
+    let copy = copy();
+    let text = "task-7 [000] .....    12.1: tracing_mark_write: anything\n";
+    edit(copy.path(), "trace.txt", |trace| {
+        trace.replacen("SNAP 2 end\n", &format!("SNAP 2 end\n{text}"), 1)
+    });
+    assert_eq!(summary(copy.path(), &["--require", "1"]).0, Some(0), "no list has changed");
+}
+
+/// Spoils the lines of the trace after the first snapshot that has `event`; both levels notice.
+#[track_caller]
+fn check_noticed(event: &str, spoil: impl Fn(&str) -> String) {
+    let copy = copy();
+    edit(copy.path(), "trace.txt", |text| {
+        let start = text.find("SNAP 1 resume").expect("a mark");
+        let at = start + text[start..].find(event).expect("an event");
+        let line = text[..at].rfind('\n').expect("a line before") + 1;
+        let end = at + text[at..].find('\n').expect("its end") + 1;
+        format!("{}{}{}", &text[..line], spoil(&text[line..end]), &text[end..])
+    });
+    for level in ["buddy", "pcp"] {
+        let (code, value) = summary(copy.path(), &["--level", level, "--require", "1"]);
+        assert_eq!(code, Some(1), "{level} {event}: {value:#}");
+        assert!(value["unexplained"].as_u64() >= Some(1), "{level} {event}: {value:#}");
+    }
+}
+
+#[test]
+fn events_that_are_missing_or_twice_in_a_trace_are_misses() {
+    let twice = |line: &str| format!("{line}{line}");
+    for event in [" mm_page_free: ", " mm_page_alloc: ", " mm_page_alloc_zone_locked: "] {
+        check_noticed(event, twice);
+        check_noticed(event, |_| String::new());
+    }
+}
+
+#[test]
+fn lines_and_misses_that_are_not_there_are_refused() {
+    let end = 58_203;
+    for (words, expected) in [
+        (["--explain", "1"], "--explain 1: there are 0 misses".to_owned()),
+        (["--until", "99999999"], format!("--until 99999999: the trace ends at line {end}")),
+    ] {
+        let output = replay(Path::new(FIXTURE), &words);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0));
+        assert!(said.contains(&expected), "{said}");
+    }
+    let last = replay(Path::new(FIXTURE), &["--until", &end.to_string()]);
+    assert_eq!(last.status.code(), Some(0), "there is such a line");
+    for other in ["--json", "--table"] {
+        let output = replay(Path::new(FIXTURE), &["--explain", "1", other]);
+        assert_eq!(output.status.code(), Some(2));
+        assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be used with"));
+    }
+}
+
+#[test]
+fn meta_and_lists_tell_of_the_same_machine() {
+    let contradicts = |from: &str, to: &str, field: &str| {
+        check_edit_refused("meta.json", from, to, &format!("field `{field}`"));
+    };
+    contradicts("\"mem_mib\": 256", "\"mem_mib\": 254", "mem_mib");
+    contradicts("\"mem_mib\": 256", "\"mem_mib\": 512", "mem_mib");
+    contradicts("\"spanned\": 61399", "\"spanned\": 61400", "spanned");
+    contradicts("\"managed\": 52059", "\"managed\": 52058", "managed");
+    contradicts("\"DMA32\"", "\"Normal\"", "zones");
+}
+
+#[test]
+fn a_name_does_not_break_a_table() {
+    let copy = copy();
+    let name = "\"name\": \"x86-256-files-s1\"";
+    edit(copy.path(), "meta.json", |text| text.replacen(name, "\"name\": \"a|b\"", 1));
+    let row = String::from_utf8(replay(copy.path(), &["--table"]).stdout).expect("text");
+    assert!(row.starts_with("| a\\|b | ") && row.lines().count() == 1, "{row}");
+    check_edit_refused("meta.json", name, r#""name": "a\nb""#, "field `name`");
+}

@@ -92,6 +92,11 @@ impl CaseMeta {
         let raw: RawMeta = serde_json::from_str(text).map_err(|cause| {
             CaseError::at(file, cause.line(), &wrong_field(text, &cause), &cause)
         })?;
+        if raw.name.contains(char::is_control) {
+            let line = 1 + text.lines().take_while(|line| !line.contains("\"name\"")).count();
+            let why = format!("{:?} is no name", raw.name);
+            return Err(CaseError::at(file, line, "name", why));
+        }
         let memory = (1..=MEMORY_LIMIT_MIB).contains(&raw.mem_mib);
         let memory = memory.then_some(()).ok_or_else(|| ("mem_mib", raw.mem_mib.to_string()));
         let zones = || raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
@@ -222,6 +227,7 @@ mod tests {
         );
         check("121665", "200000", "m:8: field `zones.managed`: 200000 is not possible");
         check("\"DMA\"", "\"HighMem\"", "m:5: field `zones.name`: \"HighMem\" is not possible");
+        check("\"c\"", r#""c\nd""#, "m:2: field `name`: \"c\\nd\" is no name");
         check("}]", "}", "m:11: expected");
         check(": 512", ": 0", "m:2: field `mem_mib`: 0 is not possible");
         check(": 512", ": 99999999999999", "m:2: field `mem_mib`: 99999999999999 is not possible");
