@@ -7,7 +7,9 @@
 
 pub mod cause;
 pub mod compare;
+mod drains;
 mod fallback;
+mod hearing;
 pub mod hotplug;
 pub mod in_use;
 pub mod isolation;
@@ -254,7 +256,12 @@ impl<'a> Run<'a> {
         predicted.before(step, &self.recorded.alloc, &mut self.ledger);
         predicted.step(step, &mut self.ledger);
         self.recorded.step(step, &mut self.aside);
-        if matches!(step.record.event, TraceEvent::PageAlloc { .. } | TraceEvent::VmapPages(_)) {
+        if matches!(
+            step.record.event,
+            TraceEvent::PageAlloc { .. }
+                | TraceEvent::PageAllocFailed { .. }
+                | TraceEvent::VmapPages(_)
+        ) {
             predicted.resync(&self.recorded.alloc, &mut self.ledger);
         }
         self.ledger.look_back(&predicted.alloc);
