@@ -149,3 +149,67 @@ impl Predicted {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::boot::MachineSpec;
+    use pagelab_allocator::event::Silent;
+    use pagelab_allocator::geometry::Geometry;
+    use pagelab_allocator::gfp::{GfpFlags, ZoneType};
+    use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+    use pagelab_allocator::profile::KernelProfile;
+    use pagelab_allocator::units::{CpuId, PfnRange};
+
+    use super::*;
+    use crate::replay::said::Said;
+    use crate::replay::timer::StatTimer;
+
+    fn machine() -> Predicted {
+        let span = PfnRange::new(Pfn::new(0x1000), Pfn::new(0x9000));
+        let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
+        let spec = MachineSpec::single(geometry, profile, ZoneType::Dma32, span);
+        let mut alloc = PageAllocator::boot(&spec, Said::default()).expect("a machine");
+        // Two blocks past the per-CPU lists; the counters wait for more.
+        for _ in 0..2 {
+            let request = AllocRequest::new(Order::of(9), GfpFlags::KERNEL);
+            alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
+        }
+        let request = AllocRequest::new(Order::ZERO, GfpFlags::KERNEL);
+        alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
+        alloc.sink_mut().0.clear();
+        Predicted::new(alloc, &[], StatTimer::default())
+    }
+
+    #[test]
+    fn counters_catch_up_after_their_lag_showed() {
+        let lag = |predicted: &Predicted| {
+            let zone = &predicted.alloc.zones()[0];
+            zone.counted().all.get().abs_diff(zone.free_pages().all.get())
+        };
+        for (cause, expected) in [(Cause::Unexplained, false), (Cause::CounterDrift, true)] {
+            let mut predicted = machine();
+            assert!(lag(&predicted) > 0, "nothing lags behind");
+            let state = predicted.alloc.state();
+            let recorded = PageAllocator::restore(&state, Silent).expect("the same machine");
+            predicted.astray = Some(cause);
+            let mut ledger = Ledger::default();
+            predicted.resync(&recorded, &mut ledger);
+            assert_eq!(lag(&predicted) == 0, expected, "{cause}");
+            assert_eq!(ledger.tally.resyncs, 1);
+        }
+    }
+
+    #[test]
+    fn what_is_foreseen_in_excess_is_one_miss() {
+        let mut predicted = machine();
+        predicted.empty(Pfn::new(0x1000));
+        let foreseen = predicted.alloc.sink().0.len();
+        assert!(foreseen > 1);
+        let mut ledger = Ledger::default();
+        predicted.settle(7, &mut ledger);
+        let (mut tally, _) = ledger.into_explained();
+        assert_eq!(tally.settle().predictions, 1);
+        let miss = tally.causes[&Cause::PcpTuning].1.clone().expect("the first");
+        assert!(miss.predicted.ends_with(&format!(", and {} more", foreseen - 1)), "{miss:?}");
+    }
+}

@@ -51,7 +51,7 @@ use recorded::{PerCpu, Recorded};
 use said::Said;
 use summary::Summary;
 use tally::Kind;
-use timer::StatTimer;
+use timer::{Hz, StatTimer};
 use window::Window;
 
 /// Why a case could not be replayed.
@@ -165,8 +165,13 @@ impl<'a> Run<'a> {
         start: &Dump,
     ) -> Result<Self, ReplayError> {
         let whole = restore(start, &start.machine, Said::default())?;
-        let predicted = (plan.level == Level::PerCpu)
-            .then(|| Predicted::new(whole, &start.flags, StatTimer::default()));
+        let predicted = (plan.level == Level::PerCpu).then(|| {
+            Predicted::new(
+                whole,
+                &start.flags,
+                StatTimer::new(case.meta.hz.map(Hz).unwrap_or_default()),
+            )
+        });
         let recorded = start_of(start, plan.level)?;
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));

@@ -144,11 +144,14 @@ impl Predicted {
 
     /// Takes the recorded lists over, when the last prediction missed.
     pub fn resync(&mut self, recorded: &PageAllocator<Silent>, ledger: &mut Ledger) {
-        if self.astray.take().is_none() {
-            return;
-        }
+        let Some(cause) = self.astray.take() else { return };
         ledger.tally.resyncs += 1;
         self.restart(recorded);
+        if cause == Cause::CounterDrift {
+            for zone in 0..self.alloc.zones().len() {
+                self.alloc.by_hand(zone, CpuId::BOOT).collect_counts();
+            }
+        }
         if let Some(zone) = self.too_low.take() {
             tuning::correct(&mut self.alloc, zone, Mark::Higher);
         }
