@@ -172,10 +172,10 @@ mod tests {
         // Two blocks past the per-CPU lists; the counters wait for more.
         for _ in 0..2 {
             let request = AllocRequest::new(Order::of(9), GfpFlags::KERNEL);
-            alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
+            let _ = alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
         }
         let request = AllocRequest::new(Order::ZERO, GfpFlags::KERNEL);
-        alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
+        let _ = alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
         alloc.sink_mut().0.clear();
         Predicted::new(alloc, &[], StatTimer::default())
     }
