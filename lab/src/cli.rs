@@ -98,7 +98,7 @@ pub struct ReplayWords {
     #[arg(long, conflicts_with = "json")]
     pub table: bool,
     /// Show miss number N with the lists around it, before and after.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["json", "table"])]
     pub explain: Option<String>,
     /// Stop before this line of the trace and print the machine's lists as the kernel would.
     #[arg(long, value_name = "EVENT")]
