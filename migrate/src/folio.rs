@@ -125,6 +125,16 @@ pub enum FolioKind {
     File,
 }
 
+impl FolioKind {
+    /// What the allocator has to know of a new folio: kernel memory stays where it is.
+    pub(crate) const fn movability(self) -> Movability {
+        match self {
+            Self::Kernel => Movability::Unmovable,
+            Self::Anon | Self::Shmem | Self::File => Movability::Movable,
+        }
+    }
+}
+
 bitflags::bitflags! {
     /// Properties of a folio. Linux: `folio->flags`.
     #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
