@@ -45,7 +45,8 @@ impl<S: Sink> Emulator<S> {
         // every mapping has all of its entries. Only when it is not, somebody has to count by folio.
         let mut found = 0_u64;
         for (id, space) in &self.spaces {
-            for (page, pte) in space.table().iter() {
+            let listed = |vma| space.table().range(Vma::range(vma)).map(move |at| (vma, at));
+            for (vma, (page, pte)) in space.vmas().flat_map(listed) {
                 let folio = pte.folio().expect("listed entries are not empty");
                 let pages = self.memory.folios[folio].order().pages().get();
                 let first = VirtPage::new(page.get() - page.get() % pages);
@@ -53,7 +54,7 @@ impl<S: Sink> Emulator<S> {
                 let is_known = self.memory.folios.mappings(folio).any(|mapping| mapping == at);
                 same(format_args!("{folio} behind {page} knows of {at:?}"), is_known, true)?;
                 found += 1;
-                self.check_tagged_entry(folio, space.vma_at(page), pte)?;
+                self.check_tagged_entry(folio, vma, pte)?;
             }
         }
         let mapped = |(id, folio): (FolioId, &Folio)| {
@@ -119,10 +120,10 @@ impl<S: Sink> Emulator<S> {
     fn check_tagged_entry(
         &self,
         id: FolioId,
-        vma: Option<&Vma>,
+        vma: &Vma,
         pte: Pte,
     ) -> Result<(), Violation> {
-        let tagged = vma.is_some_and(Vma::is_tagged) && !pte.faults_on_access();
+        let tagged = vma.is_tagged() && !pte.faults_on_access();
         let has_tags = !tagged || self.is_taggable_now(id);
         same(format_args!("{id}, accessible with tags, has tag storage"), has_tags, true)
     }

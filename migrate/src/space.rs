@@ -240,6 +240,16 @@ impl AddressSpace {
             previous = Some(vma);
         }
         self.table.check()?;
+        let inside = |vma: &Vma| self.table.entries(vma.range()).count();
+        let inside: usize = self.vmas.values().map(inside).sum();
+        if u64::try_from(inside) == Ok(self.table.len()) {
+            return Ok(());
+        }
+        self.find_stray_entry()
+    }
+
+    /// The first entry that lies in no range.
+    fn find_stray_entry(&self) -> Result<(), Violation> {
         for (page, pte) in self.table.iter() {
             let is_mapped = self.vma_at(page).is_some();
             same(format_args!("{page}, where {pte:?} is, is mapped"), is_mapped, true)?;
