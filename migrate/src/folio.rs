@@ -8,6 +8,7 @@ use core::fmt;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::numbered::Number;
 use crate::page_cache::{FileId, FilePage};
 
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
@@ -66,6 +67,16 @@ impl SpaceId {
     /// The raw number.
     #[must_use]
     pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Number for SpaceId {
+    fn of(raw: u32) -> Self {
+        Self::new(raw)
+    }
+
+    fn raw(self) -> u32 {
         self.0
     }
 }

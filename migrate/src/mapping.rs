@@ -43,10 +43,7 @@ impl<S: Sink> Emulator<S> {
     }
 
     pub(crate) fn adopt_space(&mut self, space: AddressSpace) -> SpaceId {
-        let id = SpaceId::new(self.next_space);
-        self.next_space += 1;
-        self.spaces.insert(id, space);
-        id
+        self.spaces.add(space)
     }
 
     pub(crate) fn space_mut(&mut self, id: SpaceId) -> Result<&mut AddressSpace, MmError> {
