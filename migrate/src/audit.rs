@@ -117,12 +117,7 @@ impl<S: Sink> Emulator<S> {
         reclaim.swap.check(&slots.into_iter().collect::<Vec<_>>())
     }
 
-    fn check_tagged_entry(
-        &self,
-        id: FolioId,
-        vma: &Vma,
-        pte: Pte,
-    ) -> Result<(), Violation> {
+    fn check_tagged_entry(&self, id: FolioId, vma: &Vma, pte: Pte) -> Result<(), Violation> {
         let tagged = vma.is_tagged() && !pte.faults_on_access();
         let has_tags = !tagged || self.is_taggable_now(id);
         same(format_args!("{id}, accessible with tags, has tag storage"), has_tags, true)

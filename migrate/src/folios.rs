@@ -405,4 +405,20 @@ mod tests {
         folios.pins.clear();
         assert!(folios.check().is_err());
     }
+
+    #[test]
+    fn check_notices_entries_of_the_wrong_folio() {
+        let mut folios = Folios::new();
+        let [one, two] = [1, 2].map(|pfn| anon(&mut folios, pfn, 0));
+        folios.map(one, at(0, 7));
+        folios.map(one, at(1, 7));
+        folios.pin(one, PinTerm::Short);
+        let mut wrong = folios.clone();
+        let further = wrong.further.remove(&one).unwrap();
+        wrong.further.insert(two, further);
+        assert!(wrong.check().is_err());
+        let pins = folios.pins.remove(&one).unwrap();
+        folios.pins.insert(two, pins);
+        assert!(folios.check().is_err());
+    }
 }
