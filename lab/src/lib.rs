@@ -10,6 +10,7 @@ pub mod demo;
 pub mod drive;
 pub mod emit;
 pub mod experiment;
+pub mod html;
 pub mod listener;
 pub mod logical;
 pub mod machine;

@@ -47,8 +47,9 @@ pub fn free_cma<S: Sink>(driver: &Driver<S>) -> u64 {
     zones.iter().map(|zone| zone.free_pages().cma).sum::<PageCount>().get()
 }
 
-/// Every pageblock of every zone.
-fn block_map<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> BlockMap {
+/// Every pageblock of every zone; `tags` is the machine's tag storage.
+#[must_use]
+pub fn block_map<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> BlockMap {
     let alloc = driver.emulator().page_alloc();
     let geometry = alloc.geometry();
     let order = geometry.pageblock_order();

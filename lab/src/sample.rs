@@ -4,7 +4,8 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
-use crate::picture::{all_free, free_cma, occupancy};
+use crate::picture::{all_free, block_map, free_cma, occupancy};
+use crate::report::blocks::BlockMap;
 use crate::report::{Barred, Lent, Moment, approximate};
 use crate::survey::Span;
 
@@ -16,6 +17,26 @@ const FRAMES: u64 = 64;
 
 /// Looks at the machine while a trace runs, besides those at its beginning.
 const MOMENTS: u64 = 40;
+/// Every how many of them a map of the pageblocks is kept, where maps are.
+const MAP_EVERY: u64 = 10;
+
+/// Whether maps of the pageblocks are kept at some moments.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maps {
+    /// They are; the machine's tag storage is this.
+    Kept(PfnRange),
+    /// They are not: they are large.
+    Dropped,
+}
+
+/// The pageblocks at one moment of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TimedMap {
+    /// Since the first operation, by the trace's clock.
+    pub nanoseconds: u64,
+    /// The pageblocks.
+    pub blocks: BlockMap,
+}
 
 /// A value that is averaged over time: each value counts for as long as it held.
 #[derive(Clone, Copy, Debug, Default)]
@@ -64,14 +85,18 @@ pub struct Sampler {
     tagged_peak: u64,
     time: Span,
     moments: Vec<Moment>,
+    maps: Maps,
+    kept: Vec<TimedMap>,
 }
 
 impl Sampler {
     /// Measures a machine whose tag storage, as far as it can be lent, is `tags`, while the trace's
     /// clock runs through `time`.
     #[must_use]
-    pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange, time: Span) -> Self {
+    pub fn new<S: Sink>(driver: &Driver<S>, tags: PfnRange, time: Span, maps: Maps) -> Self {
         Self {
+            maps,
+            kept: Vec::new(),
             time,
             moments: Vec::new(),
             tags,
@@ -111,7 +136,17 @@ impl Sampler {
         let span = u128::from(self.time.end - self.time.start);
         let due = span * u128::from(taken) / u128::from(MOMENTS);
         if taken < MOMENTS && u128::from(now.saturating_sub(self.time.start)) > due {
+            if taken.is_multiple_of(MAP_EVERY) {
+                self.keep_map(driver, now);
+            }
             self.moments.push(self.moment(driver, now));
+        }
+    }
+
+    fn keep_map<S: Sink>(&mut self, driver: &Driver<S>, now: u64) {
+        if let Maps::Kept(tags) = self.maps {
+            let nanoseconds = now - self.time.start;
+            self.kept.push(TimedMap { nanoseconds, blocks: block_map(driver, tags) });
         }
     }
 
@@ -136,11 +171,12 @@ impl Sampler {
         }
     }
 
-    /// What the machine was like, evenly spread over time.
+    /// What the machine was like, evenly spread over time, and the maps that were kept.
     #[must_use]
-    pub fn into_moments<S: Sink>(mut self, driver: &Driver<S>) -> Vec<Moment> {
+    pub fn into_moments<S: Sink>(mut self, driver: &Driver<S>) -> (Vec<Moment>, Vec<TimedMap>) {
         self.moments.push(self.moment(driver, self.time.end));
-        self.moments
+        self.keep_map(driver, self.time.end);
+        (self.moments, self.kept)
     }
 
     /// Pages of tag storage that hold data now.

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Results, csv, jsonl};
 use crate::emit::{EmitError, PartialFile};
+use crate::html;
 use crate::plan::Files;
 
 /// Files that are open under temporary names until there is something to write.
@@ -37,7 +38,7 @@ impl ResultFiles {
     pub fn write(self, files: &Files, results: &Results) -> Result<(), EmitError> {
         finish(self.csv, files.csv.as_deref(), |out| csv::write(results, out))?;
         finish(self.jsonl, files.jsonl.as_deref(), |out| jsonl::write(results, out))?;
-        finish(self.html, files.html.as_deref(), |_| Ok(()))
+        finish(self.html, files.html.as_deref(), |out| html::write(results, out))
     }
 }
 

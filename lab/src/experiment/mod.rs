@@ -20,11 +20,11 @@ use crate::costs::CostModel;
 use crate::metric::{self, Metric};
 use crate::plan::{Plan, Scene};
 use crate::progress::Progress;
-use crate::report::blocks::BlockMap;
 use crate::report::{Moment, RunReport};
 use crate::run::stage::Stage;
-use crate::run::turn::{Shown, Turn};
+use crate::run::turn::{KeepMaps, Shown, Turn};
 use crate::run::{RunError, preface};
+use crate::sample::TimedMap;
 use estimate::Estimate;
 
 /// What one run of an experiment leaves.
@@ -36,8 +36,8 @@ pub struct Cell {
     pub counters: BTreeMap<&'static str, u64>,
     /// The machine at moments of the run.
     pub moments: Vec<Moment>,
-    /// The pageblocks before the first and after the last operation; only of the first seed.
-    pub blocks: Option<(BlockMap, BlockMap)>,
+    /// The pageblocks at some moments: of the first seed, when they are to be shown.
+    pub maps: Vec<TimedMap>,
     /// Machine's pages.
     pub pages: u64,
     /// What the run takes by the cost model, in that one's unit; `None` when none was asked for.
@@ -115,9 +115,10 @@ pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunE
             .flat_map(|scene| plan.designs.iter().map(move |design| (scene, *design)))
             .collect();
         let carried = runs.par_iter().map(|&(scene, design)| {
-            let turn = Turn { stage: &stages[scene], design, progress: &progress };
-            let keep_maps = scene.is_multiple_of(plan.seeds);
-            turn.carry_out(None).map(|shown| leave(shown, keep_maps, costs))
+            let first = scene.is_multiple_of(plan.seeds) && plan.files.html.is_some();
+            let maps = if first { KeepMaps::Yes } else { KeepMaps::No };
+            let turn = Turn { stage: &stages[scene], design, progress: &progress, maps };
+            turn.carry_out(None).map(|shown| leave(shown, costs))
         });
         let carried: Vec<Result<_, RunError>> = carried.collect();
         progress.finish();
@@ -137,16 +138,11 @@ fn in_pool<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> 
 }
 
 /// Keeps of a run what an experiment shows.
-fn leave(
-    (report, checked): Shown,
-    keep_maps: bool,
-    costs: Option<&CostModel>,
-) -> (Cell, Option<Violation>) {
+fn leave((report, checked): Shown, costs: Option<&CostModel>) -> (Cell, Option<Violation>) {
     let price = costs.map(|costs| costs.price(&report));
     let values = metric::ALL.iter().map(|metric| (metric.of)(&report)).collect();
-    let RunReport { counters, moments, before, after, machine, .. } = report;
-    let blocks = keep_maps.then_some((before.blocks, after.blocks));
-    (Cell { values, counters, moments, blocks, pages: machine.pages, price }, checked.err())
+    let RunReport { counters, moments, maps, machine, .. } = report;
+    (Cell { values, counters, moments, maps, pages: machine.pages, price }, checked.err())
 }
 
 fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violation>)>) -> Results {

@@ -85,11 +85,17 @@ impl BlockMap {
         self.cells.len().div_ceil(ROW * MAX_ROWS).next_power_of_two()
     }
 
+    /// The cells of a picture of the map, each for [`Self::fold`] pageblocks.
+    #[must_use]
+    pub fn folded(&self) -> Vec<Cell> {
+        self.cells.chunks(self.fold()).map(Cell::merged).collect()
+    }
+
     /// Rows of cells, each behind the address of its first pageblock.
     #[must_use]
     pub fn render(&self, colour: Colour) -> String {
         let fold = self.fold();
-        let folded: Vec<Cell> = self.cells.chunks(fold).map(Cell::merged).collect();
+        let folded = self.folded();
         let mut out = String::new();
         let row_bytes = self.step * u64::try_from(ROW * fold).unwrap_or(u64::MAX);
         for (address, row) in (0..).map(|n| self.start + n * row_bytes).zip(folded.chunks(ROW)) {
@@ -157,6 +163,21 @@ impl Cell {
 }
 
 impl CellKind {
+    /// Every kind.
+    pub const ALL: [Self; 11] = [
+        Self::Type(MigrateType::Unmovable),
+        Self::Type(MigrateType::Movable),
+        Self::Type(MigrateType::Reclaimable),
+        Self::Type(MigrateType::HighAtomic),
+        Self::Type(MigrateType::Cma),
+        Self::Type(MigrateType::Metadata),
+        Self::Type(MigrateType::Isolate),
+        Self::Lent,
+        Self::Tags,
+        Self::CarvedOut,
+        Self::Reserved,
+    ];
+
     /// Bright and dark shade from the 256-colour table: the hues of Okabe and Ito.
     const fn palette(self) -> (u8, u8) {
         match self {
@@ -172,7 +193,9 @@ impl CellKind {
         }
     }
 
-    const fn words(self) -> &'static str {
+    /// What it is, in words.
+    #[must_use]
+    pub const fn words(self) -> &'static str {
         match self {
             Self::Type(mt) => mt.name(),
             Self::Lent => "lent tag storage",
@@ -186,23 +209,10 @@ impl CellKind {
 /// What the cells of `maps` mean, in words, and how many pageblocks a cell stands for.
 #[must_use]
 pub fn legend(maps: &[&BlockMap], colour: Colour) -> String {
-    let kinds = [
-        CellKind::Type(MigrateType::Unmovable),
-        CellKind::Type(MigrateType::Movable),
-        CellKind::Type(MigrateType::Reclaimable),
-        CellKind::Type(MigrateType::HighAtomic),
-        CellKind::Type(MigrateType::Cma),
-        CellKind::Type(MigrateType::Metadata),
-        CellKind::Type(MigrateType::Isolate),
-        CellKind::Lent,
-        CellKind::Tags,
-        CellKind::CarvedOut,
-        CellKind::Reserved,
-    ];
     let shown = |kind: &CellKind| maps.iter().any(|map| map.cells.iter().any(|c| c.kind == *kind));
     let mut out = String::new();
     let mut column = LEGEND;
-    for kind in kinds.into_iter().filter(shown) {
+    for kind in CellKind::ALL.into_iter().filter(shown) {
         let words = kind.words();
         if column + words.len() + 4 > LEGEND {
             out.push_str(if out.is_empty() { "  " } else { "\n  " });

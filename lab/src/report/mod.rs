@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::census::Census;
 use crate::listener::ExtfragCounts;
 use crate::report::blocks::BlockMap;
+use crate::sample::TimedMap;
 
 /// One machine after one trace.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -48,6 +49,9 @@ pub struct RunReport {
     pub census: Census,
     /// The machine at moments spread evenly over the trace's clock; the last is its end.
     pub moments: Vec<Moment>,
+    /// The pageblocks at some of them, where they were asked for.
+    #[serde(skip)]
+    pub maps: Vec<TimedMap>,
 }
 
 /// A machine at one moment of a run. Counters run from boot.

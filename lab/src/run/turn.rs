@@ -23,7 +23,7 @@ use crate::picture::picture;
 use crate::plan::TraceChoice;
 use crate::progress::Progress;
 use crate::report::{Claims, MachineFacts, Picture, Reclaimed, RunReport};
-use crate::sample::Sampler;
+use crate::sample::{Maps, Sampler};
 use crate::tagger::Tagger;
 
 /// One design's turn.
@@ -35,6 +35,17 @@ pub struct Turn<'a> {
     pub design: Contender,
     /// Who wants to know how far it is.
     pub progress: &'a Progress,
+    /// Whether maps of the pageblocks are kept at some moments.
+    pub maps: KeepMaps,
+}
+
+/// Whether a report has maps of the pageblocks at some moments of the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KeepMaps {
+    /// It has.
+    Yes,
+    /// It has those of its beginning and its end only.
+    No,
 }
 
 /// What a turn shows, and whether the machine was consistent at its end.
@@ -62,7 +73,7 @@ impl Turn<'_> {
         kept: K,
         recorder: &mut impl Recorder<Listener<K>>,
     ) -> Result<Shown, RunError> {
-        let &Turn { stage, design, progress } = self;
+        let &Turn { stage, design, progress, .. } = self;
         let (scene, machine) = (stage.scene, &stage.machine);
         let memory = machine.memory;
         let layout_error = |why| RunError::Layout { memory, why };
@@ -80,7 +91,11 @@ impl Turn<'_> {
         };
         let driver = Driver::new(emulator, &machine.background, tagger);
         let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
-        let mut sampler = Sampler::new(&driver, layout.tags.lent(), stage.duration());
+        let maps = match self.maps {
+            KeepMaps::Yes => Maps::Kept(layout.tags.tags),
+            KeepMaps::No => Maps::Dropped,
+        };
+        let mut sampler = Sampler::new(&driver, layout.tags.lent(), stage.duration(), maps);
         let before = picture(&driver, layout.tags.tags);
         recorder.begin(&mut driver)?;
         let mut meter = progress.meter();
@@ -104,22 +119,27 @@ fn report<K: Sink>(
 ) -> Shown {
     let &Turn { stage, design, .. } = turn;
     let machine = &stage.machine;
+    let lent = sampler.lent(&driver);
+    let barred_cma = sampler.barred(&driver);
+    let tagged_peak_pages = sampler.tagged_peak();
+    let (moments, maps) = sampler.into_moments(&driver);
     let report = RunReport {
         design: design.to_string(),
         machine: facts(machine, layout),
-        lent: sampler.lent(&driver),
+        lent,
         requests: *driver.requests(),
         tagging: *driver.tagging(),
-        tagged_peak_pages: sampler.tagged_peak(),
+        tagged_peak_pages,
         claims: driver.lends().then(|| claims(&driver)),
-        barred_cma: sampler.barred(&driver),
+        barred_cma,
         reclaim: reclaimed(&driver),
         before,
         after: picture(&driver, layout.tags.tags),
         counters: counters(&driver),
         extfrag: *driver.sink_mut().extfrag(),
         census: Census::take(&driver, layout.memory),
-        moments: sampler.into_moments(&driver),
+        moments,
+        maps,
     };
     (report, conserved(driver))
 }

@@ -1,0 +1,227 @@
+//! The pictures: which numbers they show, and how they are to be read.
+
+use serde::Serialize;
+
+use super::chart::{Axis, Chart, Point, Series};
+use crate::census::RUN_ORDERS;
+use crate::experiment::{Cell, Group, Results, metrics};
+use crate::metric::{Unit, by_name};
+use crate::report::approximate;
+
+/// A picture with its words.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    /// What it shows, in short.
+    pub title: String,
+    /// How to read it.
+    pub caption: String,
+    /// The picture; `None` when there is nothing to show.
+    pub svg: Option<String>,
+}
+
+impl Figure {
+    fn new(title: String, caption: &str, chart: &Chart) -> Self {
+        let svg = (!chart.is_empty()).then(|| chart.draw(&format!("{title}. {caption}")));
+        Self { title, caption: caption.to_owned(), svg }
+    }
+}
+
+fn position(metric: &str) -> usize {
+    let found = metrics().find(|(_, other)| other.name == metric);
+    found.expect("pictures show metrics that there are").0
+}
+
+/// The tagged share of a group in percent.
+fn percent(group: &Group) -> f64 {
+    group.scene.tagged.map_or(0.0, |share| f64::from(share.per_10_000()) / 100.0)
+}
+
+/// A metric of every design against the tagged share.
+fn by_share(results: &Results, groups: &[Group], metric: &str) -> Vec<(String, Series)> {
+    let at = position(metric);
+    let scale = if by_name(metric).is_some_and(|m| m.unit == Unit::Share) { 100.0 } else { 1.0 };
+    let series = |design: usize| {
+        let points = groups.iter().filter_map(|group| {
+            let estimate = group.estimate(design, at)?;
+            let half = scale * estimate.half_width.unwrap_or(0.0);
+            Some(Point { x: percent(group), y: scale * estimate.mean, half, weight: 0.3 })
+        });
+        points.collect()
+    };
+    let named = results.designs.iter().enumerate();
+    named.map(|(design, name)| (name.to_string(), series(design))).collect()
+}
+
+fn shares(groups: &[Group]) -> Axis {
+    let recorded = groups.iter().all(|group| group.scene.tagged.is_none());
+    let title = if recorded { "tagged as recorded" } else { "tagged share, percent" };
+    let shares: Vec<f64> = groups.iter().map(percent).collect();
+    let (least, most) = (shares.iter().copied().fold(100.0, f64::min), highest(shares.into_iter()));
+    let range = if most > least { (least, most) } else { (least - 1.0, least + 1.0) };
+    Axis { title: title.to_owned(), range, labels: 5, label: |x| format!("{x:.0}") }
+}
+
+fn highest(values: impl Iterator<Item = f64>) -> f64 {
+    values.fold(0.0, f64::max)
+}
+
+/// From zero to a little above the highest value and its interval.
+fn from_zero(title: &str, series: &[(String, Series)], label: fn(f64) -> String) -> Axis {
+    let tops = series.iter().flat_map(|(_, series)| series.iter().map(|p| p.y + p.half));
+    let top = highest(tops);
+    let range = (0.0, if top > 0.0 { 1.1 * top } else { 1.0 });
+    Axis { title: title.to_owned(), range, labels: 5, label }
+}
+
+/// What a vendor asks: how much memory comes back. `groups` are those of one memory size.
+#[must_use]
+pub fn given_back(results: &Results, groups: &[Group]) -> Figure {
+    let series = by_share(results, groups, "given_back");
+    let pages = groups[0].cells[0][0].pages;
+    let carve_out = approximate(pages) / 32.0 / 256.0;
+    let y = Axis {
+        title: "MiB given back".to_owned(),
+        range: (0.0, 1.15 * carve_out),
+        labels: 5,
+        label: |y| format!("{y:.0}"),
+    };
+    let levels = vec![(carve_out, "all".to_owned()), (carve_out * 2.0 / 3.0, "2/3".to_owned())];
+    let chart = Chart { x: shares(groups), y, levels, series };
+    let title = format!("Memory given back, {} MiB machine", pages >> 8);
+    let caption = "Tag storage that holds no tags, averaged over time, against the share of memory \
+                   that is tagged. One panel a design; the others are grey. The band is the 95 % \
+                   interval over the seeds. \"all\" is all of tag storage, 1/32 of memory; \"2/3\" is \
+                   what would come back if a third of it held tags, which is what the cover \
+                   letters of the series guess (3 % reserved, 1 % used).";
+    Figure::new(title, caption, &chart)
+}
+
+/// Bins of memory pressure.
+const BINS: u32 = 20;
+/// Claims that a bin needs to be shown.
+const LEAST_CLAIMS: u64 = 20;
+
+/// How often a claim finds its block free, against memory in use.
+#[must_use]
+pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
+    let designs = results.designs.iter().enumerate();
+    let series = designs.map(|(design, name)| {
+        let cells = groups.iter().flat_map(|group| &group.cells[design]);
+        (name.to_string(), hit_rates(cells))
+    });
+    let percents = |v: f64| format!("{v:.0}");
+    let chart = Chart {
+        x: Axis {
+            title: "memory in use, percent".to_owned(),
+            range: (0.0, 100.0),
+            labels: 5,
+            label: percents,
+        },
+        y: Axis {
+            title: "claims that hit, percent".to_owned(),
+            range: (0.0, 105.0),
+            labels: 5,
+            label: percents,
+        },
+        levels: Vec::new(),
+        series: series.collect(),
+    };
+    let caption = "Share of the claims on tag storage that found the block free, by how much of \
+                   memory was in use then, over all shares and seeds. Larger points rest on more \
+                   claims; places with fewer than 20 are left out. A design that never claims has \
+                   no line.";
+    Figure::new("Fast-path hit rate against memory pressure".to_owned(), caption, &chart)
+}
+
+fn hit_rates<'a>(cells: impl Iterator<Item = &'a Cell>) -> Series {
+    let mut bins = vec![(0_u64, 0_u64); usize::try_from(BINS).unwrap_or(0)];
+    for cell in cells {
+        for pair in cell.moments.windows(2) {
+            let used = cell.pages.saturating_sub(pair[1].free_pages);
+            let bin = (used * u64::from(BINS) / cell.pages.max(1)).min(u64::from(BINS) - 1);
+            let bin = &mut bins[usize::try_from(bin).unwrap_or(0)];
+            bin.0 += pair[1].claims_free - pair[0].claims_free;
+            bin.1 += pair[1].claims - pair[0].claims;
+        }
+    }
+    let most = approximate(bins.iter().map(|(_, all)| *all).max().unwrap_or(0).max(1));
+    let points = (0..BINS).zip(bins).filter(|(_, (_, all))| *all >= LEAST_CLAIMS);
+    let points = points.map(|(bin, (free, all))| Point {
+        x: 100.0 * (f64::from(bin) + 0.5) / f64::from(BINS),
+        y: 100.0 * approximate(free) / approximate(all),
+        half: 0.0,
+        weight: (approximate(all) / most).sqrt(),
+    });
+    points.collect()
+}
+
+/// What it costs: pages moved for each page tagged.
+#[must_use]
+pub fn moves(results: &Results, groups: &[Group]) -> Figure {
+    let series = by_share(results, groups, "moves_per_tagged_page");
+    let y = from_zero("pages moved per page tagged", &series, |y| format!("{y:.3}"));
+    let chart = Chart { x: shares(groups), y, levels: Vec::new(), series };
+    let caption = "Pages that moved for the sake of tags (data out of tag storage, tagged pages to \
+                   get storage) for each page that came to carry tags.";
+    Figure::new("Migrations".to_owned(), caption, &chart)
+}
+
+/// What goes wrong: pages that could not be tagged.
+#[must_use]
+pub fn failures(results: &Results, groups: &[Group]) -> Figure {
+    let series = by_share(results, groups, "tagged_failed");
+    let some = series.iter().any(|(_, series)| series.iter().any(|point| point.y > 0.0));
+    let y = from_zero("pages not tagged, percent", &series, |y| format!("{y:.2}"));
+    let series = if some { series } else { Vec::new() };
+    let chart = Chart { x: shares(groups), y, levels: Vec::new(), series };
+    let caption = "Pages that were to carry tags and could not, for want of memory or because page \
+                   and tag storage were both stuck. Claims given up are in the table below, by \
+                   cause.";
+    Figure::new("Pages that could not be tagged".to_owned(), caption, &chart)
+}
+
+/// How whole free memory is at the end. `group` is one share.
+#[must_use]
+pub fn contiguity(results: &Results, group: &Group) -> Figure {
+    let first = position("free_in_runs_4KiB");
+    let designs = results.designs.iter().enumerate();
+    let series = designs.map(|(design, name)| {
+        let points = (0..RUN_ORDERS).filter_map(|order| {
+            let estimate = group.estimate(design, first + order)?;
+            let half = 100.0 * estimate.half_width.unwrap_or(0.0);
+            let x = f64::from(u32::try_from(order).unwrap_or(0));
+            Some(Point { x, y: 100.0 * estimate.mean, half, weight: 0.1 })
+        });
+        (name.to_string(), points.collect())
+    });
+    let chart = Chart {
+        x: Axis {
+            title: "run of free pages at least as long as".to_owned(),
+            range: (0.0, 18.0),
+            labels: 7,
+            label: length,
+        },
+        y: Axis {
+            title: "free memory, percent".to_owned(),
+            range: (0.0, 105.0),
+            labels: 5,
+            label: |y| format!("{y:.0}"),
+        },
+        levels: Vec::new(),
+        series: series.collect(),
+    };
+    let tagged = group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string());
+    let title = format!("Contiguity of free memory at the end, tagged {tagged}");
+    let caption = "Share of free memory that lies in runs of free pages at least so long. A curve \
+                   that stays high to the right is memory in large pieces.";
+    Figure::new(title, caption, &chart)
+}
+
+/// 2^`order` pages of 4 KiB.
+fn length(order: f64) -> String {
+    match order.round() {
+        order if order < 8.0 => format!("{:.0}K", 4.0 * order.exp2()),
+        order if order < 18.0 => format!("{:.0}M", (order - 8.0).exp2()),
+        order => format!("{:.0}G", (order - 18.0).exp2()),
+    }
+}
