@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use pagelab_allocator::event::Sink;
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
@@ -12,9 +12,32 @@ use crate::folio::{FolioId, FolioKind};
 use crate::tag_storage::design::{Refused, Reservation};
 use crate::tag_storage::reserve::ReserveError;
 
-/// Pages that go back to their lists before a request fails. Linux retries until its lists are
-/// exhausted; a bound keeps a machine whose tag storage is pinned from searching all of memory.
+/// Pages that a request refuses before it fails, or leaves CMA alone where it filters. Linux (RFC
+/// v1, v2) retries until its lists are exhausted; a bound keeps a machine whose tag storage is
+/// pinned, or full of free pages that cannot be tagged, from searching all of memory. Assumed.
 const MAX_REFUSALS: usize = 64;
+
+/// How a request goes on after a page was refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// With another page.
+    Another,
+    /// With another page that is not CMA.
+    NotCma,
+    /// Not at all.
+    Failed,
+}
+
+impl Next {
+    /// The request for the next page; `None` when there is to be none.
+    fn request(self, request: AllocRequest) -> Option<AllocRequest> {
+        match self {
+            Self::Another => Some(request),
+            Self::NotCma => Some(request.barring(AllocFlags::CMA)),
+            Self::Failed => None,
+        }
+    }
+}
 
 /// What one request refused so far.
 #[derive(Default)]
@@ -33,7 +56,7 @@ impl<S: Sink> Emulator<S> {
         kind: FolioKind,
     ) -> Result<FolioId, AllocateError> {
         let tagged = gfp.contains(GfpFlags::TAGGED) && !self.tags.is_empty();
-        let request = self.tags.request(order, gfp);
+        let mut request = self.tags.request(order, gfp);
         if !tagged {
             return self.allocate_untagged(cpu, &request, kind);
         }
@@ -43,7 +66,7 @@ impl<S: Sink> Emulator<S> {
         }
         let mut refusals = Refusals::default();
         let outcome = loop {
-            let id = match self.allocate_taggable(cpu, &request, kind, &mut refusals) {
+            let id = match self.allocate_taggable(cpu, &mut request, kind, &mut refusals) {
                 Ok(id) => id,
                 Err(error) => break Err(error),
             };
@@ -53,8 +76,9 @@ impl<S: Sink> Emulator<S> {
                 break Ok(id);
             }
             let pages = self.memory.disown(id);
-            if !self.refuse(pages, &mut refusals) {
-                break Err(error.into());
+            match self.refuse(pages, &mut refusals).request(request) {
+                Some(next) => request = next,
+                None => break Err(error.into()),
             }
         };
         for pages in refusals.aside {
@@ -79,7 +103,7 @@ impl<S: Sink> Emulator<S> {
     fn allocate_taggable(
         &mut self,
         cpu: CpuId,
-        request: &AllocRequest,
+        request: &mut AllocRequest,
         kind: FolioKind,
         refusals: &mut Refusals,
     ) -> Result<FolioId, AllocateError> {
@@ -92,9 +116,8 @@ impl<S: Sink> Emulator<S> {
                     self.memory.page_alloc.set_movability(&pages, kind.movability());
                     self.tags.wrote_data(pages.range());
                     self.tags.note_untaggable();
-                    if !self.refuse(pages, refusals) {
-                        return Err(ReserveError::Untaggable(pfn).into());
-                    }
+                    let next = self.refuse(pages, refusals).request(*request);
+                    *request = next.ok_or(ReserveError::Untaggable(pfn))?;
                 }
                 ready => return self.folio_of(cpu, request, kind, ready),
             }
@@ -124,19 +147,20 @@ impl<S: Sink> Emulator<S> {
         Ok(id)
     }
 
-    /// Takes back pages whose tag storage is missing; says whether another may be tried.
+    /// Takes back pages whose tag storage is missing; says how the request goes on.
     /// Linux (RFC v1, v2): the failure of `prep_new_page()`.
-    fn refuse(&mut self, pages: Pages, refusals: &mut Refusals) -> bool {
+    fn refuse(&mut self, pages: Pages, refusals: &mut Refusals) -> Next {
         self.tags.stats_mut().refused_pages += pages.order().pages().get();
         match self.tags.design().refused() {
             Refused::ToTail => {
                 let is_new = refusals.seen.insert(pages.pfn());
                 self.memory.page_alloc.free_to_tail(pages);
-                is_new && refusals.seen.len() < MAX_REFUSALS
+                let more = is_new && refusals.seen.len() < MAX_REFUSALS;
+                if more { Next::Another } else { Next::Failed }
             }
             Refused::SetAside => {
                 refusals.aside.push(pages);
-                true
+                if refusals.aside.len() < MAX_REFUSALS { Next::Another } else { Next::NotCma }
             }
         }
     }

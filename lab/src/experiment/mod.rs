@@ -1,7 +1,8 @@
 //! Experiments: every scene under every design, on as many threads as there are cores.
 //!
 //! All designs run on the same scenes, so that they see the same requests (common random numbers).
-//! Which thread runs what changes nothing: results are put in the order of the plan.
+//! Which thread runs what changes nothing: results are put in the order of the plan. Every machine
+//! is checked at its end; that everything can be freed again is checked for the first seed.
 
 pub mod csv;
 pub mod estimate;
@@ -22,7 +23,7 @@ use crate::plan::{Plan, Scene};
 use crate::progress::Progress;
 use crate::report::{Moment, RunReport};
 use crate::run::stage::Stage;
-use crate::run::turn::{KeepMaps, Shown, Turn};
+use crate::run::turn::{Audit, KeepMaps, Shown, Turn};
 use crate::run::{RunError, preface};
 use crate::sample::TimedMap;
 use estimate::Estimate;
@@ -115,9 +116,11 @@ pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunE
             .flat_map(|scene| plan.designs.iter().map(move |design| (scene, *design)))
             .collect();
         let carried = runs.par_iter().map(|&(scene, design)| {
-            let first = scene.is_multiple_of(plan.seeds) && plan.files.html.is_some();
-            let maps = if first { KeepMaps::Yes } else { KeepMaps::No };
-            let turn = Turn { stage: &stages[scene], design, progress: &progress, maps };
+            let first = scene.is_multiple_of(plan.seeds);
+            let audit = if first { Audit::Full } else { Audit::Consistency };
+            let drawn = first && plan.files.html.is_some();
+            let maps = if drawn { KeepMaps::Yes } else { KeepMaps::No };
+            let turn = Turn { stage: &stages[scene], design, progress: &progress, maps, audit };
             turn.carry_out(None).map(|shown| leave(shown, costs))
         });
         let carried: Vec<Result<_, RunError>> = carried.collect();

@@ -20,7 +20,7 @@ use crate::report::RunReport;
 use crate::trace::TraceError;
 
 use stage::Stage;
-use turn::{KeepMaps, Turn};
+use turn::{Audit, KeepMaps, Turn};
 
 /// Why nothing could be run.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +88,13 @@ pub fn run(plan: &Plan) -> Result<Outcome, RunError> {
     let operations = stage.survey.operations.values().sum::<u64>();
     let progress = Progress::new(operations * plan.designs.len() as u64);
     let turn = |&design: &Contender| {
-        let turn = Turn { stage: &stage, design, progress: &progress, maps: KeepMaps::No };
+        let turn = Turn {
+            stage: &stage,
+            design,
+            progress: &progress,
+            maps: KeepMaps::No,
+            audit: Audit::Full,
+        };
         turn.carry_out(plan.record.as_ref()).map(|shown| (design, shown))
     };
     let shown = plan.designs.par_iter().map(turn).collect::<Result<Vec<_>, _>>()?;

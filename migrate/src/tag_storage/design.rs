@@ -98,7 +98,7 @@ pub enum Refused {
     /// and v2.
     ToTail,
     /// Out of sight until the request found a page or the lists are exhausted, so that no page is
-    /// offered twice. However many pages that takes: a filter pays for what it filters.
+    /// offered twice. A filter pays for what it filters, up to 64 pages; then CMA is left alone.
     SetAside,
 }
 

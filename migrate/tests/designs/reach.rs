@@ -88,6 +88,6 @@ fn a_filter_pays_for_what_it_filters() {
         let id = emulator.allocate(CPU, Order::ZERO, TAGGED | GfpFlags::MEMALLOC).unwrap();
         emulator.check().unwrap();
         assert!(some.contains(emulator.folios()[id].pfn()), "{design}");
-        assert_eq!(emulator.tags().stats().refused_pages > 64, pays, "{design}");
+        assert_eq!(emulator.tags().stats().refused_pages >= 64, pays, "{design}");
     }
 }
