@@ -143,10 +143,20 @@ fn rows(
         let _ =
             if fits { write!(out, "{name:<NAME$}") } else { write!(out, "{name}\n{:NAME$}", "") };
         for group in columns {
-            let _ = write!(out, "{:>VALUE$}", value(group, design));
+            let _ = write!(out, "{:>VALUE$}", fitted(value(group, design)));
         }
         out.push('\n');
     }
+}
+
+/// A value that leaves a space before it: without one inside, and without a zero before the point
+/// of what follows, if that is needed.
+fn fitted(value: String) -> String {
+    if value.chars().count() < VALUE {
+        return value;
+    }
+    let tight = value.replace(' ', "");
+    if tight.chars().count() < VALUE { tight } else { tight.replace("+-0.", "+-.") }
 }
 
 /// One value of the table.
@@ -186,6 +196,19 @@ fn change(group: &Group, design: usize, at: usize) -> String {
 mod tests {
     use super::*;
     use crate::metric::by_name;
+
+    #[test]
+    fn columns_do_not_touch() {
+        for (value, expected) in [
+            ("15872 (+3.2%)", "15872 (+3.2%)"),
+            ("0.055 (~12.2%)", "0.055(~12.2%)"),
+            ("0.0024 +-0.0010", "0.0024+-.0010"),
+            ("474k (+12.3%)", "474k (+12.3%)"),
+            ("1984.0 (+10.0%)", "1984.0(+10.0%)"),
+        ] {
+            assert_eq!(fitted(value.to_owned()), expected);
+        }
+    }
 
     #[test]
     fn the_table_shows_metrics_that_there_are() {

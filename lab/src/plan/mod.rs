@@ -209,6 +209,14 @@ impl Plan {
         let common = &words.common;
         let seed = common.seed.as_deref().map_or(Ok(DEFAULT_SEED), parse_seed)?;
         let seeds = words.seeds.as_deref().map_or(Ok(1), |text| parse_seeds(text, seed))?;
+        let files = [("--csv", &words.csv), ("--jsonl", &words.jsonl), ("--html", &words.html)];
+        for (at, (flag, word)) in files.iter().enumerate() {
+            if let Some(word) = word
+                && files[..at].iter().any(|(_, other)| other.as_ref() == Some(word))
+            {
+                return Err(PlanError::new(flag, word, "the file of other results"));
+            }
+        }
         let file = |flag, word: &Option<String>| {
             word.as_deref().map(|text| parse_path(flag, text)).transpose()
         };
@@ -430,6 +438,7 @@ mod tests {
             ),
             ("compare --designs cma --threads 0", "--threads \"0\": zero"),
             ("compare --designs cma --csv a/", "--csv \"a/\": a folder"),
+            ("compare --designs cma --csv a --html a", "--html \"a\": the file of other results"),
             ("compare --designs cma --html=", "--html \"\": a file name is needed"),
             ("run --design cma --seed x", "--seed \"x\": not a number of 64 bits"),
             ("run --design cma --ftrace a/", "--ftrace \"a/\": a folder; --case writes one"),
