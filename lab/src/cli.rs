@@ -114,6 +114,10 @@ pub struct Common {
     /// Workload instead of a trace: phone, server, kbuild, fragment, adversary, guest.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
+    /// Operations to carry out, one a line as shrink writes them. With --trace or --workload: in
+    /// place of theirs, on their machine; alone, on a machine of 256MiB without swap.
+    #[arg(long, value_name = "FILE")]
+    pub ops: Option<String>,
     /// Memory of the emulated machine; compare takes several, separated by commas. Default: that
     /// of the recorded one; 4GiB for a workload.
     #[arg(long, value_name = "SIZE")]

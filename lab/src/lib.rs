@@ -13,6 +13,7 @@ pub mod listener;
 pub mod logical;
 pub mod machine;
 pub mod metric;
+pub mod ops;
 pub mod picture;
 pub mod plan;
 pub mod progress;

@@ -52,6 +52,7 @@ const KEYS: &[Key] = &[
     ("--html", |w| Slot::Word(&mut w.html)),
     ("--threads", |w| Slot::Word(&mut w.threads)),
     ("--trace", |w| Slot::Word(&mut w.common.trace)),
+    ("--ops", |w| Slot::Word(&mut w.common.ops)),
     ("--workload", |w| Slot::Word(&mut w.common.workload)),
     ("--memory", |w| Slot::Word(&mut w.common.memory)),
     ("--tagged", |w| Slot::Word(&mut w.common.tagged)),

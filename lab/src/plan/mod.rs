@@ -57,8 +57,10 @@ pub struct Plan {
 /// What all designs are asked alike: a machine, and a stream of requests to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scene {
-    /// Which trace or workload.
+    /// Which trace or workload; with `ops`, whose machine.
     pub trace: TraceChoice,
+    /// A file of operations that are carried out in place of those.
+    pub ops: Option<PathBuf>,
     /// Memory of the emulated machine in bytes; `None`: that of the recorded one. Always there for
     /// workloads.
     pub memory: Option<u64>,
@@ -264,6 +266,7 @@ fn scenes(
     };
     let common = Scene {
         trace,
+        ops: words.ops.as_deref().map(|text| parse_path("--ops", text)).transpose()?,
         memory: None,
         tagged: None,
         seed,
@@ -283,7 +286,7 @@ fn scenes(
 
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.trace)?;
+        f.write_str(&self.source())?;
         if let Some(memory) = self.memory {
             write!(f, ", {} MiB", memory >> 20)?;
         }
@@ -295,6 +298,15 @@ impl fmt::Display for Scene {
 }
 
 impl Scene {
+    /// Where its operations come from, in words.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match (&self.ops, &self.trace) {
+            (None, trace) => trace.to_string(),
+            (Some(ops), trace) => format!("{} on the machine of {trace}", ops.display()),
+        }
+    }
+
     fn with(&self, memory: Option<u64>, tagged: Option<Share>, seed: u64) -> Self {
         let trace = match self.trace.clone() {
             TraceChoice::Workload(mut load) => {
