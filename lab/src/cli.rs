@@ -36,6 +36,8 @@ pub enum Command {
     /// Run a trace or a workload under several designs and set the results side by side; with
     /// several shares, sizes or seeds, as an experiment.
     Compare(CompareWords),
+    /// Explain one operation of a run: flags, watermarks, lists, tag storage, what moved.
+    Explain(ExplainWords),
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
 }
@@ -68,6 +70,25 @@ pub struct CompareWords {
     /// Threads that carry runs out. Default: one a core. The results are the same.
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
+    /// Words that all commands know.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Words of an explanation.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct ExplainWords {
+    /// Tag-storage design, as for run.
+    #[arg(long, value_name = "NAME")]
+    pub design: String,
+    /// The operation: its number in the stream, from 1; or line:N, the last operation that comes
+    /// from line N of the trace.
+    #[arg(long, value_name = "EVENT")]
+    pub at: String,
+    /// Explain the way of this page only, counted from the first of its area or file. Default:
+    /// each kind of way once, with how many pages went it.
+    #[arg(long, value_name = "N")]
+    pub page: Option<String>,
     /// Words that all commands know.
     #[command(flatten)]
     pub common: Common,

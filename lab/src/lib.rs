@@ -9,6 +9,7 @@ pub mod demo;
 pub mod drive;
 pub mod emit;
 pub mod experiment;
+pub mod explain;
 pub mod listener;
 pub mod logical;
 pub mod machine;

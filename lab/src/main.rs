@@ -7,9 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::cli::{Cli, Command, CompareWords, ReplayWords};
+use pagelab::cli::{Cli, Command, CompareWords, ExplainWords, ReplayWords};
 use pagelab::experiment::files::ResultFiles;
 use pagelab::experiment::{self, Results, jsonl, table};
+use pagelab::explain;
+use pagelab::explain::plan::ExplainPlan;
 use pagelab::plan::file::PlanFile;
 use pagelab::plan::{Files, Output, Plan};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
@@ -33,6 +35,12 @@ fn main() -> ExitCode {
     if let Some(Command::Replay(words)) = &cli.command {
         return match plan_and_replay(words) {
             Ok((plan, summary)) => report_replay(&plan, &summary),
+            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
+        };
+    }
+    if let Some(Command::Explain(words)) = &cli.command {
+        return match plan_and_explain(words) {
+            Ok(text) => exit(io::stdout().lock().write_all(text.as_bytes()), 0),
             Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
         };
     }
@@ -78,6 +86,15 @@ fn plan_and_replay(
     let plan = ReplayPlan::new(words)?;
     let summary = replay(&plan)?;
     Ok((plan, summary))
+}
+
+fn plan_and_explain(words: &ExplainWords) -> Result<String, Box<dyn std::error::Error>> {
+    let plan = ExplainPlan::new(words)?;
+    let explanation = explain::explain(&plan)?;
+    Ok(match plan.output {
+        Output::Text => explain::text::render(&explanation),
+        Output::Json => format!("{:#}\n", explain::text::json(&explanation)),
+    })
 }
 
 fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {

@@ -39,7 +39,7 @@ use crate::workload::op::ProcessOp;
 use crate::workload::{TICK, pid};
 
 pub use line::Line;
-pub use parse::{OpsError, parse};
+pub use parse::{OpsError, Wrong, parse};
 pub use scope::Scope;
 
 /// Reads a file of operations.

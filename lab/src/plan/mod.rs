@@ -154,7 +154,7 @@ impl PlanError {
         Self::new(flag, value, "not possible")
     }
 
-    fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
+    pub(crate) fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
         Self { place: Place::CommandLine, flag, value: value.to_owned(), why }
     }
 }
@@ -180,6 +180,9 @@ impl Plan {
             Some(Command::Replay(words)) => {
                 Err(PlanError::new("replay", &words.case, "is no run of a design"))
             }
+            Some(Command::Explain(words)) => {
+                Err(PlanError::new("explain", &words.at, "is no run of a design"))
+            }
         }
     }
 
@@ -199,6 +202,20 @@ impl Plan {
         let output = if words.json { Output::Json } else { Output::Text };
         let files = Files::default();
         Ok(Self { action, designs, scenes, seeds: 1, output, files, record: None, threads: None })
+    }
+
+    /// One design on one scene.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] names the first flag whose value is impossible.
+    pub(crate) fn one(
+        design: &str,
+        words: &Common,
+    ) -> Result<(Contender, Scene, Output), PlanError> {
+        let design = parse_design("--design", design)?;
+        let mut plan = Self::single(Action::Run, vec![design], words)?;
+        Ok((design, plan.scenes.swap_remove(0), plan.output))
     }
 
     fn compare(words: &CompareWords) -> Result<Self, PlanError> {
@@ -305,6 +322,12 @@ impl Scene {
             (None, trace) => trace.to_string(),
             (Some(ops), trace) => format!("{} on the machine of {trace}", ops.display()),
         }
+    }
+
+    /// Whether its operations come from lines of a trace.
+    #[must_use]
+    pub const fn has_lines(&self) -> bool {
+        self.ops.is_none() && !matches!(self.trace, TraceChoice::Workload(_))
     }
 
     fn with(&self, memory: Option<u64>, tagged: Option<Share>, seed: u64) -> Self {

@@ -59,6 +59,12 @@ impl<'a> Stage<'a> {
         Ok(Self { scene, machine, meta: case.meta, survey, ops })
     }
 
+    /// Whether operations come from lines of a trace.
+    #[must_use]
+    pub const fn has_lines(&self) -> bool {
+        self.scene.has_lines()
+    }
+
     /// How many operations there are.
     #[must_use]
     pub fn operations(&self) -> u64 {
