@@ -72,6 +72,8 @@ pub struct WatermarkSum {
     pub unusable: Unusable,
     /// The mark, boost included, before any reserve is opened.
     pub mark: PageCount,
+    /// How much of the mark is boost, where [`Zone::fast_sum`] chose the mark.
+    pub boost: PageCount,
     /// How much of the mark the request must respect.
     pub min: PageCount,
     /// Kept back from requests that could use a higher zone.
@@ -217,6 +219,7 @@ impl Zone {
             free,
             unusable: Unusable::new(self.counted(), self.highatomic_unusable(), order, flags),
             mark,
+            boost: PageCount::ZERO,
             min: PageCount::new(reduced(mark, flags)),
             lowmem_reserve: self.lowmem_reserve[highest.index()],
             block: BlockThere::NotAsked,
@@ -293,7 +296,7 @@ impl Zone {
             && flags.contains(AllocFlags::MIN_RESERVE);
         match unboosted {
             true => self.sum_with(free, order, self.watermarks.min, highest, flags),
-            false => sum,
+            false => WatermarkSum { boost: self.watermarks.boost, ..sum },
         }
     }
 

@@ -2,7 +2,7 @@
 
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::units::{NodeId, PageCount};
-use pagelab_allocator::watermark::{BlockThere, Mark, WatermarkSum};
+use pagelab_allocator::watermark::{Mark, WatermarkSum};
 
 use super::line::Line;
 
@@ -24,15 +24,12 @@ pub(super) fn line((kind, node): (ZoneType, NodeId), mark: Mark, sum: Option<&Wa
         Mark::High => "high",
     };
     let text = format!("{zone}, {mark} mark: {verdict}\n{}", arithmetic(sum));
-    Line::new("watermark", kind_of(sum), text)
-}
-
-const fn kind_of(sum: &WatermarkSum) -> &'static str {
-    match sum.block {
-        BlockThere::No => "no block",
-        BlockThere::Yes => "passes",
-        BlockThere::NotAsked => "pages decide",
-    }
+    let kind = match (sum.is_ok(), sum.has_pages()) {
+        (true, _) => "passes",
+        (false, true) => "no block",
+        (false, false) => "too few",
+    };
+    Line::new("watermark", kind, text)
 }
 
 /// The sum on lines of their own.
@@ -56,6 +53,9 @@ fn arithmetic(sum: &WatermarkSum) -> String {
         pages => format!(" + {pages} lowmem reserve"),
     };
     let mark = match sum.min == sum.mark {
+        true if sum.boost > PageCount::ZERO => {
+            format!("{} mark, {} of it boost", sum.mark, sum.boost)
+        }
         true => format!("{} mark", sum.mark),
         false => format!("{} of the {} mark, as reserves are open", sum.min, sum.mark),
     };
@@ -70,7 +70,7 @@ fn row(sign: char, pages: PageCount, what: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use pagelab_allocator::watermark::Unusable;
+    use pagelab_allocator::watermark::{BlockThere, Unusable};
 
     use super::*;
 
@@ -79,6 +79,7 @@ mod tests {
             free: PageCount::new(1000),
             unusable: Unusable { cma: PageCount::new(cma), ..Unusable::default() },
             mark: PageCount::new(250),
+            boost: PageCount::ZERO,
             min: PageCount::new(250),
             lowmem_reserve: PageCount::ZERO,
             block: BlockThere::NotAsked,

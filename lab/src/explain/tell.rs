@@ -55,7 +55,7 @@ impl Teller {
         lines.into_iter().for_each(|line| self.say(line));
     }
 
-    /// Adds a line; several of one kind in a row, of which there may be hundreds, become one.
+    /// Adds a line, as work for the request's sake while a range is emptied.
     fn say(&mut self, mut line: Line) {
         self.flush();
         if self.inside > 0 && line.depth == Depth::Own {
@@ -99,12 +99,13 @@ impl Teller {
     fn range_event(&mut self, event: &Event) {
         match *event {
             Event::ContigEnter { range, migratetype } => {
+                self.flush();
                 let text = format!("{range} of {migratetype} pageblocks: isolated, to be emptied");
                 self.say(Line::new("claim", "claim", text));
                 self.inside += 1;
             }
             Event::ContigExit { ret } => {
-                self.inside = self.inside.saturating_sub(1);
+                self.leave();
                 let (kind, text) = match ret {
                     0 => ("claimed", "taken".to_owned()),
                     _ => ("not claimed", format!("not taken, {}", errno(ret))),
@@ -117,7 +118,7 @@ impl Teller {
                 self.inside += 1;
             }
             Event::CompactionEnd { status, .. } => {
-                self.inside = self.inside.saturating_sub(1);
+                self.leave();
                 self.say(Line::new("", status, format!("ends: {status}")));
             }
             Event::MigratePages(all) if all.failed > PageCount::ZERO => {
@@ -139,6 +140,12 @@ impl Teller {
             }
             _ => {}
         }
+    }
+
+    /// What was freed while a range was emptied is not told.
+    fn leave(&mut self) {
+        self.flush();
+        self.inside = self.inside.saturating_sub(1);
     }
 
     fn raid(&mut self, raid: &Extfrag) {
