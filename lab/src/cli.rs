@@ -38,6 +38,8 @@ pub enum Command {
     Compare(CompareWords),
     /// Explain one operation of a run: flags, watermarks, lists, tag storage, what moved.
     Explain(ExplainWords),
+    /// Find the shortest operations on which two designs differ.
+    Shrink(ShrinkWords),
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
 }
@@ -90,6 +92,31 @@ pub struct ExplainWords {
     #[arg(long, value_name = "N")]
     pub page: Option<String>,
     /// Words that all commands know.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Words of a shrink.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct ShrinkWords {
+    /// One tag-storage design, as for run.
+    #[arg(long, value_name = "NAME")]
+    pub a: String,
+    /// The other.
+    #[arg(long, value_name = "NAME")]
+    pub b: String,
+    /// What happens under one of them and not under the other: tagged-failure, a page cannot be
+    /// tagged; request-failure; no-progress, page and tag storage are both held; migration, pages
+    /// move; contig-failure, a contiguous range cannot be had.
+    #[arg(long, value_name = "NAME")]
+    pub property: String,
+    /// Most times that operations are carried out under both designs. Default: 4000.
+    #[arg(long, value_name = "N")]
+    pub budget: Option<String>,
+    /// Write the operations to a file that --ops reads.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<String>,
+    /// Words that all commands know. A workload has 256MiB unless --memory says otherwise.
     #[command(flatten)]
     pub common: Common,
 }

@@ -22,6 +22,7 @@ pub mod replay;
 pub mod report;
 pub mod run;
 pub mod sample;
+pub mod shrink;
 pub mod size;
 pub mod survey;
 pub mod tag_layout;

@@ -46,7 +46,7 @@ impl ExplainPlan {
     ///
     /// [`PlanError`] names the first flag whose value is impossible.
     pub fn new(words: &ExplainWords) -> Result<Self, PlanError> {
-        let (design, scene, output) = Plan::one(&words.design, &words.common)?;
+        let (design, scene, output) = Plan::one("--design", &words.design, &words.common)?;
         let at = parse_at(&words.at)?;
         if matches!(at, At::Line(_)) && !scene.has_lines() {
             return Err(PlanError::new("--at", &words.at, "only traces have lines"));

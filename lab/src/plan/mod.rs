@@ -180,6 +180,9 @@ impl Plan {
             Some(Command::Replay(words)) => {
                 Err(PlanError::new("replay", &words.case, "is no run of a design"))
             }
+            Some(Command::Shrink(words)) => {
+                Err(PlanError::new("shrink", &words.property, "is no run of a design"))
+            }
             Some(Command::Explain(words)) => {
                 Err(PlanError::new("explain", &words.at, "is no run of a design"))
             }
@@ -210,12 +213,22 @@ impl Plan {
     ///
     /// [`PlanError`] names the first flag whose value is impossible.
     pub(crate) fn one(
+        flag: &'static str,
         design: &str,
         words: &Common,
     ) -> Result<(Contender, Scene, Output), PlanError> {
-        let design = parse_design("--design", design)?;
+        let design = parse_design(flag, design)?;
         let mut plan = Self::single(Action::Run, vec![design], words)?;
         Ok((design, plan.scenes.swap_remove(0), plan.output))
+    }
+
+    /// Where something is written.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] when the word names no file.
+    pub(crate) fn path(flag: &'static str, text: &str) -> Result<PathBuf, PlanError> {
+        parse_path(flag, text)
     }
 
     fn compare(words: &CompareWords) -> Result<Self, PlanError> {
