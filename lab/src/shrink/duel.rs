@@ -24,6 +24,15 @@ pub struct Duel<'a> {
     pub property: Property,
 }
 
+/// How often a property was shown by the first and the second design.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// By all operations.
+    pub all: [u64; 2],
+    /// By the last one alone.
+    pub last: [u64; 2],
+}
+
 /// Which of the two designs shows the property.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shows {
@@ -33,15 +42,43 @@ pub enum Shows {
     Second,
 }
 
-impl Shows {
-    /// The one that does, if one does and the other does not.
+/// Where a difference is looked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Where {
+    /// One design never shows the property.
+    Ever,
+    /// One design does not show it in the last operation, whatever both did before.
+    Last,
+}
+
+/// How two designs differ.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Differ {
+    /// Who shows the property.
+    pub shows: Shows,
+    /// And where the other does not.
+    pub within: Where,
+}
+
+impl Counts {
+    /// Whether one shows the property there, and the other does not.
     #[must_use]
-    pub const fn of([first, second]: [u64; 2]) -> Option<Self> {
-        match (first > 0, second > 0) {
-            (true, false) => Some(Self::First),
-            (false, true) => Some(Self::Second),
-            _ => None,
-        }
+    pub fn differ(&self, within: Where) -> Option<Differ> {
+        let [first, second] = match within {
+            Where::Ever => self.all,
+            Where::Last => self.last,
+        };
+        let shows = match (first > 0, second > 0) {
+            (true, false) => Shows::First,
+            (false, true) => Shows::Second,
+            _ => return None,
+        };
+        Some(Differ { shows, within })
+    }
+
+    fn add(&mut self, design: usize, now: u64) {
+        self.last[design] = now - self.all[design];
+        self.all[design] = now;
     }
 }
 
@@ -55,39 +92,43 @@ impl Duel<'_> {
         Ok(boot(self.stage, self.designs[design], Silent)?.1)
     }
 
-    /// How often the property is shown by each, after all operations.
+    /// How often the property is shown by each.
     ///
     /// # Errors
     ///
     /// [`RunError`] when the machine is impossible.
-    pub fn counts(&self, acts: &[Act]) -> Result<[u64; 2], RunError> {
-        let count = |design| -> Result<u64, RunError> {
+    pub fn counts(&self, acts: &[Act]) -> Result<Counts, RunError> {
+        let mut counts = Counts::default();
+        for design in 0..2 {
             let mut driver = self.machine(design)?;
             for step in crate::ops::steps(acts.iter().copied()) {
                 driver.step(&step);
+                counts.add(design, self.property.count(&driver));
             }
-            Ok(self.property.count(&driver))
-        };
-        Ok([count(0)?, count(1)?])
+        }
+        Ok(counts)
     }
 
-    /// The scene's operations up to the first after which one design shows the property and the
-    /// other does not, and how many there are at all. `None`: they never differ.
+    /// The scene's operations up to the first after which one design has shown the property and
+    /// the other has not, or, when both have, in which one does and the other does not. `None`: they
+    /// never differ.
     ///
     /// # Errors
     ///
     /// [`RunError`] when machine or operations are impossible.
-    pub fn first_difference(&self) -> Result<Option<(Vec<Act>, Shows)>, RunError> {
+    pub fn first_difference(&self) -> Result<Option<(Vec<Act>, Differ)>, RunError> {
         let (mut first, mut second) = (self.machine(0)?, self.machine(1)?);
-        let mut acts = Vec::new();
+        let (mut acts, mut counts) = (Vec::new(), Counts::default());
         for step in self.stage.steps()? {
             let step = step?;
             acts.push((step.op, step.pid));
-            first.step(&step);
-            second.step(&step);
-            let counts = [self.property.count(&first), self.property.count(&second)];
-            if let Some(shows) = Shows::of(counts) {
-                return Ok(Some((acts, shows)));
+            for (design, driver) in [&mut first, &mut second].into_iter().enumerate() {
+                driver.step(&step);
+                counts.add(design, self.property.count(driver));
+            }
+            let differ = [Where::Ever, Where::Last].into_iter().find_map(|w| counts.differ(w));
+            if let Some(differ) = differ {
+                return Ok(Some((acts, differ)));
             }
         }
         Ok(None)

@@ -18,7 +18,7 @@ use crate::ops;
 use crate::run::RunError;
 use crate::run::stage::Stage;
 
-pub use duel::{Act, Duel, Shows};
+pub use duel::{Act, Counts, Differ, Duel, Shows, Where};
 pub use property::Property;
 pub use search::{End, Found, Search};
 
@@ -43,7 +43,9 @@ pub struct Difference {
     /// The operations.
     pub steps: Vec<Step>,
     /// How often each design shows the property.
-    pub counts: [u64; 2],
+    pub counts: Counts,
+    /// In what way they differ.
+    pub differ: Differ,
     /// Why the search ended.
     pub end: End,
 }
@@ -57,16 +59,16 @@ pub fn shrink(plan: &ShrinkPlan) -> Result<Shrunk, RunError> {
     let stage = Stage::new(&plan.scene)?;
     let duel = Duel { stage: &stage, designs: plan.designs, property: plan.property };
     let operations = stage.operations();
-    let Some((acts, shows)) = duel.first_difference()? else {
+    let Some((acts, differ)) = duel.first_difference()? else {
         return Ok(Shrunk { operations, runs: 1, difference: None });
     };
     let first = acts.len();
     let search = Search::new(plan.budget, |candidate: &[Act]| {
         // The machine was built once; it is built again.
-        duel.counts(candidate).is_ok_and(|counts| Shows::of(counts) == Some(shows))
+        duel.counts(candidate).is_ok_and(|counts| counts.differ(differ.within) == Some(differ))
     });
     let Found { acts, runs, end } = search.shrink(acts);
     let counts = duel.counts(&acts)?;
-    let difference = Difference { first, steps: ops::steps(acts), counts, end };
+    let difference = Difference { first, steps: ops::steps(acts), counts, differ, end };
     Ok(Shrunk { operations, runs, difference: Some(difference) })
 }

@@ -1,7 +1,10 @@
 //! Delta debugging: fewer operations, and smaller ones, while two designs still differ.
 
+use std::collections::BTreeSet;
+
 use super::duel::Act;
 use super::smaller;
+use crate::survey::kind;
 
 /// A search for fewer and smaller operations; `differs` is asked at most `budget` times.
 #[derive(Debug)]
@@ -52,6 +55,7 @@ impl<F: FnMut(&[Act]) -> bool> Search<F> {
     fn to_fixpoint(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
         loop {
             let before = acts.clone();
+            self.drop_kinds(acts)?;
             self.join(acts)?;
             self.drop_chunks(acts)?;
             self.join(acts)?;
@@ -77,6 +81,17 @@ impl<F: FnMut(&[Act]) -> bool> Search<F> {
             *acts = candidate;
         }
         Ok(differs)
+    }
+
+    /// Leaves out all operations of a kind. While there are many pins and tags some fit wherever
+    /// pages lie; the last of them fits only where it was.
+    fn drop_kinds(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
+        let kinds: BTreeSet<_> = acts.iter().map(|(op, _)| kind(*op)).collect();
+        for gone in kinds {
+            let without = acts.iter().copied().filter(|(op, _)| kind(*op) != gone).collect();
+            self.accept(acts, without)?;
+        }
+        Ok(())
     }
 
     /// Leaves out halves, quarters, and so on down to single operations, from the end: later

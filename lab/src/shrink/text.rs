@@ -3,7 +3,7 @@
 use core::fmt::Write;
 
 use super::plan::ShrinkPlan;
-use super::{Difference, End, Shrunk};
+use super::{Counts, Difference, End, Shrunk};
 use crate::ops::Line;
 
 /// What was found, in words.
@@ -31,7 +31,7 @@ pub fn render(plan: &ShrinkPlan, shrunk: &Shrunk) -> String {
     text.push_str(&operations(found));
     let width = a.to_string().len().max(b.to_string().len());
     let name = |design: &crate::contender::Contender| format!("{:<width$}", design.to_string());
-    let [first, second] = found.counts;
+    let [first, second] = in_words(&found.counts);
     text.push_str(&format!(
         "\n{what}\n  {}  {first}\n  {}  {second}\n\nTo see it again{}:\n  {}\n",
         name(a),
@@ -40,6 +40,15 @@ pub fn render(plan: &ShrinkPlan, shrunk: &Shrunk) -> String {
         command(plan)
     ));
     text
+}
+
+/// What each design showed: by all operations, and by the last where that is not the same.
+fn in_words(counts: &Counts) -> [String; 2] {
+    let Counts { all, last } = counts;
+    [0, 1].map(|at| match all == last {
+        true => all[at].to_string(),
+        false => format!("{}, {} of them by the last operation", all[at], last[at]),
+    })
 }
 
 /// One operation a line.
@@ -75,7 +84,7 @@ fn quoted(word: &std::path::Path) -> String {
 #[must_use]
 pub fn file(plan: &ShrinkPlan, found: &Difference) -> String {
     let [a, b] = &plan.designs;
-    let [first, second] = found.counts;
+    let [first, second] = in_words(&found.counts);
     let mut text = format!(
         "# {}: {a} {first}, {b} {second}\n# {}\n",
         plan.property.counted(),
