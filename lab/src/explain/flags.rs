@@ -32,7 +32,11 @@ fn name(flag: AllocFlags) -> String {
 }
 
 /// The request as it was asked for, and every change of the design.
-pub(super) fn request(asked: GfpFlags, request: &AllocRequest, profile: KernelProfile) -> Vec<Line> {
+pub(super) fn request(
+    asked: GfpFlags,
+    request: &AllocRequest,
+    profile: KernelProfile,
+) -> Vec<Line> {
     let text = |gfp: GfpFlags| gfp.text(profile);
     let tagged = match asked.contains(GfpFlags::TAGGED) {
         true => ", to carry tags",

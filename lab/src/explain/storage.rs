@@ -54,7 +54,11 @@ fn one(note: &Note) -> Option<Line> {
                 Refused::ToTail => "to its list's tail",
                 Refused::SetAside => "aside until the request ends",
             };
-            Line::new("refused", "refused", format!("{} goes {to}; another is tried", pages.start()))
+            Line::new(
+                "refused",
+                "refused",
+                format!("{} goes {to}; another is tried", pages.start()),
+            )
         }
         Note::TagFault { pfn, end } => {
             let (kind, text) = fault(*end);

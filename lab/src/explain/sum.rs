@@ -7,7 +7,11 @@ use pagelab_allocator::watermark::{Mark, WatermarkSum};
 use super::line::Line;
 
 /// A check of a zone; `sum` is `None` when the request ignores watermarks.
-pub(super) fn line((kind, node): (ZoneType, NodeId), mark: Mark, sum: Option<&WatermarkSum>) -> Line {
+pub(super) fn line(
+    (kind, node): (ZoneType, NodeId),
+    mark: Mark,
+    sum: Option<&WatermarkSum>,
+) -> Line {
     let zone = format!("zone {kind} of node {node}");
     let Some(sum) = sum else {
         return Line::new("watermark", "ignored", format!("{zone}: not looked at"));

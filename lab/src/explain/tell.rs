@@ -31,7 +31,10 @@ struct Freed {
 }
 
 /// What happened, line by line, to a kernel of `profile`.
-pub(super) fn tell<'f>(facts: impl IntoIterator<Item = &'f Fact>, profile: KernelProfile) -> Vec<Line> {
+pub(super) fn tell<'f>(
+    facts: impl IntoIterator<Item = &'f Fact>,
+    profile: KernelProfile,
+) -> Vec<Line> {
     let freed = Freed::default();
     let mut teller = Teller { profile, lines: Vec::new(), refill: None, freed, inside: 0 };
     for fact in facts {
@@ -80,7 +83,9 @@ impl Teller {
             Event::PageAlloc { pfn, order, migratetype, .. } if self.inside == 0 => {
                 let line = match pfn {
                     Some(pfn) => Line::new("page", "page", format!("{pfn}, order {order}")),
-                    None => Line::new("page", "none", format!("none: order {order}, {migratetype}")),
+                    None => {
+                        Line::new("page", "none", format!("none: order {order}, {migratetype}"))
+                    }
                 };
                 self.say(line);
             }

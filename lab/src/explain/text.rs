@@ -23,7 +23,11 @@ pub fn render(what: &Explanation) -> String {
     let Explanation { number, operations, since, op, scene, .. } = what;
     let (whole, part) = (since / 1_000_000_000, since % 1_000_000_000 / 1_000_000);
     put(&mut text, "", &format!("{scene}"));
-    put(&mut text, "", &format!("operation {number} of {operations}{place}, after {whole}.{part:03} s"));
+    put(
+        &mut text,
+        "",
+        &format!("operation {number} of {operations}{place}, after {whole}.{part:03} s"),
+    );
     put(&mut text, "  ", op);
     let Paths { paths, around } = &what.paths;
     for path in paths {
@@ -35,7 +39,8 @@ pub fn render(what: &Explanation) -> String {
         }
     }
     if !around.is_empty() {
-        let heading = if paths.is_empty() { "" } else { "Before the first and after the last page" };
+        let heading =
+            if paths.is_empty() { "" } else { "Before the first and after the last page" };
         text.push('\n');
         if !heading.is_empty() {
             put(&mut text, "", heading);
