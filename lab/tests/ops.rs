@@ -172,7 +172,7 @@ proptest! {
 
 #[track_caller]
 fn refused(text: &str, expected: &str) {
-    assert_eq!(parse("f", text.as_bytes()).unwrap_err().to_string(), expected);
+    assert_eq!(parse("f", text.as_bytes()).expect_err("a bad line").to_string(), expected);
 }
 
 #[test]

@@ -95,7 +95,7 @@ mod tests {
         let expected = [
             "order 0, to carry tags\nGFP_HIGHUSER_MOVABLE|__GFP_ZERO|__GFP_ZEROTAGS",
             "__GFP_MOVABLE dropped\nALLOC_CMA barred",
-            "migratetype UNMOVABLE, zones up to Normal",
+            "migratetype Unmovable, zones up to Normal",
         ];
         assert_eq!(texts, expected);
     }

@@ -22,7 +22,7 @@ pub fn render(what: &Explanation) -> String {
     let place = what.line.map(|line| format!(", line {line}")).unwrap_or_default();
     let Explanation { number, operations, since, op, scene, .. } = what;
     let (whole, part) = (since / 1_000_000_000, since % 1_000_000_000 / 1_000_000);
-    put(&mut text, "", &format!("{scene}"));
+    put(&mut text, "", scene);
     put(
         &mut text,
         "",

@@ -46,13 +46,13 @@ impl<F: FnMut(&[Act]) -> bool> Search<F> {
 
     /// Shrinks `acts`, on which the designs differ.
     pub fn shrink(mut self, mut acts: Vec<Act>) -> Found {
-        let ended = self.to_fixpoint(&mut acts);
+        let ended = self.run_passes(&mut acts);
         let end = if ended.is_ok() { End::Minimal } else { End::Spent };
         Found { acts, runs: self.runs, end }
     }
 
     /// Every pass, until none changes anything. The last to pass is that of single operations.
-    fn to_fixpoint(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
+    fn run_passes(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
         loop {
             let before = acts.clone();
             self.drop_kinds(acts)?;
