@@ -133,6 +133,6 @@ fn impossible_words_are_named() {
     refused(&format!("{PHONE} --at line:3"), "--at \"line:3\": only traces have lines");
     let no_page = "--page 148: the operation does not come to that page";
     refused(&format!("{PHONE} --at 751 --page 148"), no_page);
-    let no_line = "--at line:1: no operation comes from that line; the nearest that have one: 22";
+    let no_line = "--at line:1: no operation comes from that line; the nearest that have one: 13";
     refused("explain --design cma-v3 --at line:1", no_line);
 }
