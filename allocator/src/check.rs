@@ -40,6 +40,7 @@ impl Violation {
 /// # Errors
 ///
 /// A [`Violation`] when they differ.
+#[inline]
 pub fn same<T: PartialEq + fmt::Debug>(
     what: impl fmt::Display,
     found: T,
@@ -48,11 +49,21 @@ pub fn same<T: PartialEq + fmt::Debug>(
     if found == expected {
         return Ok(());
     }
+    Err(violation(&what, &found, &expected))
+}
+
+#[cold]
+fn violation(
+    what: &dyn fmt::Display,
+    found: &dyn fmt::Debug,
+    expected: &dyn fmt::Debug,
+) -> Violation {
     let (found, expected) = (format!("{found:?}"), format!("{expected:?}"));
-    Err(Violation { what: what.to_string(), found, expected })
+    Violation { what: what.to_string(), found, expected }
 }
 
 /// [`same`] for numbers of a zone, at a frame or at the zone's first.
+#[inline]
 fn same_at(what: &str, at: Pfn, found: u64, expected: u64) -> Result<(), Violation> {
     same(format_args!("{what} at {at}"), found, expected)
 }
@@ -72,6 +83,11 @@ impl Buddy {
     ///
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
+        self.checked_tally().map(|_| ())
+    }
+
+    /// [`check`](Self::check), and what its walk over all frames counted.
+    fn checked_tally(&self) -> Result<Tally, Violation> {
         let tally = self.tally()?;
         let mut listed = 0;
         let mut counted = FreePages::default();
@@ -94,7 +110,8 @@ impl Buddy {
         same_at("free CMA pages", at, self.free.cma.get(), counted.cma.get())?;
         same_at("free METADATA pages", at, self.free.metadata.get(), counted.metadata.get())?;
         same_at("free HIGHATOMIC pages", at, self.free.highatomic.get(), counted.highatomic.get())?;
-        same_at("isolated pageblocks", at, self.blocks.isolated(), self.blocks.count_isolated())
+        same_at("isolated pageblocks", at, self.blocks.isolated(), self.blocks.count_isolated())?;
+        Ok(tally)
     }
 
     /// Checks one list and counts its blocks.
@@ -158,8 +175,7 @@ impl Zone {
     ///
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
-        self.buddy.check()?;
-        let tally = self.buddy.tally()?;
+        let tally = self.buddy.checked_tally()?;
         let at = self.span().start();
         let mut cached = 0;
         for pcp in &self.pcp {

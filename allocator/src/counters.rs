@@ -135,6 +135,13 @@ impl Zone {
         }
     }
 
+    /// How many pages [`counted`](Self::counted) may lag behind for each CPU.
+    /// Linux: `stat_threshold`.
+    #[must_use]
+    pub fn counting_lag(&self) -> PageCount {
+        PageCount::new(u64::from(self.counters.threshold))
+    }
+
     /// A CPU has put pages on the buddy lists or taken them off.
     /// Linux: `__mod_zone_freepage_state()`, `account_freepages()`.
     #[inline]

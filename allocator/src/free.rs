@@ -61,6 +61,19 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// [`NotAllocated`] names the frame that is free, reserved or unknown, or the misfit.
     pub fn reclaim(&mut self, pfn: Pfn, order: Order) -> Result<Pages, NotAllocated> {
+        // Most blocks still have the shape in which they were allocated.
+        let whole = |zone: &Zone| {
+            let index = zone.buddy.map.index(pfn);
+            index.is_some_and(|index| zone.buddy.map.is_allocated_block(index, order))
+        };
+        if self.zone_of(pfn).is_some_and(whole) {
+            return Ok(Pages::new(pfn, order));
+        }
+        self.reclaim_reshaped(pfn, order)
+    }
+
+    /// [`reclaim`](Self::reclaim) of what is perhaps no block yet.
+    fn reclaim_reshaped(&mut self, pfn: Pfn, order: Order) -> Result<Pages, NotAllocated> {
         let max = self.geometry.max_order();
         if order > max {
             return Err(NotAllocated::OrderTooLarge(order, max));

@@ -139,6 +139,12 @@ impl ByHand<'_> {
         self.zone.pressure.below_high = matches!(below, BelowHighMark::Yes);
     }
 
+    /// The zone's counters catch up with what the CPU has kept to itself.
+    /// Linux: what `refresh_cpu_vm_stats()` does first.
+    pub fn collect_counts(&mut self) {
+        self.zone.collect_counts(self.cpu);
+    }
+
     /// Sizes of the CPU's lists. Linux: `pcp->high`, `->batch`.
     #[must_use]
     pub fn pcp_sizes(&self) -> PcpSizes {

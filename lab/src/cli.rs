@@ -40,6 +40,8 @@ pub enum Command {
     Explain(ExplainWords),
     /// Find the shortest operations on which two designs differ.
     Shrink(ShrinkWords),
+    /// List the metrics of data files with their units, ranges and sources, as a table.
+    Metrics,
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
 }
@@ -69,6 +71,10 @@ pub struct CompareWords {
     /// Write a page with pictures; it needs no network.
     #[arg(long, value_name = "FILE")]
     pub html: Option<String>,
+    /// Turn events into time by a cost model (TOML; lab/costs/copies.toml is one). Its name stands
+    /// at every number made with it.
+    #[arg(long, value_name = "FILE")]
+    pub costs: Option<String>,
     /// Threads that carry runs out. Default: one a core. The results are the same.
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
@@ -140,7 +146,7 @@ pub struct ReplayWords {
     #[arg(long, conflicts_with = "json")]
     pub table: bool,
     /// Show miss number N with the lists around it, before and after.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", conflicts_with_all = ["json", "table"])]
     pub explain: Option<String>,
     /// Stop before this line of the trace and print the machine's lists as the kernel would.
     #[arg(long, value_name = "EVENT")]
@@ -159,7 +165,7 @@ pub struct Common {
     /// Recorded trace: ftrace or perf script text, plain or zstd. Default: the demonstration's.
     #[arg(long, value_name = "FILE")]
     pub trace: Option<String>,
-    /// Workload instead of a trace: phone, server, kbuild, fragment, adversary, guest.
+    /// Workload: phone, server, kbuild, fragment, adversary, guest; or trace, the recorded one.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Operations to carry out, one a line as shrink writes them. With --trace or --workload: in

@@ -42,6 +42,7 @@ pub fn meta() -> CaseMeta {
         }],
         cmdline: String::new(),
         snapshots: 0,
+        hz: None,
     }
 }
 

@@ -5,6 +5,7 @@ pub mod case;
 pub mod census;
 pub mod cli;
 pub mod contender;
+pub mod costs;
 pub mod demo;
 pub mod drive;
 pub mod emit;

@@ -8,10 +8,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use pagelab::cli::{Cli, Command, CompareWords, ExplainWords, ReplayWords, ShrinkWords};
+use pagelab::costs::CostModel;
 use pagelab::experiment::files::ResultFiles;
 use pagelab::experiment::{self, Results, jsonl, table};
 use pagelab::explain;
 use pagelab::explain::plan::ExplainPlan;
+use pagelab::metric;
 use pagelab::plan::file::PlanFile;
 use pagelab::plan::{Files, Output, Plan};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
@@ -52,6 +54,9 @@ fn main() -> ExitCode {
             Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
         };
     }
+    if let Some(Command::Metrics) = &cli.command {
+        return exit(io::stdout().lock().write_all(metric::table().as_bytes()), 0);
+    }
     match plan_and_run(&cli) {
         Ok(code) => code,
         Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
@@ -65,9 +70,10 @@ fn plan_and_run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         }
         _ => Plan::new(cli)?,
     };
+    let costs = plan.costs.as_deref().map(CostModel::read).transpose()?;
     let files = ResultFiles::create(&plan.files)?;
-    if plan.is_experiment() || plan.files != Files::default() {
-        let results = experiment::carry_out(&plan)?;
+    if plan.is_experiment() || plan.files != Files::default() || costs.is_some() {
+        let results = experiment::carry_out(&plan, costs.as_ref())?;
         files.write(&plan.files, &results)?;
         return Ok(report_experiment(&plan, &results));
     }

@@ -1,29 +1,15 @@
 //! A real kernel's lists, replayed: every frame predicted, every list equal; and what breaks it is
 //! noticed.
 
+mod fixture;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
+use fixture::{FIXTURE, copy, edit, replay, summary};
 use serde_json::Value;
 
-/// The case that is part of the repository.
-const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/cases/x86-256-files-s1");
-
 const KERNEL: &str = "6.1.0-56-cloud-amd64";
-
-fn replay(case: &Path, words: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
-    command.arg("replay").arg(case).args(words).output().expect("the command starts")
-}
-
-fn summary(case: &Path, words: &[&str]) -> (Option<i32>, Value) {
-    let output = replay(case, &[words, &["--json"]].concat());
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(said, "", "{}", case.display());
-    let value = serde_json::from_slice(&output.stdout).expect("JSON");
-    (output.status.code(), value)
-}
 
 /// Cases beside the repository. Most checkouts do not have them.
 fn shared() -> Vec<PathBuf> {
@@ -33,29 +19,6 @@ fn shared() -> Vec<PathBuf> {
     cases.retain(|case| case.join("trace.txt.zst").is_file());
     cases.sort();
     cases
-}
-
-/// A copy of the fixture to be spoilt, with its trace and its lists as plain text.
-fn copy() -> tempfile::TempDir {
-    let copy = tempfile::tempdir().expect("a directory");
-    for entry in fs::read_dir(FIXTURE).expect("the fixture").flatten() {
-        let name = entry.file_name().into_string().expect("a name");
-        let bytes = fs::read(entry.path()).expect("a file");
-        let (name, bytes) = match name.strip_suffix(".zst") {
-            Some(plain) => (plain.to_owned(), zstd::decode_all(&bytes[..]).expect("zstd")),
-            None => (name, bytes),
-        };
-        fs::write(copy.path().join(name), bytes).expect("a copy");
-    }
-    copy
-}
-
-fn edit(case: &Path, name: &str, change: impl Fn(String) -> String) {
-    let file = case.join(name);
-    let text = fs::read_to_string(&file).expect("text");
-    let changed = change(text.clone());
-    assert_ne!(text, changed, "the edit found nothing to change");
-    fs::write(file, changed).expect("written");
 }
 
 #[track_caller]
@@ -163,9 +126,14 @@ fn a_text_that_differs_in_a_byte_is_noticed() {
 
 #[test]
 fn a_wrong_profile_does_not_match() {
-    let words = ["--profile", "6.12", "--level", "pcp", "--require", "0.9"];
+    let words = ["--profile", "6.12", "--level", "pcp", "--require", "0.99"];
     let (code, value) = summary(Path::new(FIXTURE), &words);
     assert_eq!(code, Some(1), "{value:#}");
+    // However much is foreseen wrongly, a request counts for one miss more than it recorded.
+    let (_, right) = summary(Path::new(FIXTURE), &["--level", "pcp"]);
+    let predictions = |value: &Value| value["predictions"].as_u64().expect("a number");
+    assert!(predictions(&value) < predictions(&right) * 11 / 10, "{value:#}");
+    assert!(value["misses"]["per-CPU tuning"].as_u64() > Some(100), "{value:#}");
     assert_eq!((&value["profile"], &value["kernel"]), (&"6.12.117".into(), &KERNEL.into()));
 }
 
@@ -194,69 +162,6 @@ fn a_replay_can_stop_and_show_the_lists() {
     assert!(!said.contains("snapshot 5"), "it went on");
 }
 
-#[track_caller]
-fn check_refused(spoil: impl Fn(&Path), expected: &[&str]) {
-    let copy = copy();
-    spoil(copy.path());
-    let output = replay(copy.path(), &[]);
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_eq!(output.status.code(), Some(2), "{said}");
-    for words in expected {
-        assert!(said.contains(words), "{said}");
-    }
-}
-
-#[test]
-fn a_spoilt_case_is_refused_with_file_and_line() {
-    let remove =
-        |name: &'static str| move |case: &Path| fs::remove_file(case.join(name)).expect("removed");
-    check_refused(remove("meta.json"), &["meta.json:0: "]);
-    check_refused(remove("trace.txt"), &["trace.txt:0: "]);
-    check_refused(remove("freelists-begin.json"), &["freelists-begin.json:0: "]);
-    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt:0: "]);
-    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt:0: "]);
-    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt:0: "]);
-    check_refused(
-        |case| edit(case, "freelists-begin.json", |text| text[..text.len() / 2].to_owned()),
-        &["freelists-begin.json:", "EOF"],
-    );
-    check_refused(
-        |case| edit(case, "freelists-begin.json", |text| text.replace("[1024,", "[104857600,")),
-        &["freelists-begin.json:", "field `lists`: block 0x6400000 of order 10 does not fit"],
-    );
-    check_refused(
-        |case| edit(case, "freelists-begin.json", |text| text.replace("[1024,2048", "[1024,1024")),
-        &["freelists-begin.json:", "overlaps another listed block"],
-    );
-    check_refused(
-        |case| edit(case, "pageblocks-begin.txt", |text| text.replace("0x400 ", "zebra ")),
-        &["pageblocks-begin.txt:", "field `first_pfn`: \"zebra\" is no frame"],
-    );
-    check_refused(
-        |case| edit(case, "trace.txt", |text| text.replacen("order=0", "order=x", 1)),
-        &["trace.txt:", "field `order`"],
-    );
-    check_refused(
-        |case| {
-            edit(case, "trace.txt", |text| {
-                text.split_inclusive('\n').take(40_000).collect::<String>()
-            });
-        },
-        &["trace.txt:40000: the trace ends before snapshot"],
-    );
-}
-
-#[test]
-fn a_truncated_trace_is_refused() {
-    check_refused(
-        |case| {
-            let packed = fs::read(Path::new(FIXTURE).join("trace.txt.zst")).expect("a trace");
-            fs::write(case.join("trace.txt.zst"), &packed[..packed.len() / 2]).expect("written");
-        },
-        &["trace.txt.zst:", "compressed data end early"],
-    );
-}
-
 #[test]
 fn words_without_meaning_are_refused() {
     for words in [
@@ -271,113 +176,4 @@ fn words_without_meaning_are_refused() {
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(said.contains(words[0]), "{said}");
     }
-}
-
-/// Edits one file and expects these words.
-#[track_caller]
-fn check_edit_refused(name: &str, from: &str, to: &str, expected: &str) {
-    check_refused(
-        |case| edit(case, name, |text| text.replacen(from, to, 1)),
-        &[&format!("{name}:"), expected],
-    );
-}
-
-#[test]
-fn numbers_that_no_kernel_has_are_refused() {
-    let lists = "freelists-begin.json";
-    check_edit_refused(lists, "\"spanned\": 61399", "\"spanned\": 2147483647", "field `spanned`");
-    let boost = ("\"watermark_boost\": 0", "\"watermark_boost\": 18446744073709551615");
-    check_edit_refused(lists, boost.0, boost.1, "field `watermark_boost`");
-    check_edit_refused(lists, "\"batch\": 1,", "\"batch\": 4000000000,", "field `pcp.batch`");
-    check_edit_refused(lists, "\"managed\": ", "\"managed\": 9", "field `managed`");
-    check_edit_refused(lists, "\"order\": 3", "\"order\": 2", "field `order`");
-    check_edit_refused(lists, "\"MOVABLE\": [", "\"CMA\": [", "no migratetype of this kernel");
-    check_edit_refused("meta.json", "\"6.1.0-", "\"5.1.0-", "is not modelled");
-}
-
-#[test]
-fn pageblocks_are_those_of_the_zones() {
-    for name in ["pageblocks-begin.txt", "pageblocks-2.txt"] {
-        check_edit_refused(name, "DMA32 0x2000 ", "DMA32 0x2001 ", "field `first_pfn`");
-        check_edit_refused(name, "DMA32 0xfe00 MOVABLE 0\n", "", "zone DMA32 has 61399 pages");
-        check_edit_refused(
-            name,
-            "DMA32 0xfe00 MOVABLE",
-            "Normal 0xfe00 MOVABLE",
-            "zone DMA32 has 61399 pages",
-        );
-        check_edit_refused(name, "DMA32 0xfe00 MOVABLE", "DMA32 0xfe00 CMA", "no migratetype");
-        check_refused(|case| edit(case, name, |_| String::new()), &["zone DMA has 3998 pages"]);
-    }
-}
-
-#[test]
-fn lost_events_are_an_error() {
-    let marker = "SNAP 1 resume\n";
-    let lost = format!("{marker}CPU:0 [LOST 12 EVENTS]\n");
-    check_edit_refused("trace.txt", marker, &lost, "events were lost before this line");
-}
-
-/// A page of the per-CPU lists at a snapshot that is not where it was foreseen.
-#[test]
-fn other_per_cpu_lists_at_a_snapshot_are_a_miss() {
-    let copy = copy();
-    let swapped = |text: String| text.replacen("[30968,30980,", "[30980,30968,", 1);
-    edit(copy.path(), "freelists-2.json", swapped);
-    let (_, value) = summary(copy.path(), &["--level", "pcp"]);
-    assert_eq!(value["snapshots"][1]["pcp_equal"], false);
-    assert_eq!(value["snapshots"][1]["lists_equal"], true);
-    assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
-    assert!(value["resyncs"].as_u64() >= Some(1), "{value:#}");
-}
-
-/// What does not fit the machine is counted at both levels, and can be explained.
-#[test]
-fn an_event_that_fits_no_zone_or_type_is_a_miss() {
-    let line =
-        |event: &str| format!("SNAP 1 resume\n       task-7       [000] .....    12.1: {event}\n");
-    for event in [
-        "mm_page_free: page=0 pfn=0xff00000 order=0",
-        "mm_page_alloc: page=0 pfn=0xff00000 order=0 migratetype=0 gfp_flags=GFP_KERNEL",
-        "mm_page_pcpu_drain: page=0 pfn=0x2000 order=0 migratetype=9",
-        "mm_page_alloc_extfrag: page=0 pfn=0x2000 alloc_order=0 fallback_order=3 \
-         pageblock_order=9 alloc_migratetype=9 fallback_migratetype=1 fragmenting=1 \
-         change_ownership=0",
-        "isolate_free_page_ret: (a <- b) ret=0x1",
-        "set_pageblock_migratetype: (a) page=0xffffea0000080000 mt=99",
-    ] {
-        let copy = copy();
-        edit(copy.path(), "trace.txt", |text| text.replacen("SNAP 1 resume\n", &line(event), 1));
-        for level in ["buddy", "pcp"] {
-            let (_, value) = summary(copy.path(), &["--level", level]);
-            let misses = value["misses"].as_object().expect("an object");
-            assert!(!misses.is_empty(), "{level} {event}: {value:#}");
-        }
-        let said = replay(copy.path(), &["--explain", "1"]);
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
-        assert!(said.contains("before:\n") && said.contains("after:\n"), "{event}: {said}");
-    }
-}
-
-#[test]
-fn a_zone_that_the_dump_does_not_have_is_a_difference() {
-    let copy = copy();
-    for name in ["freelists-2.json", "pageblocks-2.txt"] {
-        edit(copy.path(), name, |text| {
-            if name.ends_with("txt") {
-                return text
-                    .lines()
-                    .filter(|l| !l.starts_with("DMA "))
-                    .map(|l| format!("{l}\n"))
-                    .collect();
-            }
-            let mut value: Value = serde_json::from_str(&text).expect("JSON");
-            value["zones"].as_array_mut().expect("zones").remove(0);
-            format!("{value:#}")
-        });
-    }
-    let (code, value) = summary(copy.path(), &["--require-lists"]);
-    assert_eq!(code, Some(1));
-    assert_eq!(value["snapshots"][1]["lists_equal"], false);
-    assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
 }

@@ -356,8 +356,9 @@ fn impossible_workloads_are_refused() {
         ("--workload fragment --index 120%", "--index \"120%\": not a share"),
         ("--workload phone --cma 300MiB --memory 256MiB", "--cma \"300MiB\": not smaller"),
         ("--workload phone --cma 252MiB --memory 256MiB", "no room for"),
-        ("--ticks 5", "--ticks \"5\": only with --workload"),
-        ("--swap 1GiB", "--swap \"1GiB\": only with --workload"),
+        ("--workload trace --ticks 5", "--ticks \"5\": only with a workload that is made up"),
+        ("--ticks 5", "--ticks \"5\": only with a workload that is made up"),
+        ("--swap 1GiB", "--swap \"1GiB\": only with a workload that is made up"),
     ] {
         let output = pagelab(&format!("run --design cma-v3 {words}"));
         let said = String::from_utf8(output.stderr).expect("text");

@@ -8,6 +8,7 @@ use pagelab_allocator::frame::Frame;
 
 use crate::emulator::Emulator;
 use crate::folio::{Folio, FolioFlags, FolioId, FolioKind, Mapping, VirtPage};
+use crate::page_cache::{CacheEntry, FileId, FilePage};
 use crate::page_table::Pte;
 use crate::reclaim::lru::{LruKind, LruList};
 use crate::reclaim::swap::SwapSlot;
@@ -22,6 +23,7 @@ impl<S: Sink> Emulator<S> {
     ///   unless the hardware can do otherwise.
     /// - No page is mapped tagged and accessible without tag storage.
     /// - Page cache, LRU lists and swap hold what folios and page tables say.
+    /// - A page is cached, or a copy of it is in tag storage, never both.
     /// - A reserved block's frames are allocated, and to nobody.
     ///
     /// # Errors
@@ -30,11 +32,12 @@ impl<S: Sink> Emulator<S> {
     pub fn check(&self) -> Result<(), Violation> {
         self.memory.check()?;
         self.tags.check()?;
-        for (id, space) in &self.spaces {
+        for (id, space) in self.spaces.iter() {
             space.check().map_err(|found| found.within(format_args!("space {}", id.get())))?;
         }
         self.check_mappings()?;
         self.check_reclaim()?;
+        self.check_copies()?;
         self.check_tagged_folios()?;
         self.check_blocks()
     }
@@ -44,16 +47,17 @@ impl<S: Sink> Emulator<S> {
         // No two entries are the same, and each belongs to a mapping: when their number is right,
         // every mapping has all of its entries. Only when it is not, somebody has to count by folio.
         let mut found = 0_u64;
-        for (id, space) in &self.spaces {
-            for (page, pte) in space.table().iter() {
+        for (id, space) in self.spaces.iter() {
+            let listed = |vma| space.table().range(Vma::range(vma)).map(move |at| (vma, at));
+            for (vma, (page, pte)) in space.vmas().flat_map(listed) {
                 let folio = pte.folio().expect("listed entries are not empty");
                 let pages = self.memory.folios[folio].order().pages().get();
                 let first = VirtPage::new(page.get() - page.get() % pages);
-                let at = Mapping { space: *id, page: first };
+                let at = Mapping { space: id, page: first };
                 let is_known = self.memory.folios.mappings(folio).any(|mapping| mapping == at);
                 same(format_args!("{folio} behind {page} knows of {at:?}"), is_known, true)?;
                 found += 1;
-                self.check_tagged_entry(folio, space.vma_at(page), pte)?;
+                self.check_tagged_entry(folio, vma, pte)?;
             }
         }
         let mapped = |(id, folio): (FolioId, &Folio)| {
@@ -64,6 +68,22 @@ impl<S: Sink> Emulator<S> {
             return Ok(());
         }
         self.find_wrong_count()
+    }
+
+    /// No copy is kept of a page that is in memory, or of one that was never dropped.
+    fn check_copies(&self) -> Result<(), Violation> {
+        let cache = &self.memory.reclaim.cache;
+        for key in self.tags.clean().keys() {
+            let (Ok(file), Ok(index)) = (u32::try_from(key.object), u32::try_from(key.index))
+            else {
+                continue;
+            };
+            let page = FilePage { file: FileId::new(file), index };
+            let was_dropped = matches!(cache.get(page), CacheEntry::Shadow(_));
+            let ours = cache.has(page.file);
+            same(format_args!("{key:?} has a copy and is dropped"), was_dropped || !ours, true)?;
+        }
+        Ok(())
     }
 
     /// The first folio that has more or fewer entries than its mappings need.
@@ -116,13 +136,8 @@ impl<S: Sink> Emulator<S> {
         reclaim.swap.check(&slots.into_iter().collect::<Vec<_>>())
     }
 
-    fn check_tagged_entry(
-        &self,
-        id: FolioId,
-        vma: Option<&Vma>,
-        pte: Pte,
-    ) -> Result<(), Violation> {
-        let tagged = vma.is_some_and(Vma::is_tagged) && !pte.faults_on_access();
+    fn check_tagged_entry(&self, id: FolioId, vma: &Vma, pte: Pte) -> Result<(), Violation> {
+        let tagged = vma.is_tagged() && !pte.faults_on_access();
         let has_tags = !tagged || self.is_taggable_now(id);
         same(format_args!("{id}, accessible with tags, has tag storage"), has_tags, true)
     }

@@ -24,6 +24,7 @@ use crate::folio::{FolioId, FolioKind, SpaceId};
 use crate::folios::Folios;
 use crate::memory::Memory;
 use crate::mover::{Evicted, Moved, Split};
+use crate::numbered::Numbered;
 use crate::page_table::Pte;
 use crate::space::AddressSpace;
 use crate::stats::MmStats;
@@ -106,8 +107,7 @@ pub enum AllocateError {
 pub struct Emulator<S: Sink = Silent> {
     pub(crate) memory: Memory<S>,
     pub(crate) tags: TagStorage,
-    pub(crate) spaces: BTreeMap<SpaceId, AddressSpace>,
-    pub(crate) next_space: u32,
+    pub(crate) spaces: Numbered<SpaceId, AddressSpace>,
     pub(crate) shmem: BTreeMap<ShmemId, BTreeMap<u64, FolioId>>,
     pub(crate) next_shmem: u32,
     /// Unmapped folios that live until their last pin goes.
@@ -161,8 +161,7 @@ impl<S: Sink> Emulator<S> {
         let mut emulator = Self {
             memory,
             tags,
-            spaces: BTreeMap::new(),
-            next_space: 0,
+            spaces: Numbered::default(),
             shmem: BTreeMap::new(),
             next_shmem: 0,
             lingering: BTreeSet::new(),
@@ -252,6 +251,7 @@ impl<S: Sink> Emulator<S> {
                 self.moves.push(moved);
             }
             evicted.for_each(|gone| self.settle_eviction(cpu, &gone));
+            log.dropped.into_iter().for_each(|page| self.keep_copy(page));
         }
     }
 

@@ -101,11 +101,13 @@ impl<S: Sink> Emulator<S> {
         page: VirtPage,
         access: Access,
     ) -> Result<Accessed, AccessError> {
+        let at = Mapping { space, page };
+        let vma = self.vma_for(at, access)?;
         let mut attempt = Attempt::First;
         let mut idle = 0;
         for faults in 0..MAX_FAULTS {
             let migrations = self.tags.stats().fault_migrations;
-            let outcome = self.fault(cpu, Mapping { space, page }, access, attempt)?;
+            let outcome = self.fault_in(cpu, at, &vma, access, attempt)?;
             idle += 1;
             if outcome == FaultOutcome::Served || self.tags.stats().fault_migrations > migrations {
                 idle = 0;
@@ -141,6 +143,12 @@ impl<S: Sink> Emulator<S> {
         access: Access,
         attempt: Attempt,
     ) -> Result<FaultOutcome, AccessError> {
+        let vma = self.vma_for(at, access)?;
+        self.fault_in(cpu, at, &vma, access, attempt)
+    }
+
+    /// The range that is accessed. Linux: `lock_vma_under_rcu()`, `access_error()`.
+    fn vma_for(&mut self, at: Mapping, access: Access) -> Result<Vma, AccessError> {
         let space = self.space_mut(at.space)?;
         let vma = *space.vma_at(at.page).ok_or(AccessError::NotMapped(at.page))?;
         let needed = match access {
@@ -150,18 +158,30 @@ impl<S: Sink> Emulator<S> {
         if !vma.prot().contains(needed) {
             return Err(AccessError::Forbidden(at.page));
         }
-        let pte = space.table().get(at.page);
+        Ok(vma)
+    }
+
+    /// [`fault`](Self::fault) in a range that was looked up.
+    fn fault_in(
+        &mut self,
+        cpu: CpuId,
+        at: Mapping,
+        vma: &Vma,
+        access: Access,
+        attempt: Attempt,
+    ) -> Result<FaultOutcome, AccessError> {
+        let pte = self.space_mut(at.space)?.table().get(at.page);
         let Some(id) = pte.folio() else {
             return match pte.swap_slot() {
-                Some(slot) => self.swap_in(cpu, at, &vma, slot),
-                None => self.populate(cpu, at, &vma, access),
+                Some(slot) => self.swap_in(cpu, at, vma, slot),
+                None => self.populate(cpu, at, vma, access),
             };
         };
         if pte.faults_on_access() {
-            return Ok(self.tag_fault(cpu, at, &vma, id, attempt));
+            return Ok(self.tag_fault(cpu, at, vma, id, attempt));
         }
         if access == Access::Write && pte.is_write_protected() {
-            self.copy_on_write(cpu, at, &vma, id)?;
+            self.copy_on_write(cpu, at, vma, id)?;
             return Ok(FaultOutcome::Served);
         }
         self.memory.reclaim.lru.mark(id, Used::YOUNG);

@@ -4,6 +4,7 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{CpuId, Order};
 
+use crate::cleancache::Copies;
 use crate::emulator::{AllocateError, Emulator};
 use crate::folio::{FolioId, FolioKind};
 use crate::page_cache::{CacheEntry, FileId, FilePage};
@@ -25,8 +26,10 @@ pub enum FileAccess {
     Hit,
     /// Nowhere: it was read from the disk, or is new.
     Miss,
-    /// It had been in memory and was dropped.
+    /// It had been in memory and was dropped; it was read from the disk again.
     Refault(Refault),
+    /// It had been in memory and was dropped; a copy was left in tag storage.
+    Copied(Refault),
 }
 
 /// Why a page of a file could not be had.
@@ -59,6 +62,7 @@ impl<S: Sink> Emulator<S> {
         for id in self.memory.reclaim.cache.remove(file) {
             self.uncache(cpu, id);
         }
+        self.forget_copies(Copies::OfFile(file));
         Ok(())
     }
 
@@ -116,6 +120,7 @@ impl<S: Sink> Emulator<S> {
             return;
         }
         self.memory.reclaim.cache.set(page, CacheEntry::Absent);
+        self.forget_copies(Copies::OfPage(page));
         if let CacheEntry::Present(id) = entry {
             self.uncache(cpu, id);
         }
@@ -142,20 +147,29 @@ impl<S: Sink> Emulator<S> {
             return Err(FileError::NoSuchFile(page.file));
         }
         let id = self.allocate_kind(cpu, Order::ZERO, gfp, FolioKind::File)?;
-        let access = match before {
-            CacheEntry::Shadow(age) => {
-                FileAccess::Refault(self.memory.reclaim.refault(LruKind::File, age))
-            }
-            _ => FileAccess::Miss,
-        };
-        let refault = match access {
-            FileAccess::Refault(refault) => refault,
-            FileAccess::Hit | FileAccess::Miss => Refault::Cold,
-        };
+        let (access, refault) = self.came_back(page, before, gfp);
         self.memory.folios.set_file_page(id, page);
         self.memory.reclaim.cache.set(page, CacheEntry::Present(id));
         self.memory.reclaim.list(id, LruKind::File, Order::ZERO, refault);
         Ok((access, id))
+    }
+
+    /// Where a page that is not in memory comes from, and whether it was dropped too early. A page
+    /// that is overwritten needs no copy. Linux: `workingset_refault()`, then `->readpage()`.
+    fn came_back(
+        &mut self,
+        page: FilePage,
+        before: CacheEntry,
+        gfp: GfpFlags,
+    ) -> (FileAccess, Refault) {
+        let CacheEntry::Shadow(age) = before else { return (FileAccess::Miss, Refault::Cold) };
+        let refault = self.memory.reclaim.refault(LruKind::File, age);
+        if gfp.contains(GfpFlags::WRITE) {
+            self.forget_copies(Copies::OfPage(page));
+        } else if self.find_copy(page) {
+            return (FileAccess::Copied(refault), refault);
+        }
+        (FileAccess::Refault(refault), refault)
     }
 
     /// Ends the oldest writes, at most `end`, then begins to write the oldest dirty pages, at most

@@ -8,6 +8,7 @@ use core::fmt;
 use pagelab_allocator::frame::Movability;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::numbered::Number;
 use crate::page_cache::{FileId, FilePage};
 
 /// Identity of a live folio, wherever it lies. Identities of dead folios are reused, last first.
@@ -70,6 +71,16 @@ impl SpaceId {
     }
 }
 
+impl Number for SpaceId {
+    fn of(raw: u32) -> Self {
+        Self::new(raw)
+    }
+
+    fn raw(self) -> u32 {
+        self.0
+    }
+}
+
 /// Virtual page number: virtual address divided by the page size.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct VirtPage(u64);
@@ -123,6 +134,16 @@ pub enum FolioKind {
     Shmem,
     /// Page cache of a file.
     File,
+}
+
+impl FolioKind {
+    /// What the allocator has to know of a new folio: kernel memory stays where it is.
+    pub(crate) const fn movability(self) -> Movability {
+        match self {
+            Self::Kernel => Movability::Unmovable,
+            Self::Anon | Self::Shmem | Self::File => Movability::Movable,
+        }
+    }
 }
 
 bitflags::bitflags! {

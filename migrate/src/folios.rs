@@ -125,12 +125,14 @@ impl Folios {
     ///
     /// Panics when the folio is not live or not mapped there.
     pub fn unmap(&mut self, id: FolioId, mapping: Mapping) {
-        let is_first = self[id].first_mapping() == Some(mapping);
-        let Some(further) = self.further.get_mut(&id) else {
+        let folio = self.get_mut(id);
+        let is_first = folio.first_mapping() == Some(mapping);
+        if !folio.flags.contains(FolioFlags::SHARED) {
             assert!(is_first, "{id} is not mapped at {mapping:?}");
-            self.get_mut(id).set_first_mapping(None);
+            folio.set_first_mapping(None);
             return;
-        };
+        }
+        let further = self.further.get_mut(&id).expect("shared folios have further mappings");
         let new_first = if is_first {
             Some(further.remove(0))
         } else {
@@ -271,30 +273,28 @@ impl Folios {
         }
         let dead = self.slots.iter().filter(|slot| slot.is_none()).count();
         same("dead slots on the free list", self.free.len(), dead)?;
-        for (id, folio) in self.iter() {
-            self.check_one(id, folio)?;
-        }
         let flagged = |flag| self.iter().filter(move |(_, f)| f.flags.contains(flag)).count();
         for (flag, entries) in
             [(FolioFlags::SHARED, self.further.len()), (FolioFlags::PINNED, self.pins.len())]
         {
             same(format_args!("entries of folios that are {flag:?}"), entries, flagged(flag))?;
         }
-        Ok(())
+        // As many entries as flags: when every entry belongs to a flagged folio, the others have none.
+        for (&id, pins) in &self.pins {
+            let is_pinned = self.get(id).is_some_and(Folio::is_pinned);
+            same(format_args!("{id} with {pins:?} is pinned"), is_pinned, pins.total() > 0)?;
+        }
+        self.further.iter().try_for_each(|(&id, further)| self.check_further(id, further))
     }
 
-    fn check_one(&self, id: FolioId, folio: &Folio) -> Result<(), Violation> {
-        let pins = self.pins(id);
-        same(format_args!("{id} with {pins:?} is pinned"), folio.is_pinned(), pins.total() > 0)?;
-        let further = self.further.get(&id).map_or(0, Vec::len);
-        let is_shared = folio.flags.contains(FolioFlags::SHARED);
-        same(
-            format_args!("{id} with {further} further mappings is shared"),
-            is_shared,
-            further > 0,
-        )?;
-        let is_mapped = folio.is_mapped() || further == 0;
-        same(format_args!("{id} with {further} further mappings is mapped"), is_mapped, true)?;
+    /// A folio with further mappings is marked as shared, is mapped, and nowhere twice.
+    fn check_further(&self, id: FolioId, further: &[Mapping]) -> Result<(), Violation> {
+        let count = further.len();
+        let is = |state: fn(&Folio) -> bool| self.get(id).is_some_and(state);
+        let is_shared = is(|folio| folio.flags.contains(FolioFlags::SHARED));
+        same(format_args!("{id} with {count} further mappings is shared"), is_shared, count > 0)?;
+        let is_mapped = is(Folio::is_mapped);
+        same(format_args!("{id} with {count} further mappings is mapped"), is_mapped, true)?;
         let mut all: Vec<_> = self.mappings(id).collect();
         let count = all.len();
         all.sort_unstable();
@@ -403,6 +403,22 @@ mod tests {
         let id = anon(&mut folios, 1, 0);
         folios.pin(id, PinTerm::Short);
         folios.pins.clear();
+        assert!(folios.check().is_err());
+    }
+
+    #[test]
+    fn check_notices_entries_of_the_wrong_folio() {
+        let mut folios = Folios::new();
+        let [one, two] = [1, 2].map(|pfn| anon(&mut folios, pfn, 0));
+        folios.map(one, at(0, 7));
+        folios.map(one, at(1, 7));
+        folios.pin(one, PinTerm::Short);
+        let mut wrong = folios.clone();
+        let further = wrong.further.remove(&one).unwrap();
+        wrong.further.insert(two, further);
+        assert!(wrong.check().is_err());
+        let pins = folios.pins.remove(&one).unwrap();
+        folios.pins.insert(two, pins);
         assert!(folios.check().is_err());
     }
 }

@@ -26,6 +26,7 @@ pub mod migrate;
 pub mod mover;
 mod mprotect;
 pub mod note;
+mod numbered;
 pub mod page_cache;
 pub mod page_table;
 pub mod pin;

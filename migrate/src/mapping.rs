@@ -43,10 +43,7 @@ impl<S: Sink> Emulator<S> {
     }
 
     pub(crate) fn adopt_space(&mut self, space: AddressSpace) -> SpaceId {
-        let id = SpaceId::new(self.next_space);
-        self.next_space += 1;
-        self.spaces.insert(id, space);
-        id
+        self.spaces.add(space)
     }
 
     pub(crate) fn space_mut(&mut self, id: SpaceId) -> Result<&mut AddressSpace, MmError> {
@@ -143,19 +140,16 @@ impl<S: Sink> Emulator<S> {
     fn zap(&mut self, cpu: CpuId, space: SpaceId, range: VirtRange) -> Result<(), MmError> {
         self.split_at(cpu, space, range.start())?;
         self.split_at(cpu, space, range.end())?;
-        let entries: Vec<_> = self.space_mut(space)?.table().range(range).collect();
-        for (page, pte) in entries {
-            self.space_mut(space)?.table_mut().set(page, Pte::EMPTY);
-            let id = pte.folio().expect("listed entries are not empty");
+        let entries = self.space_mut(space)?.table_mut().take(range);
+        for &(page, pte) in &entries {
+            let Some(id) = pte.folio() else { continue };
             let order = self.memory.folios[id].order();
             if page.get() % order.pages().get() + 1 == order.pages().get() {
                 let first = VirtPage::new(page.get() + 1 - order.pages().get());
                 self.unmap_folio(cpu, id, Mapping { space, page: first });
             }
         }
-        let swapped: Vec<_> = self.space_mut(space)?.table().swapped(range).collect();
-        for (page, slot) in swapped {
-            self.space_mut(space)?.table_mut().set(page, Pte::EMPTY);
+        for slot in entries.iter().filter_map(|(_, pte)| pte.swap_slot()) {
             self.memory.mover(cpu).put_swap(slot);
         }
         Ok(())

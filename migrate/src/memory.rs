@@ -2,7 +2,7 @@
 
 use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::event::{Silent, Sink};
-use pagelab_allocator::frame::Frame;
+use pagelab_allocator::frame::{Frame, Movability};
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
 use pagelab_allocator::units::{CpuId, PageCount, PfnRange};
 
@@ -93,10 +93,21 @@ impl<S: Sink> Memory<S> {
         request: &AllocRequest,
         kind: FolioKind,
     ) -> Result<FolioId, AllocFailure> {
-        let pages = match self.page_alloc.alloc_pages_fast(cpu, request) {
-            Some(pages) => pages,
-            None => self.mover(cpu).alloc_pages_slowpath(request)?,
-        };
+        match self.page_alloc.alloc_pages_fast(cpu, request) {
+            Some(pages) => Ok(self.adopt(pages, kind)),
+            None => self.alloc_slow(cpu, request, kind),
+        }
+    }
+
+    /// Allocates a folio after the fast path failed. Linux: `__alloc_pages_slowpath()`.
+    #[cold]
+    pub(crate) fn alloc_slow(
+        &mut self,
+        cpu: CpuId,
+        request: &AllocRequest,
+        kind: FolioKind,
+    ) -> Result<FolioId, AllocFailure> {
+        let pages = self.mover(cpu).alloc_pages_slowpath(request)?;
         Ok(self.adopt(pages, kind))
     }
 
@@ -168,13 +179,14 @@ pub(crate) fn adopt<S: Sink>(
     pages: Pages,
     kind: FolioKind,
 ) -> FolioId {
-    let flags = match kind {
-        FolioKind::Kernel => FolioFlags::empty(),
-        FolioKind::Anon | FolioKind::Shmem | FolioKind::File => FolioFlags::MOVABLE,
+    let movability = kind.movability();
+    let flags = match movability {
+        Movability::Unmovable => FolioFlags::empty(),
+        Movability::Movable => FolioFlags::MOVABLE,
     };
     let range = pages.range();
     let id = folios.insert(pages.pfn(), pages.order(), kind, flags);
-    page_alloc.set_movability(&pages, folios[id].movability());
+    page_alloc.set_movability(&pages, movability);
     let _ = pages.into_raw();
     rmap.set(range, id);
     id

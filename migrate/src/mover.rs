@@ -15,6 +15,7 @@ use crate::folio::{Folio, FolioFlags, FolioId, Mapping};
 use crate::folios::Folios;
 use crate::migrate::MigrateReason;
 use crate::note::Note;
+use crate::page_cache::FilePage;
 use crate::reclaim::Reclaim;
 use crate::reclaim::swap::SwapSlot;
 use crate::rmap::Rmap;
@@ -66,13 +67,18 @@ pub struct MoveLog {
     pub splits: Vec<Split>,
     /// Pages that went to swap.
     pub evicted: Vec<Evicted>,
+    /// Clean pages of files that left the page cache; a store of clean copies may want them.
+    pub dropped: Vec<FilePage>,
 }
 
 impl MoveLog {
     /// Whether nothing happened.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.moves.is_empty() && self.splits.is_empty() && self.evicted.is_empty()
+        self.moves.is_empty()
+            && self.splits.is_empty()
+            && self.evicted.is_empty()
+            && self.dropped.is_empty()
     }
 }
 

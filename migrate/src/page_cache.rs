@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::{Violation, same};
 
 use crate::folio::FolioId;
+use crate::numbered::{Number, Numbered};
 
 /// A file. Linux: `struct inode *`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -24,6 +25,16 @@ impl FileId {
     /// The raw number.
     #[must_use]
     pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl Number for FileId {
+    fn of(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    fn raw(self) -> u32 {
         self.0
     }
 }
@@ -96,11 +107,32 @@ const CHUNK: u32 = 64;
 /// The same as an array length.
 const CHUNK_LEN: usize = 64;
 
+/// Pages that a node of nodes covers.
+const UPPER_CHUNK: u32 = CHUNK * CHUNK;
+
 /// A run of entries, freed with its last one.
 #[derive(Clone, Debug)]
 struct Node {
-    entries: Box<[u32; CHUNK_LEN]>,
+    entries: [u32; CHUNK_LEN],
     used: u8,
+}
+
+/// A run of nodes, freed with its last one.
+#[derive(Clone, Debug)]
+struct Upper {
+    nodes: Box<[Option<Box<Node>>; CHUNK_LEN]>,
+    used: u8,
+}
+
+/// The nodes of a file, with the page that each begins at divided by [`UPPER_CHUNK`].
+type File = BTreeMap<u32, Upper>;
+
+/// The nodes of a file, ascending, each with the page that it begins at.
+fn nodes(file: &File) -> impl Iterator<Item = (u32, &Node)> {
+    file.iter().flat_map(|(number, upper)| {
+        let starts = (0..CHUNK).map(move |n| number * UPPER_CHUNK + n * CHUNK);
+        starts.zip(&*upper.nodes).filter_map(|(at, node)| Some((at, &**node.as_ref()?)))
+    })
 }
 
 /// The cached pages of all files.
@@ -109,29 +141,27 @@ struct Node {
 /// sums over all nodes. That folios agree is for the owner to check.
 #[derive(Clone, Debug, Default)]
 pub struct PageCache {
-    files: BTreeMap<FileId, BTreeMap<u32, Node>>,
-    next: u32,
+    files: Numbered<FileId, File>,
     present: u64,
     shadows: u64,
 }
 
-fn locate(index: u32) -> (u32, usize) {
-    (index / CHUNK, usize::try_from(index % CHUNK).expect("below 64"))
+/// Number of the upper node, place of the node in there, place within the node.
+fn locate(index: u32) -> (u32, usize, usize) {
+    let place = |n: u32| usize::try_from(n % CHUNK).expect("below 64");
+    (index / UPPER_CHUNK, place(index / CHUNK), place(index))
 }
 
 impl PageCache {
     /// A new, empty file. Linux: `iget_locked()`.
     pub(crate) fn create(&mut self) -> FileId {
-        let id = FileId(self.next);
-        self.next += 1;
-        self.files.insert(id, BTreeMap::new());
-        id
+        self.files.add(File::new())
     }
 
     /// Whether the file exists.
     #[must_use]
     pub fn has(&self, file: FileId) -> bool {
-        self.files.contains_key(&file)
+        self.files.get(&file).is_some()
     }
 
     /// Pages in memory. Linux: `NR_FILE_PAGES`.
@@ -149,8 +179,9 @@ impl PageCache {
     /// What is known of a page. Linux: `xa_load()`.
     #[must_use]
     pub fn get(&self, page: FilePage) -> CacheEntry {
-        let (node, place) = locate(page.index);
-        let node = self.files.get(&page.file).and_then(|file| file.get(&node));
+        let (number, upper, place) = locate(page.index);
+        let found = self.files.get(&page.file).and_then(|file| file.get(&number));
+        let node = found.and_then(|found| found.nodes[upper].as_ref());
         node.map_or(CacheEntry::Absent, |node| CacheEntry::unpack(node.entries[place]))
     }
 
@@ -160,15 +191,23 @@ impl PageCache {
     ///
     /// Panics when there is no such file.
     pub(crate) fn set(&mut self, page: FilePage, entry: CacheEntry) {
-        let (number, place) = locate(page.index);
+        let (number, upper, place) = locate(page.index);
         let file = self.files.get_mut(&page.file).expect("pages belong to files that exist");
-        let fresh = || Node { entries: Box::new([0; CHUNK_LEN]), used: 0 };
-        let node = file.entry(number).or_insert_with(fresh);
+        let fresh = || Upper { nodes: Box::new([const { None }; CHUNK_LEN]), used: 0 };
+        let table = file.entry(number).or_insert_with(fresh);
+        let node = table.nodes[upper].get_or_insert_with(|| {
+            table.used += 1;
+            Box::new(Node { entries: [0; CHUNK_LEN], used: 0 })
+        });
         let old = CacheEntry::unpack(core::mem::replace(&mut node.entries[place], entry.pack()));
         node.used =
             node.used + u8::from(entry != CacheEntry::Absent) - u8::from(old != CacheEntry::Absent);
         if node.used == 0 {
-            file.remove(&number);
+            table.nodes[upper] = None;
+            table.used -= 1;
+            if table.used == 0 {
+                file.remove(&number);
+            }
         }
         self.count(old, |count| *count -= 1);
         self.count(entry, |count| *count += 1);
@@ -185,10 +224,10 @@ impl PageCache {
     /// Forgets a file; its folios, in the order of the file, are the caller's to free.
     /// Linux: `truncate_inode_pages_final()`.
     pub(crate) fn remove(&mut self, file: FileId) -> Vec<FolioId> {
-        let nodes = self.files.remove(&file).unwrap_or_default();
+        let file = self.files.remove(&file).unwrap_or_default();
         let mut folios = Vec::new();
-        for raw in nodes.values().flat_map(|node| *node.entries) {
-            match CacheEntry::unpack(raw) {
+        for raw in nodes(&file).flat_map(|(_, node)| &node.entries) {
+            match CacheEntry::unpack(*raw) {
                 CacheEntry::Absent => {}
                 CacheEntry::Shadow(_) => self.shadows -= 1,
                 CacheEntry::Present(id) => {
@@ -202,14 +241,15 @@ impl PageCache {
 
     /// The files, ascending.
     pub fn files(&self) -> impl Iterator<Item = FileId> {
-        self.files.keys().copied()
+        self.files.iter().map(|(id, _)| id)
     }
 
     /// Pages in memory with their folios, by file and index.
     pub fn iter(&self) -> impl Iterator<Item = (FilePage, FolioId)> {
-        self.files.iter().flat_map(|(&file, nodes)| {
-            let entries = nodes.iter().flat_map(|(number, node)| {
-                (number * CHUNK..).zip(*node.entries).map(|(at, raw)| (at, CacheEntry::unpack(raw)))
+        self.files.iter().flat_map(|(file, all)| {
+            let entries = nodes(all).flat_map(|(start, node)| {
+                let indices = (0..CHUNK).map(move |n| start + n);
+                indices.zip(&node.entries).map(|(at, raw)| (at, CacheEntry::unpack(*raw)))
             });
             entries.filter_map(move |(index, entry)| match entry {
                 CacheEntry::Present(id) => Some((FilePage { file, index }, id)),
@@ -225,17 +265,25 @@ impl PageCache {
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
         let (mut present, mut shadows) = (0, 0);
-        for (file, nodes) in &self.files {
-            for (number, node) in nodes {
+        for (file, all) in self.files.iter() {
+            for (number, upper) in all {
+                let used = upper.nodes.iter().flatten().count();
+                let place = format_args!("nodes of run {number} of file {}", file.get());
+                same(place, usize::from(upper.used), used)?;
+                same(format_args!("run {number} is empty"), used == 0, false)?;
+            }
+            for (start, node) in nodes(all) {
                 let kinds = node.entries.iter().map(|raw| CacheEntry::unpack(*raw));
-                let used: Vec<_> = kinds.filter(|entry| *entry != CacheEntry::Absent).collect();
-                let place = format_args!("entries of node {number} of file {}", file.get());
-                same(place, usize::from(node.used), used.len())?;
-                same(format_args!("node {number} is empty"), used.is_empty(), false)?;
-                let dropped = |entry: &&CacheEntry| matches!(entry, CacheEntry::Shadow(_));
-                let gone = used.iter().filter(dropped).map(|_| 1).sum::<u64>();
+                let (mut kept, mut gone) = (0, 0);
+                for entry in kinds {
+                    kept += u64::from(matches!(entry, CacheEntry::Present(_)));
+                    gone += u64::from(matches!(entry, CacheEntry::Shadow(_)));
+                }
+                let place = format_args!("entries of the node at {start} of file {}", file.get());
+                same(place, u64::from(node.used), kept + gone)?;
+                same(format_args!("the node at {start} is empty"), node.used == 0, false)?;
                 shadows += gone;
-                present += u64::from(node.used) - gone;
+                present += kept;
             }
         }
         same("pages of all files", self.present, present)?;
@@ -297,5 +345,19 @@ mod tests {
         cache.present += 1;
         let violation = cache.check().unwrap_err().to_string();
         assert_eq!(violation, "pages of all files: 2 instead of 1");
+    }
+
+    #[test]
+    fn canary_a_lost_node() {
+        let mut cache = PageCache::default();
+        let file = cache.create();
+        for index in [0, CHUNK, u32::MAX] {
+            cache.set(page(file, index), CacheEntry::Present(FolioId::new(index % 7)));
+        }
+        cache.check().unwrap();
+        assert_eq!(cache.iter().map(|(page, _)| page.index).max(), Some(u32::MAX));
+        cache.files.get_mut(&file).unwrap().get_mut(&0).unwrap().nodes[1] = None;
+        let violation = cache.check().unwrap_err().to_string();
+        assert_eq!(violation, "nodes of run 0 of file 0: 2 instead of 1");
     }
 }

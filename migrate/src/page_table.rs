@@ -1,6 +1,7 @@
 //! The page table of one address space: which folio is behind which virtual page.
 
 use core::fmt;
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use pagelab_allocator::check::{Violation, same};
@@ -9,11 +10,19 @@ use crate::folio::{FolioId, VirtPage};
 use crate::reclaim::swap::SwapSlot;
 use crate::vma::VirtRange;
 
-/// Entries per leaf table: one page of 8-byte entries, with 4 KiB pages.
-const LEAF: u64 = 512;
+/// Entries per table: one page of 8-byte entries, with 4 KiB pages. Linux: `PTRS_PER_PTE`.
+const LEN: usize = 512;
 
-/// The same as an array length.
-const LEAF_LEN: usize = 512;
+/// Pages that a leaf table maps.
+const LEAF_SPAN: u64 = 512;
+
+/// Pages that a middle table maps.
+const MIDDLE_SPAN: u64 = 512 * LEAF_SPAN;
+
+/// Every page that there can be.
+fn all() -> VirtRange {
+    VirtRange::new(VirtPage::new(0), VirtPage::new(u64::MAX))
+}
 
 /// One entry: empty, a folio and two restrictions, or a page of swap. Linux: `pte_t`.
 ///
@@ -148,52 +157,105 @@ impl fmt::Debug for Pte {
 /// A leaf table, freed with its last entry.
 #[derive(Clone, Debug)]
 struct Leaf {
-    entries: Box<[Pte; LEAF_LEN]>,
+    entries: [Pte; LEN],
     used: u16,
+}
+
+impl Leaf {
+    fn new() -> Box<Self> {
+        Box::new(Self { entries: [Pte::EMPTY; LEN], used: 0 })
+    }
+}
+
+/// A table of leaves, freed with its last one. Linux: a page of `pmd_t`.
+#[derive(Clone, Debug)]
+struct Middle {
+    leaves: Box<[Option<Box<Leaf>>; LEN]>,
+    used: u16,
+}
+
+impl Middle {
+    fn new() -> Self {
+        Self { leaves: Box::new([const { None }; LEN]), used: 0 }
+    }
 }
 
 /// All entries of one address space. Linux: `pgd_t *` and everything below.
 #[derive(Clone, Debug, Default)]
 pub struct PageTable {
-    leaves: BTreeMap<u64, Leaf>,
+    middles: BTreeMap<u64, Middle>,
 }
 
-/// Leaf number and place within the leaf.
-fn locate(page: VirtPage) -> (u64, usize) {
-    let place = usize::try_from(page.get() % LEAF).expect("below 512");
-    (page.get() / LEAF, place)
+/// Number of the middle table, place of the leaf in there, place within the leaf.
+fn locate(page: VirtPage) -> (u64, usize, usize) {
+    let place = |n: u64| usize::try_from(n % LEAF_SPAN).expect("below 512");
+    (page.get() / MIDDLE_SPAN, place(page.get() / LEAF_SPAN), place(page.get()))
+}
+
+/// The places of a table at `base` whose entries, of `unit` pages each, touch `range`.
+fn touched(base: u64, unit: u64, range: VirtRange) -> Range<usize> {
+    let place = |n: u64| usize::try_from(n).map_or(LEN, |n| n.min(LEN));
+    let end = place(range.end().get().saturating_sub(base).div_ceil(unit));
+    place(range.start().get().saturating_sub(base) / unit).min(end)..end
 }
 
 impl PageTable {
     /// The entry of `page`.
     #[must_use]
+    #[inline]
     pub fn get(&self, page: VirtPage) -> Pte {
-        let (leaf, place) = locate(page);
-        self.leaves.get(&leaf).map_or(Pte::EMPTY, |leaf| leaf.entries[place])
+        let (number, middle, place) = locate(page);
+        let leaf = self.middles.get(&number).and_then(|table| table.leaves[middle].as_ref());
+        leaf.map_or(Pte::EMPTY, |leaf| leaf.entries[place])
     }
 
     /// Replaces the entry of `page`; returns what was there. Linux: `set_pte_at()`.
+    #[inline]
     pub(crate) fn set(&mut self, page: VirtPage, pte: Pte) -> Pte {
-        let (number, place) = locate(page);
-        if pte.is_empty() && !self.leaves.contains_key(&number) {
-            return Pte::EMPTY;
+        if pte.is_empty() {
+            return self.clear(page);
         }
-        let fresh = || Leaf { entries: Box::new([Pte::EMPTY; LEAF_LEN]), used: 0 };
-        let leaf = self.leaves.entry(number).or_insert_with(fresh);
+        let (number, middle, place) = locate(page);
+        let Middle { leaves, used } = self.middles.entry(number).or_insert_with(Middle::new);
+        let leaf = leaves[middle].get_or_insert_with(|| {
+            *used += 1;
+            Leaf::new()
+        });
         let old = core::mem::replace(&mut leaf.entries[place], pte);
-        leaf.used = leaf.used - u16::from(!old.is_empty()) + u16::from(!pte.is_empty());
+        leaf.used += u16::from(old.is_empty());
+        old
+    }
+
+    /// Empties the entry of `page`; returns what was there. Linux: `ptep_get_and_clear()`.
+    fn clear(&mut self, page: VirtPage) -> Pte {
+        let (number, middle, place) = locate(page);
+        let Some(table) = self.middles.get_mut(&number) else { return Pte::EMPTY };
+        let Some(leaf) = &mut table.leaves[middle] else { return Pte::EMPTY };
+        let old = core::mem::take(&mut leaf.entries[place]);
+        leaf.used -= u16::from(!old.is_empty());
         if leaf.used == 0 {
-            self.leaves.remove(&number);
+            table.leaves[middle] = None;
+            table.used -= 1;
+            if table.used == 0 {
+                self.middles.remove(&number);
+            }
         }
         old
     }
 
+    /// Empties all entries of `range`; returns those that were not empty, ascending.
+    /// Linux: `zap_pte_range()`.
+    pub(crate) fn take(&mut self, range: VirtRange) -> Vec<(VirtPage, Pte)> {
+        let taken: Vec<_> = self.entries(range).collect();
+        for (page, _) in &taken {
+            self.clear(*page);
+        }
+        taken
+    }
+
     /// Entries of folios, ascending.
     pub fn iter(&self) -> impl Iterator<Item = (VirtPage, Pte)> {
-        self.leaves.iter().flat_map(|(number, leaf)| {
-            let base = number * LEAF;
-            (base..).map(VirtPage::new).zip(*leaf.entries).filter(|(_, pte)| pte.folio().is_some())
-        })
+        self.range(all())
     }
 
     /// Entries of folios in `range`, ascending.
@@ -208,43 +270,59 @@ impl PageTable {
 
     /// Entries of pages in swap, ascending.
     pub fn all_swapped(&self) -> impl Iterator<Item = (VirtPage, SwapSlot)> {
-        self.swapped(VirtRange::new(VirtPage::new(0), VirtPage::new(u64::MAX)))
+        self.swapped(all())
     }
 
     /// Entries of `range` that are not empty, ascending.
-    fn entries(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
-        let (first, last) = (range.start().get() / LEAF, range.end().get().div_ceil(LEAF));
-        self.leaves.range(first..last.max(first)).flat_map(move |(number, leaf)| {
-            let base = number * LEAF;
-            (base..)
-                .map(VirtPage::new)
-                .zip(*leaf.entries)
-                .filter(move |(page, pte)| range.contains(*page) && !pte.is_empty())
+    pub(crate) fn entries(&self, range: VirtRange) -> impl Iterator<Item = (VirtPage, Pte)> {
+        self.leaves(range).flat_map(move |(base, leaf)| {
+            let places = touched(base, 1, range);
+            let first = VirtPage::new(base.max(range.start().get()));
+            let entries = (first.get()..).map(VirtPage::new).zip(&leaf.entries[places]);
+            entries.map(|(page, pte)| (page, *pte)).filter(|(_, pte)| !pte.is_empty())
+        })
+    }
+
+    /// Leaves that map pages of `range`, ascending, each with the first page that it maps.
+    fn leaves(&self, range: VirtRange) -> impl Iterator<Item = (u64, &Leaf)> {
+        let first = range.start().get() / MIDDLE_SPAN;
+        let end = range.end().get().div_ceil(MIDDLE_SPAN).max(first);
+        self.middles.range(first..end).flat_map(move |(number, middle)| {
+            let base = number * MIDDLE_SPAN;
+            let places = touched(base, LEAF_SPAN, range);
+            let start = base.max(range.start().get() / LEAF_SPAN * LEAF_SPAN);
+            let leaves = (0..).map(move |n| start + n * LEAF_SPAN).zip(&middle.leaves[places]);
+            leaves.filter_map(|(base, leaf)| Some((base, &**leaf.as_ref()?)))
         })
     }
 
     /// Number of entries that are not empty: pages in memory or in swap.
     #[must_use]
     pub fn len(&self) -> u64 {
-        self.leaves.values().map(|leaf| u64::from(leaf.used)).sum()
+        self.leaves(all()).map(|(_, leaf)| u64::from(leaf.used)).sum()
     }
 
     /// Whether nothing is mapped.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.leaves.is_empty()
+        self.middles.is_empty()
     }
 
-    /// Recounts the leaves.
+    /// Recounts the tables.
     ///
     /// # Errors
     ///
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
-        for (number, leaf) in &self.leaves {
+        for (number, middle) in &self.middles {
+            let used = middle.leaves.iter().flatten().count();
+            same(format_args!("leaves of table {number:#x}"), usize::from(middle.used), used)?;
+            same(format_args!("table {number:#x} is empty"), used == 0, false)?;
+        }
+        for (base, leaf) in self.leaves(all()) {
             let used = leaf.entries.iter().filter(|pte| !pte.is_empty()).count();
-            same(format_args!("entries of leaf {number:#x}"), usize::from(leaf.used), used)?;
-            same(format_args!("leaf {number:#x} is empty"), used == 0, false)?;
+            same(format_args!("entries of the leaf at {base:#x}"), usize::from(leaf.used), used)?;
+            same(format_args!("the leaf at {base:#x} is empty"), used == 0, false)?;
         }
         Ok(())
     }
@@ -298,5 +376,41 @@ mod tests {
             assert!(!table.set(page(n), Pte::EMPTY).is_empty());
         }
         assert!(table.is_empty());
+    }
+
+    #[test]
+    fn ranges_cross_leaves_and_tables() {
+        let mut table = PageTable::default();
+        let pages = [0, 1, 511, 512, MIDDLE_SPAN - 1, MIDDLE_SPAN, 3 * MIDDLE_SPAN + 700, 1 << 39];
+        for n in pages {
+            table.set(VirtPage::new(n), Pte::new(FolioId::new(7)));
+        }
+        table.check().unwrap();
+        for (at, &start) in pages.iter().enumerate() {
+            for (to, &end) in pages.iter().enumerate().skip(at) {
+                let range = VirtRange::new(VirtPage::new(start), VirtPage::new(end));
+                let found: Vec<_> = table.range(range).map(|(page, _)| page.get()).collect();
+                assert_eq!(found, pages[at..to]);
+            }
+        }
+        let middle = VirtRange::new(VirtPage::new(1), VirtPage::new(MIDDLE_SPAN + 1));
+        assert_eq!(table.take(middle).len(), 5);
+        assert_eq!((table.len(), table.iter().count()), (3, 3));
+        table.check().unwrap();
+    }
+
+    #[test]
+    fn canaries_of_the_counts() {
+        let mut table = PageTable::default();
+        table.set(VirtPage::new(5), Pte::new(FolioId::new(7)));
+        let mut more = table.clone();
+        let middle = more.middles.get_mut(&0).unwrap();
+        middle.used = 2;
+        let said = more.check().unwrap_err().to_string();
+        assert_eq!(said, "leaves of table 0x0: 2 instead of 1");
+        let leaf = table.middles.get_mut(&0).unwrap().leaves[0].as_mut().unwrap();
+        leaf.used = 3;
+        let said = table.check().unwrap_err().to_string();
+        assert_eq!(said, "entries of the leaf at 0x0: 3 instead of 1");
     }
 }

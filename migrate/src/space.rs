@@ -240,6 +240,16 @@ impl AddressSpace {
             previous = Some(vma);
         }
         self.table.check()?;
+        let inside = |vma: &Vma| self.table.entries(vma.range()).count();
+        let inside: usize = self.vmas.values().map(inside).sum();
+        if u64::try_from(inside) == Ok(self.table.len()) {
+            return Ok(());
+        }
+        self.find_stray_entry()
+    }
+
+    /// The first entry that lies in no range.
+    fn find_stray_entry(&self) -> Result<(), Violation> {
         for (page, pte) in self.table.iter() {
             let is_mapped = self.vma_at(page).is_some();
             same(format_args!("{page}, where {pte:?} is, is mapped"), is_mapped, true)?;
@@ -255,6 +265,8 @@ impl AddressSpace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::folio::FolioId;
+    use crate::page_table::Pte;
     use crate::vma::ShmemId;
 
     fn range(start: u64, end: u64) -> VirtRange {
@@ -327,6 +339,20 @@ mod tests {
         anon(&mut space, 4, 8, RW);
         assert_eq!(space.protect(range(0, 8), TAGGED).map(|_| ()), refused);
         check(&space, &[(0, 4, RW), (4, 8, RW)]);
+    }
+
+    #[test]
+    fn canary_an_entry_outside_every_range() {
+        let mut space = AddressSpace::new();
+        anon(&mut space, 0, 4, RW);
+        for page in [1, 4] {
+            space.check().unwrap();
+            space
+                .table_mut()
+                .set(VirtPage::new(page), Pte::new(FolioId::new(page.try_into().unwrap())));
+        }
+        let said = space.check().unwrap_err().to_string();
+        assert_eq!(said, "virtual page 0x4, where folio 4 is, is mapped: false instead of true");
     }
 
     #[test]

@@ -33,7 +33,7 @@ pub struct MmStats {
 
 impl MmStats {
     /// Names and values in the order of /proc/vmstat.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("pgmigrate_success", self.pgmigrate_success),
             ("pgmigrate_fail", self.pgmigrate_fail),

@@ -46,7 +46,7 @@ impl<S: Sink> Emulator<S> {
         }
         let mut refusals = Refusals::default();
         let outcome = loop {
-            let id = match self.allocate_untagged(cpu, &request, kind) {
+            let id = match self.allocate_taggable(cpu, &request, kind, &mut refusals) {
                 Ok(id) => id,
                 Err(error) => break Err(error),
             };
@@ -55,7 +55,8 @@ impl<S: Sink> Emulator<S> {
             if self.tags.design().reservation() != Reservation::Mandatory {
                 break Ok(id);
             }
-            if !self.refuse(id, &mut refusals) {
+            let pages = self.memory.disown(id);
+            if !self.refuse(pages, &mut refusals) {
                 break Err(error.into());
             }
         };
@@ -71,7 +72,50 @@ impl<S: Sink> Emulator<S> {
         request: &AllocRequest,
         kind: FolioKind,
     ) -> Result<FolioId, AllocateError> {
-        let allocated = self.memory.alloc(cpu, request, kind);
+        let ready = self.memory.page_alloc.alloc_pages_fast(cpu, request);
+        self.folio_of(cpu, request, kind, ready)
+    }
+
+    /// A folio for a tagged request. Where tag storage is mandatory, pages that are tag storage
+    /// themselves are refused before they become folios: there may be a hundred thousand of them
+    /// in front of the one that is wanted.
+    fn allocate_taggable(
+        &mut self,
+        cpu: CpuId,
+        request: &AllocRequest,
+        kind: FolioKind,
+        refusals: &mut Refusals,
+    ) -> Result<FolioId, AllocateError> {
+        let mandatory = self.tags.design().reservation() == Reservation::Mandatory;
+        loop {
+            let ready = self.memory.page_alloc.alloc_pages_fast(cpu, request);
+            match ready {
+                Some(pages) if mandatory && self.tags.is_untaggable(pages.pfn()) => {
+                    let pfn = pages.pfn();
+                    self.memory.page_alloc.set_movability(&pages, kind.movability());
+                    self.tags.wrote_data(pages.range());
+                    self.tags.note_untaggable();
+                    if !self.refuse(pages, refusals) {
+                        return Err(ReserveError::Untaggable(pfn).into());
+                    }
+                }
+                ready => return self.folio_of(cpu, request, kind, ready),
+            }
+        }
+    }
+
+    /// A folio of pages that the fast path found, or of those that the slow path finds.
+    fn folio_of(
+        &mut self,
+        cpu: CpuId,
+        request: &AllocRequest,
+        kind: FolioKind,
+        ready: Option<Pages>,
+    ) -> Result<FolioId, AllocateError> {
+        let allocated = match ready {
+            Some(pages) => Ok(self.memory.adopt(pages, kind)),
+            None => self.memory.alloc_slow(cpu, request, kind),
+        };
         // Compaction may have moved memory, also in vain.
         match allocated {
             _ if self.memory.log.is_empty() => {}
@@ -83,10 +127,9 @@ impl<S: Sink> Emulator<S> {
         Ok(id)
     }
 
-    /// Takes back a page whose tag storage is missing; says whether another may be tried.
+    /// Takes back pages whose tag storage is missing; says whether another may be tried.
     /// Linux (RFC v1, v2): the failure of `prep_new_page()`.
-    fn refuse(&mut self, id: FolioId, refusals: &mut Refusals) -> bool {
-        let pages = self.memory.disown(id);
+    fn refuse(&mut self, pages: Pages, refusals: &mut Refusals) -> bool {
         self.tags.stats_mut().refused_pages += pages.order().pages().get();
         let (range, to) = (pages.range(), self.tags.design().refused());
         self.memory.page_alloc.sink_mut().note(|| Note::Refused { pages: range, to });

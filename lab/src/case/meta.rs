@@ -1,11 +1,13 @@
 //! `meta.json` beside a recorded trace: what machine it was recorded on.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{PageCount, Pfn};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::error::CaseError;
 use super::text::CaseText;
@@ -27,6 +29,8 @@ pub struct CaseMeta {
     pub cmdline: String,
     /// How many snapshots were taken; 0 when it does not say.
     pub snapshots: usize,
+    /// Ticks in a second, if it says. Linux: `CONFIG_HZ`.
+    pub hz: Option<u64>,
 }
 
 /// One zone of a recorded machine.
@@ -48,6 +52,8 @@ pub struct CaseZone {
 
 /// More memory than any machine has.
 const MEMORY_LIMIT_MIB: u64 = 1 << 30;
+/// Ticks in a second that kernels have.
+const TICKS: RangeInclusive<u64> = 24..=1200;
 
 #[derive(Deserialize)]
 struct RawMeta {
@@ -59,6 +65,8 @@ struct RawMeta {
     booted_cmdline: String,
     #[serde(default)]
     snapshots: Vec<serde::de::IgnoredAny>,
+    #[serde(default)]
+    config: Value,
 }
 
 #[derive(Deserialize)]
@@ -92,6 +100,11 @@ impl CaseMeta {
         let raw: RawMeta = serde_json::from_str(text).map_err(|cause| {
             CaseError::at(file, cause.line(), &wrong_field(text, &cause), &cause)
         })?;
+        if raw.name.contains(char::is_control) {
+            let line = 1 + text.lines().take_while(|line| !line.contains("\"name\"")).count();
+            let why = format!("{:?} is no name", raw.name);
+            return Err(CaseError::at(file, line, "name", why));
+        }
         let memory = (1..=MEMORY_LIMIT_MIB).contains(&raw.mem_mib);
         let memory = memory.then_some(()).ok_or_else(|| ("mem_mib", raw.mem_mib.to_string()));
         let zones = || raw.zones.iter().map(CaseZone::new).collect::<Result<_, _>>();
@@ -110,6 +123,10 @@ impl CaseMeta {
             zones,
             cmdline: raw.booted_cmdline,
             snapshots: raw.snapshots.len(),
+            hz: ticks(&raw.config).map_err(|why| {
+                let line = 1 + text.lines().take_while(|line| !line.contains("\"HZ\"")).count();
+                CaseError::at(file, line, "config.HZ", why)
+            })?,
         })
     }
 
@@ -153,6 +170,14 @@ impl CaseZone {
             cma: PageCount::new(cma),
         })
     }
+}
+
+/// The kernel's `CONFIG_HZ`, as a number or its text.
+fn ticks(config: &Value) -> Result<Option<u64>, String> {
+    let Some(told) = config.get("HZ") else { return Ok(None) };
+    let number = told.as_u64().or_else(|| told.as_str()?.parse().ok());
+    let number = number.filter(|hz| TICKS.contains(hz));
+    number.map(Some).ok_or_else(|| format!("{told} is not possible"))
 }
 
 /// The profile whose version begins as `release` does.
@@ -204,6 +229,11 @@ mod tests {
         assert_eq!((meta.mem_mib, meta.profile), (512, Some(KernelProfile::V6_12)));
         assert_eq!(meta.managed(), PageCount::new(121_665));
         assert_eq!(meta.zones[0].cma, PageCount::ZERO);
+        assert_eq!(meta.hz, None);
+        for hz in ["100", "\"100\""] {
+            let text = GOOD.replacen('{', &format!("{{\n \"config\": {{ \"HZ\": {hz} }},"), 1);
+            assert_eq!(CaseMeta::parse("m", &text).unwrap().hz, Some(100));
+        }
     }
 
     #[track_caller]
@@ -222,7 +252,10 @@ mod tests {
         );
         check("121665", "200000", "m:8: field `zones.managed`: 200000 is not possible");
         check("\"DMA\"", "\"HighMem\"", "m:5: field `zones.name`: \"HighMem\" is not possible");
+        check("\"c\"", r#""c\nd""#, "m:2: field `name`: \"c\\nd\" is no name");
         check("}]", "}", "m:11: expected");
+        let hz = "\"mem_mib\": 512, \"config\": {\n\"HZ\": \"n\"},";
+        check("\"mem_mib\": 512,", hz, "m:3: field `config.HZ`: \"n\" is not possible");
         check(": 512", ": 0", "m:2: field `mem_mib`: 0 is not possible");
         check(": 512", ": 99999999999999", "m:2: field `mem_mib`: 99999999999999 is not possible");
     }

@@ -3,6 +3,7 @@
 //! The trace is read as a stream by [`crate::trace`]; the other files are small and read whole, one
 //! snapshot at a time.
 
+mod agreement;
 pub mod error;
 pub mod freelists;
 pub mod meta;
@@ -24,6 +25,8 @@ use text::CaseText;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Case {
     folder: PathBuf,
+    /// Text of `meta.json`, for errors about it.
+    text: CaseText,
     /// What machine it was recorded on.
     pub meta: CaseMeta,
     /// Number of the last snapshot; they count from 0.
@@ -57,8 +60,8 @@ impl Case {
     /// [`CaseError`] when there is no `meta.json`, it does not say what it should, or there are no
     /// snapshots.
     pub fn open(folder: &Path) -> Result<Self, CaseError> {
-        let CaseText { file, text } = CaseText::read(folder, "meta.json")?;
-        let meta = CaseMeta::parse(&file, &text)?;
+        let text = CaseText::read(folder, "meta.json")?;
+        let meta = CaseMeta::parse(&text.file, &text.text)?;
         let name = |k: u32| folder.join(format!("snap-{k}.pagetypeinfo.txt"));
         let count = (0..u32::MAX).take_while(|k| name(*k).is_file()).count();
         if count < meta.snapshots.max(2) {
@@ -71,19 +74,15 @@ impl Case {
             return Err(CaseError::unreadable(&missing, why));
         }
         let last = u32::try_from(count - 1).unwrap_or(u32::MAX);
-        Ok(Self { folder: folder.to_owned(), meta, last })
+        Ok(Self { folder: folder.to_owned(), text, meta, last })
     }
 
     /// The error that the kernel's rules are not known.
     #[must_use]
     pub fn unknown_kernel(&self) -> CaseError {
-        let text = CaseText::read(&self.folder, "meta.json");
-        let (file, line) = text.map_or_else(
-            |_| ("meta.json".to_owned(), 1),
-            |text| (text.file.clone(), text.line_of("kernel").max(1)),
-        );
+        let line = self.text.line_of("kernel").max(1);
         let why = format!("{:?} is not modelled; --profile says whose rules", self.meta.kernel);
-        CaseError::at(&file, line, "kernel", why)
+        CaseError::at(&self.text.file, line, "kernel", why)
     }
 
     /// The trace, from its first line.
@@ -115,9 +114,13 @@ impl Case {
         lists.check_pageblocks(&text.file, &blocks)?;
         let blocks: Vec<_> = blocks.into_iter().map(|(_, block)| block).collect();
         let boost = self.meta.sysctl("vm.watermark_boost_factor");
+        let machine = lists.machine(profile, &blocks, boost)?;
+        if index == 0 {
+            agreement::check(&self.text, &self.meta, &machine)?;
+        }
         Ok(Dump {
             index,
-            machine: lists.machine(profile, &blocks, boost)?,
+            machine,
             flags: lists.zone_flags()?,
             pages: PageMap::Known { base: lists.vmemmap, size: lists.struct_page },
             pagetypeinfo: CaseText::read(folder, &format!("snap-{index}.pagetypeinfo.txt"))?,

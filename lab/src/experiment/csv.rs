@@ -7,6 +7,7 @@
 use std::io::{self, Write};
 
 use super::{Cell, Results, metrics};
+use crate::costs::CostModel;
 use crate::report::{Moment, approximate};
 
 /// A number of a moment: its name, unit and value.
@@ -33,6 +34,10 @@ pub const MOMENT: &[MomentNumber] = &[
 /// What `out` says.
 pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
     writeln!(out, "# {}", results.plan)?;
+    let costs = results.costs.as_ref().map_or_else(String::new, CostModel::describe);
+    for line in costs.lines() {
+        writeln!(out, "# {line}")?;
+    }
     writeln!(out, "design,memory_mib,tagged_percent,seed,time_s,metric,unit,value")?;
     for group in &results.groups {
         let memory = group.cells[0][0].pages >> 8;
@@ -44,6 +49,7 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
             for (seed, cell) in (group.scene.seed..).zip(cells) {
                 let row = format!("{design},{memory},{tagged},{seed}");
                 rows(&row, cell, out)?;
+                price(&row, cell, results, out)?;
             }
         }
     }
@@ -57,7 +63,7 @@ fn rows(row: &str, cell: &Cell, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "{row},{time},{name},{unit},{}", value(moment))?;
         }
     }
-    let end = cell.moments.last().map_or(0.0, |moment| seconds(moment.nanoseconds));
+    let end = end(cell);
     for (at, metric) in metrics() {
         if let Some(value) = cell.values[at] {
             writeln!(out, "{row},{end},{},{},{value}", metric.name, metric.unit.name())?;
@@ -67,6 +73,18 @@ fn rows(row: &str, cell: &Cell, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "{row},{end},{name},count,{value}")?;
     }
     Ok(())
+}
+
+/// What the run takes by the cost model, whose name is part of the metric's.
+fn price(row: &str, cell: &Cell, results: &Results, out: &mut impl Write) -> io::Result<()> {
+    let (Some(costs), Some(price)) = (&results.costs, cell.price) else { return Ok(()) };
+    let end = end(cell);
+    writeln!(out, "{row},{end},cost_by_{},{},{price}", costs.name, costs.unit)
+}
+
+/// When a run ended, seconds.
+fn end(cell: &Cell) -> f64 {
+    cell.moments.last().map_or(0.0, |moment| seconds(moment.nanoseconds))
 }
 
 /// Nanoseconds in seconds.

@@ -1,8 +1,8 @@
 //! Results as lines of JSON.
 //!
-//! The first line is `{"plan": ...}`. Every other line is a run: `design`, `memory_bytes`,
+//! The first line is `{"plan": ..., "costs": ...}`; the cost model is null when none was asked for. Every other line is a run: `design`, `memory_bytes`,
 //! `tagged_percent` (null: as recorded), `seed`, `metrics` (null where a run has none), `counters`,
-//! and `moments`, a list of objects.
+//! `moments`, a list of objects, and `cost`, what the run takes by the cost model.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -17,7 +17,7 @@ use super::{Results, labels, metrics};
 ///
 /// What `out` says.
 pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "{}", json!({ "plan": results.plan }))?;
+    writeln!(out, "{}", json!({ "plan": results.plan, "costs": results.costs }))?;
     for group in &results.groups {
         let labels = labels(group);
         for (design, cells) in results.designs.iter().zip(&group.cells) {
@@ -32,6 +32,7 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
                     "metrics": values,
                     "counters": cell.counters,
                     "moments": cell.moments,
+                    "cost": cell.price,
                 });
                 writeln!(out, "{run}")?;
             }

@@ -16,6 +16,7 @@ use rayon::prelude::*;
 use serde_json::{Value, json};
 
 use crate::contender::Contender;
+use crate::costs::CostModel;
 use crate::metric::{self, Metric};
 use crate::plan::{Plan, Scene};
 use crate::progress::Progress;
@@ -39,6 +40,8 @@ pub struct Cell {
     pub blocks: Option<(BlockMap, BlockMap)>,
     /// Machine's pages.
     pub pages: u64,
+    /// What the run takes by the cost model, in that one's unit; `None` when none was asked for.
+    pub price: Option<f64>,
 }
 
 /// What came out of an experiment.
@@ -52,6 +55,8 @@ pub struct Results {
     pub designs: Vec<Contender>,
     /// Groups of runs that differ in their seed only.
     pub groups: Vec<Group>,
+    /// The cost model that was asked for.
+    pub costs: Option<CostModel>,
     /// Runs whose machine was found inconsistent at the end, and what was wrong.
     pub violations: Vec<(Contender, Scene, Violation)>,
 }
@@ -72,6 +77,12 @@ impl Group {
         Estimate::of(self.cells[design].iter().filter_map(|cell| cell.values[metric]))
     }
 
+    /// What a design's runs take by the cost model; `None` when none was asked for.
+    #[must_use]
+    pub fn price(&self, design: usize) -> Option<Estimate> {
+        Estimate::of(self.cells[design].iter().filter_map(|cell| cell.price))
+    }
+
     /// By how much a design's metric is larger than the first design's, seed by seed; `None` where
     /// no seed has both.
     #[must_use]
@@ -88,12 +99,12 @@ pub fn metrics() -> impl Iterator<Item = (usize, &'static Metric)> {
     metric::ALL.iter().enumerate()
 }
 
-/// Carries a plan out.
+/// Carries a plan out, and prices what happens by `costs`.
 ///
 /// # Errors
 ///
 /// [`RunError`] of the first scene, in the plan's order, that makes no machine.
-pub fn carry_out(plan: &Plan) -> Result<Results, RunError> {
+pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunError> {
     in_pool(plan.threads, || {
         let stages: Vec<_> = plan.scenes.par_iter().map(Stage::new).collect();
         let stages = stages.into_iter().collect::<Result<Vec<_>, _>>()?;
@@ -106,12 +117,12 @@ pub fn carry_out(plan: &Plan) -> Result<Results, RunError> {
         let carried = runs.par_iter().map(|&(scene, design)| {
             let turn = Turn { stage: &stages[scene], design, progress: &progress };
             let keep_maps = scene.is_multiple_of(plan.seeds);
-            turn.carry_out(None).map(|shown| leave(shown, keep_maps))
+            turn.carry_out(None).map(|shown| leave(shown, keep_maps, costs))
         });
         let carried: Vec<Result<_, RunError>> = carried.collect();
         progress.finish();
         let carried = carried.into_iter().collect::<Result<_, _>>()?;
-        Ok(results(plan, &stages, carried))
+        Ok(Results { costs: costs.cloned(), ..results(plan, &stages, carried) })
     })
 }
 
@@ -126,11 +137,16 @@ fn in_pool<T: Send>(threads: Option<usize>, work: impl FnOnce() -> T + Send) -> 
 }
 
 /// Keeps of a run what an experiment shows.
-fn leave((report, checked): Shown, keep_maps: bool) -> (Cell, Option<Violation>) {
+fn leave(
+    (report, checked): Shown,
+    keep_maps: bool,
+    costs: Option<&CostModel>,
+) -> (Cell, Option<Violation>) {
+    let price = costs.map(|costs| costs.price(&report));
     let values = metric::ALL.iter().map(|metric| (metric.of)(&report)).collect();
     let RunReport { counters, moments, before, after, machine, .. } = report;
     let blocks = keep_maps.then_some((before.blocks, after.blocks));
-    (Cell { values, counters, moments, blocks, pages: machine.pages }, checked.err())
+    (Cell { values, counters, moments, blocks, pages: machine.pages, price }, checked.err())
 }
 
 fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violation>)>) -> Results {
@@ -154,6 +170,7 @@ fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violati
         plan: preface::describe_experiment(plan, stages),
         designs: plan.designs.clone(),
         groups,
+        costs: None,
         violations,
     }
 }

@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use super::{Group, Results, metrics};
-use crate::metric::{Metric, by_name};
+use crate::metric::{Metric, Unit};
+use crate::report::text::wrapped;
 
 /// Width of a mail.
 const WIDTH: usize = 100;
@@ -42,7 +43,8 @@ const BLOCKS: &[(&str, Show)] = &[
     ("extfrag_unmovable_in_movable", Show::Change),
     ("pages_migrated", Show::Change),
     ("pages_scanned", Show::Change),
-    ("refault_file", Show::Change),
+    ("disk_rereads", Show::Change),
+    ("refault_copied", Show::Interval),
     ("refault_anon", Show::Change),
 ];
 
@@ -69,18 +71,66 @@ pub fn render(results: &Results) -> String {
             let _ = writeln!(out, "\n==== {} MiB of memory", memory >> 8);
         }
         for columns in sized.chunks(per_line) {
-            for (name, show) in BLOCKS {
-                let metric = by_name(name).expect("a test looks all of them up");
-                block(&mut out, results, columns, (metric, *show));
-            }
+            page(&mut out, results, columns);
         }
     }
     out
 }
 
-fn block(out: &mut String, results: &Results, columns: &[Group], (metric, show): (&Metric, Show)) {
-    let Some((at, _)) = metrics().find(|(_, other)| other.name == metric.name) else { return };
-    let _ = writeln!(out, "\n{}, {} ({})", metric.meaning, metric.unit.name(), metric.name);
+/// All blocks of some columns; of those that hold nothing but zeroes, the names.
+fn page(out: &mut String, results: &Results, columns: &[Group]) {
+    let mut zero = Vec::new();
+    for (at, metric) in metrics() {
+        let Some((_, show)) = BLOCKS.iter().find(|(name, _)| *name == metric.name) else {
+            continue;
+        };
+        let cells = columns.iter().flat_map(|group| group.cells.iter().flatten());
+        if cells.filter_map(|cell| cell.values[at]).any(|value| value != 0.0) {
+            block(out, results, columns, (at, metric, *show));
+        } else {
+            zero.push(metric.name.to_owned());
+        }
+    }
+    if !zero.is_empty() {
+        out.push_str("\nzero, or not there, for every design and share\n");
+        out.push_str(&wrapped("", &zero));
+    }
+    prices(out, results, columns);
+}
+
+fn block(
+    out: &mut String,
+    results: &Results,
+    columns: &[Group],
+    (at, metric, show): (usize, &Metric, Show),
+) {
+    let title = format!("{}, {} ({})", metric.meaning, metric.unit.name(), metric.name);
+    rows(out, &title, results, columns, |group, design| value(group, design, at, (metric, show)));
+}
+
+/// What the runs take by the cost model, if there is one.
+fn prices(out: &mut String, results: &Results, columns: &[Group]) {
+    let Some(costs) = &results.costs else { return };
+    let title = format!("cost by the model {}, {}", costs.name, costs.unit);
+    rows(out, &title, results, columns, |group, design| {
+        let shown = |value| Unit::Count.show(value);
+        group.price(design).map_or("-".to_owned(), |price| match price.half_width {
+            Some(half) => format!("{} +-{}", shown(price.mean), shown(half)),
+            None => shown(price.mean),
+        })
+    });
+    out.push_str(&costs.describe());
+}
+
+/// A title, and a row a design.
+fn rows(
+    out: &mut String,
+    title: &str,
+    results: &Results,
+    columns: &[Group],
+    value: impl Fn(&Group, usize) -> String,
+) {
+    let _ = writeln!(out, "\n{title}");
     let _ = write!(out, "{:<NAME$}", "  tagged");
     for group in columns {
         let tagged = group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string());
@@ -93,7 +143,7 @@ fn block(out: &mut String, results: &Results, columns: &[Group], (metric, show):
         let _ =
             if fits { write!(out, "{name:<NAME$}") } else { write!(out, "{name}\n{:NAME$}", "") };
         for group in columns {
-            let _ = write!(out, "{:>VALUE$}", value(group, design, at, (metric, show)));
+            let _ = write!(out, "{:>VALUE$}", value(group, design));
         }
         out.push('\n');
     }
@@ -135,6 +185,7 @@ fn change(group: &Group, design: usize, at: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::by_name;
 
     #[test]
     fn the_table_shows_metrics_that_there_are() {

@@ -318,6 +318,18 @@ pub const ALL: &[Metric] = &[
     metric("refault_file", PAGES, ("page cache read again", VMSTAT), |r| {
         count(r.reclaim.refault_file)
     }),
+    metric(
+        "refault_copied",
+        PAGES,
+        ("of these, found as clean copies in tag storage: not read from the disk", OWN),
+        |r| counter(r, "cleancache_succ_gets"),
+    ),
+    metric(
+        "disk_rereads",
+        PAGES,
+        ("page cache read again from the disk: refault_file less refault_copied", OWN),
+        |r| count(r.reclaim.refault_file - r.reclaim.refault_copied),
+    ),
     metric("swapped_out", PAGES, ("anonymous pages swapped out (pswpout)", VMSTAT), |r| {
         count(r.reclaim.anon)
     }),

@@ -45,6 +45,17 @@ pub enum Unit {
     Ratio,
 }
 
+/// The catalogue as a table in Markdown.
+#[must_use]
+pub fn table() -> String {
+    let mut out =
+        "| metric | unit | range | meaning | source |\n|---|---|---|---|---|\n".to_owned();
+    for Metric { name, unit, range, meaning, source, .. } in ALL {
+        out.push_str(&format!("| `{name}` | {} | {range} | {meaning} | {source} |\n", unit.name()));
+    }
+    out
+}
+
 impl Unit {
     /// The word in data files.
     #[must_use]

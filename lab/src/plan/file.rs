@@ -50,6 +50,7 @@ const KEYS: &[Key] = &[
     ("--csv", |w| Slot::Word(&mut w.csv)),
     ("--jsonl", |w| Slot::Word(&mut w.jsonl)),
     ("--html", |w| Slot::Word(&mut w.html)),
+    ("--costs", |w| Slot::Word(&mut w.costs)),
     ("--threads", |w| Slot::Word(&mut w.threads)),
     ("--trace", |w| Slot::Word(&mut w.common.trace)),
     ("--ops", |w| Slot::Word(&mut w.common.ops)),
@@ -187,5 +188,104 @@ fn switch(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
     match value.get_ref() {
         DeValue::Boolean(on) => Ok(*on),
         _ => Err("not true or false"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::plan::{Files, TraceChoice};
+    use crate::workload::Kind;
+
+    const SHIPPED: &str = include_str!("../../plans/designs.toml");
+
+    fn plan(text: &str, words: &str) -> Result<Plan, String> {
+        let words = ["pagelab", "compare"].into_iter().chain(words.split_whitespace());
+        let cli = Cli::try_parse_from(words).expect("words that clap accepts");
+        let file = PlanFile::parse("p.toml", text).map_err(|error| error.to_string())?;
+        file.plan(&cli).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_file_says_what_flags_say() {
+        let typed = "--designs all --workload phone --memory 16GiB --tagged 0,5,10,25,50,100% \
+                     --seeds 16";
+        assert_eq!(plan(SHIPPED, "").unwrap(), plan("", typed).unwrap());
+        let all = "designs = [\"cma\", \"carveout\"]\ntrace = \"t\"\nseed = 3\njson = true\n\
+                   lenient = true\nprofile = \"6.12\"\nblock-size = 8192\ncma = \"4M\"\n\
+                   csv = \"a\"\njsonl = \"b\"\nhtml = \"c\"\ncosts = \"d\"\nthreads = 2\n";
+        let typed = "--designs cma,carveout --trace t --seed 3 --json --lenient --profile 6.12 \
+                     --block-size 8192 --cma 4M --csv a --jsonl b --html c --costs d --threads 2";
+        assert_eq!(plan(all, "").unwrap(), plan("", typed).unwrap());
+        let load = "designs = \"cma\"\nworkload = \"fragment\"\nticks = 5\ntag-by = \"vma\"\n\
+                    tag-when = \"mprotect\"\ntag-layout = \"scattered\"\nswap = \"1GiB\"\n\
+                    index = 50\nunmovable = 12.5\n";
+        let typed = "--designs cma --workload fragment --ticks 5 --tag-by vma --tag-when mprotect \
+                     --tag-layout scattered --swap 1GiB --index 50 --unmovable 12.5";
+        assert_eq!(plan(load, "").unwrap(), plan("", typed).unwrap());
+    }
+
+    #[test]
+    fn typed_words_go_first() {
+        let plan = plan(SHIPPED, "--seeds 2 --workload server --csv x.csv").unwrap();
+        assert_eq!((plan.seeds, plan.scenes.len()), (2, 12));
+        assert_eq!(plan.files, Files { csv: Some("x.csv".into()), ..Files::default() });
+        let TraceChoice::Workload(load) = &plan.scenes[0].trace else { panic!("a workload") };
+        assert_eq!(load.kind, Kind::Server);
+    }
+
+    #[test]
+    fn errors_name_file_line_and_key() {
+        let known = format!("; {}", known_keys());
+        for (text, expected) in [
+            (
+                "designs = \"all\"\n\nseed = \"x\"",
+                "p.toml:3: --seed \"x\": not a number of 64 bits",
+            ),
+            ("designs = \"all\"\ntagged = [1, 101]", "p.toml:2: --tagged \"101\": not a share"),
+            ("\nmemroy = 1", &*format!("p.toml:2: memroy: no such key{known}")),
+            ("designs = [\n\"a\", 1.5,\n[2]]", "p.toml:1: designs: a list in a list"),
+            ("designs = 2020-01-01", "p.toml:1: designs: not a text, a number or a list"),
+            ("json = \"yes\"", "p.toml:1: json: not true or false"),
+            ("seed = 1\nseed = 2", "p.toml:2: TOML: duplicate key"),
+            ("seed = ", "p.toml:1: TOML: "),
+            ("seeds = 3", "--designs \"\": needed, here or in a plan file"),
+        ] {
+            let said = plan(text, "").unwrap_err();
+            assert!(said.starts_with(expected), "{text}: {said}");
+        }
+        // What was typed is not the file's fault.
+        let said = plan("designs = \"all\"", "--seed x").unwrap_err();
+        assert_eq!(said, "--seed \"x\": not a number of 64 bits");
+    }
+
+    #[test]
+    fn the_schema_knows_every_key() {
+        let schema = include_str!("../../plan.schema.json");
+        let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+        let properties = schema["properties"].as_object().unwrap();
+        let mut keys: Vec<&str> = KEYS.iter().map(|(flag, _)| &flag[2..]).collect();
+        keys.sort_unstable();
+        let mut described: Vec<&str> = properties.keys().map(String::as_str).collect();
+        described.sort_unstable();
+        assert_eq!(described, keys);
+        let workloads = properties["workload"]["enum"].as_array().unwrap();
+        let workloads: Vec<_> = workloads.iter().map(|name| name.as_str().unwrap()).collect();
+        let known: Vec<_> = Kind::ALL.map(Kind::name).into_iter().chain(["trace"]).collect();
+        assert_eq!(workloads, known);
+        let designs = properties["designs"].to_string();
+        for design in crate::plan::Design::ALL {
+            assert!(designs.contains(design.name()), "{design}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in ".{0,200}", line in "[a-z-]{1,9} = .{0,20}") {
+            let _ = PlanFile::parse("p", &text);
+            let _ = PlanFile::parse("p", &line);
+        }
     }
 }

@@ -14,13 +14,15 @@ const WORKLOAD_MEMORY: u64 = 4 << 30;
 /// The longest workload: a week.
 const MAX_TICKS: u32 = 7 * 24 * 3600 * 10;
 
+/// The workload that is none: a recorded trace.
+const TRACE: &str = "trace";
+
 /// What was typed about a workload; `None` when none was asked for.
 pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, PlanError> {
     let load = &words.load;
-    let Some(name) = words.workload.as_deref() else {
-        let swap = load.swap.as_deref();
+    let Some(name) = words.workload.as_deref().filter(|name| *name != TRACE) else {
         if is_plain(words) {
-            return plain_machine(swap).map(Some);
+            return plain_machine(load.swap.as_deref()).map(Some);
         }
         let given = [
             ("--ticks", &load.ticks),
@@ -33,11 +35,13 @@ pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, Pla
         ];
         let lonely = given.into_iter().find_map(|(flag, word)| Some((flag, word.as_deref()?)));
         return match lonely {
-            Some((flag, word)) => Err(PlanError::new(flag, word, "only with --workload")),
+            Some((flag, word)) => {
+                Err(PlanError::new(flag, word, "only with a workload that is made up"))
+            }
             None => Ok(None),
         };
     };
-    let unknown = "not one of phone, server, kbuild, fragment, adversary, guest";
+    let unknown = "not one of phone, server, kbuild, fragment, adversary, guest, trace";
     let kind = Kind::parse(name).ok_or_else(|| PlanError::new("--workload", name, unknown))?;
     if let Some(trace) = &words.trace {
         return Err(PlanError::new("--trace", trace, "not together with --workload"));

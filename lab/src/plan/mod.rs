@@ -48,6 +48,8 @@ pub struct Plan {
     pub output: Output,
     /// Where to write the results to, besides.
     pub files: Files,
+    /// The file of the cost model.
+    pub costs: Option<PathBuf>,
     /// Where to write the run down; `None`: nowhere.
     pub record: Option<Destination>,
     /// Threads that carry runs out; `None`: as many as there are cores. Changes no result.
@@ -177,8 +179,8 @@ impl Plan {
                 Ok(Self { record, ..Self::single(Action::Run, designs, common)? })
             }
             Some(Command::Compare(words)) => Self::compare(words),
-            Some(Command::Replay(words)) => {
-                Err(PlanError::new("replay", &words.case, "is no run of a design"))
+            Some(Command::Replay(_) | Command::Metrics) => {
+                Err(PlanError::new("--design", "", "needed for a run"))
             }
             Some(Command::Shrink(words)) => {
                 Err(PlanError::new("shrink", &words.property, "is no run of a design"))
@@ -204,7 +206,8 @@ impl Plan {
         scenes.truncate(1);
         let output = if words.json { Output::Json } else { Output::Text };
         let files = Files::default();
-        Ok(Self { action, designs, scenes, seeds: 1, output, files, record: None, threads: None })
+        let (record, costs, threads) = (None, None, None);
+        Ok(Self { action, designs, scenes, seeds: 1, output, files, costs, record, threads })
     }
 
     /// One design on one scene.
@@ -252,6 +255,7 @@ impl Plan {
                 jsonl: file("--jsonl", &words.jsonl)?,
                 html: file("--html", &words.html)?,
             },
+            costs: file("--costs", &words.costs)?,
             record: None,
             threads: words.threads.as_deref().map(parse_threads).transpose()?,
         })

@@ -7,11 +7,15 @@
 
 pub mod cause;
 pub mod compare;
+mod drains;
 mod fallback;
+mod hearing;
 pub mod hotplug;
+pub mod in_use;
 pub mod isolation;
 pub mod json;
 pub mod ledger;
+pub mod markers;
 pub mod plan;
 pub mod predicted;
 pub mod recorded;
@@ -35,17 +39,19 @@ use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::case::error::CaseError;
 use crate::case::{Case, Dump};
-use crate::trace::{Marker, SnapPhase, TraceError, TraceEvent, TraceReader};
+use crate::trace::{Record, TraceError, TraceEvent, TraceReader};
 use cause::Cause;
 use compare::{DifferentList, SnapshotVerdict, compare};
+use in_use::InUse;
 use ledger::Ledger;
+use markers::Markers;
 use plan::{Level, ReplayPlan};
 use predicted::Predicted;
 use recorded::{PerCpu, Recorded};
 use said::Said;
 use summary::Summary;
 use tally::Kind;
-use timer::StatTimer;
+use timer::{Hz, StatTimer};
 use window::Window;
 
 /// Why a case could not be replayed.
@@ -58,6 +64,12 @@ pub enum ReplayError {
     /// A line of the trace.
     #[error(transparent)]
     Trace(#[from] TraceError),
+    /// There is no such line to stop before.
+    #[error("--until {0}: the trace ends at line {1}")]
+    NoSuchLine(u64, u64),
+    /// There is no such miss to explain.
+    #[error("--explain {0}: there are {1} misses")]
+    NoSuchMiss(u64, u64),
 }
 
 /// Carries a plan out.
@@ -74,7 +86,22 @@ pub fn replay(plan: &ReplayPlan) -> Result<Summary, ReplayError> {
     trace.set_page_map(start.pages);
     let mut run = Run::new(&case, plan, profile, &start)?;
     let stopped = run.follow(trace)?;
+    let misses = run.ledger.tally.misses();
+    if let Some(wanted) = plan.explain.filter(|wanted| *wanted > misses) {
+        return Err(ReplayError::NoSuchMiss(wanted, misses));
+    }
     Ok(run.finish(stopped))
+}
+
+/// An error at a line of the trace.
+fn at<R: Read>(
+    window: &Window<R>,
+    line: u64,
+    field: &str,
+    why: impl core::fmt::Display,
+) -> CaseError {
+    let line = usize::try_from(line).unwrap_or(usize::MAX);
+    CaseError::at(window.reader().file(), line, field, why)
 }
 
 /// A replay under way.
@@ -90,6 +117,7 @@ struct Run<'a> {
     aside: Ledger,
     events: u64,
     frames: PfnRange,
+    in_use: InUse,
     snapshots: Vec<SnapshotVerdict>,
 }
 
@@ -137,12 +165,18 @@ impl<'a> Run<'a> {
         start: &Dump,
     ) -> Result<Self, ReplayError> {
         let whole = restore(start, &start.machine, Said::default())?;
-        let predicted = (plan.level == Level::PerCpu)
-            .then(|| Predicted::new(whole, &start.flags, StatTimer::default()));
+        let predicted = (plan.level == Level::PerCpu).then(|| {
+            Predicted::new(
+                whole,
+                &start.flags,
+                StatTimer::new(case.meta.hz.map(Hz).unwrap_or_default()),
+            )
+        });
         let recorded = start_of(start, plan.level)?;
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
         let last = spans().map(PfnRange::end).max().unwrap_or(first);
+        let frames = PfnRange::new(first, last);
         Ok(Self {
             case,
             plan,
@@ -152,7 +186,8 @@ impl<'a> Run<'a> {
             ledger: Ledger::new(plan.explain),
             aside: Ledger::default(),
             events: 0,
-            frames: PfnRange::new(first, last),
+            frames,
+            in_use: InUse::new(frames, &start.machine),
             snapshots: Vec::new(),
         })
     }
@@ -160,28 +195,21 @@ impl<'a> Run<'a> {
     /// Goes through the trace; the state as text where it was told to stop.
     fn follow<R: Read>(&mut self, trace: TraceReader<R>) -> Result<Option<String>, ReplayError> {
         let mut window = Window::new(trace, self.frames);
-        let mut next = 0;
+        let mut marks = Markers::new(self.case.last);
         while let Some(step) = window.next() {
             let step = step?;
             let line = step.record.line;
-            if let TraceEvent::Marker(Marker::Snapshot { index, phase: SnapPhase::End }) =
-                step.record.event
-            {
-                if index != next {
-                    return Err(self.bad_marker(&window, line, index, next).into());
-                }
-                next += 1;
-                if index > 0 {
-                    self.snapshot(index, line)?;
-                }
+            let dumped = marks.pass(&step.record.event);
+            let dumped = dumped.map_err(|why| at(&window, line, "SNAP", why))?;
+            if let Some(index) = dumped.filter(|index| *index > 0) {
+                self.snapshot(index, line)?;
             }
-            if next == 0 {
+            if !marks.are_under_way() {
                 continue;
             }
             if step.lost {
-                let line = usize::try_from(line).unwrap_or(usize::MAX);
                 let why = "events were lost before this line; the lists cannot be followed";
-                return Err(CaseError::at(window.reader().file(), line, "", why).into());
+                return Err(at(&window, line, "", why).into());
             }
             if self.plan.until.is_some_and(|until| line >= until) {
                 return Ok(Some(self.state()));
@@ -189,29 +217,43 @@ impl<'a> Run<'a> {
             self.events += 1;
             self.step(&step);
         }
-        if next <= self.case.last {
-            let why = format!("the trace ends before snapshot {next}");
-            let seen = window.reader().seen().lines;
-            let line = usize::try_from(seen).unwrap_or(usize::MAX);
-            return Err(CaseError::at(window.reader().file(), line, "", why).into());
+        let end = window.reader().seen().lines;
+        if let Some(mark) = marks.missing() {
+            return Err(at(&window, end, "", format!("the trace ends before {mark}")).into());
+        }
+        if let Some(until) = self.plan.until {
+            return Err(ReplayError::NoSuchLine(until, end));
+        }
+        if let Some(predicted) = &mut self.predicted {
+            predicted.finish(end, &self.recorded.alloc, &mut self.ledger);
         }
         Ok(None)
     }
 
-    fn bad_marker<R: Read>(
-        &self,
-        window: &Window<R>,
-        line: u64,
-        index: u32,
-        next: u32,
-    ) -> CaseError {
-        let line = usize::try_from(line).unwrap_or(usize::MAX);
-        let why = format!("snapshot {index} where {next} of {} was expected", self.case.last);
-        CaseError::at(window.reader().file(), line, "SNAP", why)
+    /// Carries a step out. What no machine found to be wrong may still contradict what is in use.
+    #[inline]
+    fn step(&mut self, step: &window::Step) {
+        let record = &step.record;
+        let contradiction = if self.is_return(record) { None } else { self.in_use.note(record) };
+        let misses = self.ledger.tally.misses();
+        self.perform(step);
+        if let Some((kind, known)) = contradiction
+            && self.ledger.tally.misses() == misses
+        {
+            self.ledger.impossible(kind, record, known);
+        }
+    }
+
+    /// Whether a free is none, but the return of a page to the compacting task.
+    fn is_return(&self, record: &Record) -> bool {
+        match record.event {
+            TraceEvent::PageFree { pfn, .. } => self.recorded.is_return(record, pfn),
+            _ => false,
+        }
     }
 
     #[inline]
-    fn step(&mut self, step: &window::Step) {
+    fn perform(&mut self, step: &window::Step) {
         let Some(predicted) = &mut self.predicted else {
             self.recorded.step(step, &mut self.ledger);
             return self.ledger.look_back(&self.recorded.alloc);
@@ -219,7 +261,12 @@ impl<'a> Run<'a> {
         predicted.before(step, &self.recorded.alloc, &mut self.ledger);
         predicted.step(step, &mut self.ledger);
         self.recorded.step(step, &mut self.aside);
-        if matches!(step.record.event, TraceEvent::PageAlloc { .. } | TraceEvent::VmapPages(_)) {
+        if matches!(
+            step.record.event,
+            TraceEvent::PageAlloc { .. }
+                | TraceEvent::PageAllocFailed { .. }
+                | TraceEvent::VmapPages(_)
+        ) {
             predicted.resync(&self.recorded.alloc, &mut self.ledger);
         }
         self.ledger.look_back(&predicted.alloc);
@@ -241,8 +288,10 @@ impl<'a> Run<'a> {
             self.ledger.tally.resyncs += 1;
         }
         let cached = verdict.pcp_equal != Some(false);
+        let in_use = self.in_use.difference(&dump.machine);
         let good = verdict.pageblocks_equal && verdict.pagetypeinfo_equal && cached;
-        let differs = verdict.difference.clone();
+        let good = good && in_use.is_none();
+        let differs = verdict.difference.clone().or(in_use);
         self.snapshots.push(verdict);
         if good && lists.is_empty() {
             self.ledger.tally.hit(Kind::Listed);
@@ -260,6 +309,7 @@ impl<'a> Run<'a> {
             }
             self.ledger.tally.resyncs += 1;
             self.recorded = start_of(&dump, self.plan.level)?;
+            self.in_use = InUse::new(self.frames, &dump.machine);
             if let Some(predicted) = &mut self.predicted {
                 let whole = restore(&dump, &dump.machine, Said::default())?;
                 *predicted = Predicted::new(whole, &dump.flags, predicted.timer());

@@ -21,7 +21,7 @@ use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
-use super::said::{Expected, Said, kind, show};
+use super::said::{Expected, Said};
 use super::tally::Kind;
 use super::timer::{StatTimer, Waiting};
 use super::tuning::{self, Mark};
@@ -47,22 +47,25 @@ pub struct Predicted {
     pub alloc: PageAllocator<Said>,
     isolation: Isolation,
     /// Recorded events that are not compared yet, with their lines.
-    told: VecDeque<(u64, Event)>,
+    pub(super) told: VecDeque<(u64, Event)>,
     /// Why the lists are not those of the recorded machine any more.
-    astray: Option<Cause>,
+    pub(super) astray: Option<Cause>,
     bulk: Option<Bulk>,
     /// Pages that bulk requests got, until a mapping shows the recorded ones.
     handed: Vec<Pfn>,
     joining: Option<PfnRange>,
     hotplug: HotplugWatch,
     /// The zone in which a drain was foreseen that did not happen.
-    too_low: Option<usize>,
+    pub(super) too_low: Option<usize>,
     /// The node's reclaimer runs.
-    reclaiming: bool,
-    /// Linux: `drain_pages_zone()` was entered; which zone it is, the first drained page says.
-    emptying: bool,
+    pub(super) reclaiming: bool,
+    /// The task that entered Linux's `drain_pages_zone()`, until its next event; which zone it is,
+    /// the first drained page says.
+    pub(super) emptying: Option<u32>,
+    /// Blocks of the refill at hand that were foreseen and recorded.
+    pub(super) refilled: u64,
     /// When counters catch up and per-CPU lists shrink.
-    timer: StatTimer,
+    pub(super) timer: StatTimer,
     /// The page that came back last.
     freed: Option<Pfn>,
     /// A page that was predicted in place of another, until it is handed out after all.
@@ -89,7 +92,8 @@ impl Predicted {
             hotplug: HotplugWatch::default(),
             too_low: None,
             reclaiming: false,
-            emptying: false,
+            emptying: None,
+            refilled: 0,
             timer,
             freed: None,
             expected: None,
@@ -138,50 +142,16 @@ impl Predicted {
         self.resync(recorded, ledger);
     }
 
-    /// What was foreseen and did not happen, and what happened and was not foreseen.
-    fn settle(&mut self, line: u64, ledger: &mut Ledger) {
-        if self.alloc.sink().0.is_empty() && self.told.is_empty() {
-            return;
-        }
-        let cause = self.astray.unwrap_or(Cause::PcpTuning);
-        self.astray = Some(cause);
-        let foreseen = core::mem::take(&mut self.alloc.sink_mut().0);
-        if let Some(Event::PcpuDrain { pfn, .. }) = foreseen.front() {
-            self.too_low = self.alloc.zone_index(*pfn);
-        }
-        for event in foreseen {
-            self.differ(kind(&event), cause, line, (show(&event), "nothing".to_owned()), ledger);
-        }
-        for (line, event) in core::mem::take(&mut self.told) {
-            self.differ(kind(&event), cause, line, ("nothing".to_owned(), show(&event)), ledger);
-        }
-    }
-
-    fn differ(
-        &self,
-        kind: Kind,
-        cause: Cause,
-        line: u64,
-        said: (String, String),
-        ledger: &mut Ledger,
-    ) {
-        let place = (&self.alloc, self.busiest(), Order::ZERO, MigrateType::Movable);
-        ledger.miss_at(kind, cause, line, said, place);
-    }
-
-    /// The zone with most memory, for misses that name none.
-    fn busiest(&self) -> usize {
-        let zones = self.alloc.zones().iter().enumerate();
-        zones.max_by_key(|(_, zone)| zone.managed()).map_or(0, |(at, _)| at)
-    }
-
     /// Takes the recorded lists over, when the last prediction missed.
     pub fn resync(&mut self, recorded: &PageAllocator<Silent>, ledger: &mut Ledger) {
-        if self.astray.take().is_none() {
-            return;
-        }
+        let Some(cause) = self.astray.take() else { return };
         ledger.tally.resyncs += 1;
         self.restart(recorded);
+        if cause == Cause::CounterDrift {
+            for zone in 0..self.alloc.zones().len() {
+                self.alloc.by_hand(zone, CpuId::BOOT).collect_counts();
+            }
+        }
         if let Some(zone) = self.too_low.take() {
             tuning::correct(&mut self.alloc, zone, Mark::Higher);
         }
@@ -198,6 +168,7 @@ impl Predicted {
         if self.timer.ticks(record.timestamp, waiting) {
             self.tick();
         }
+        let emptying = self.emptying.take_if(|pid| *pid == record.pid);
         match record.event {
             TraceEvent::ZoneLocked { pfn, order, migratetype, .. } => {
                 let Some(migratetype) = type_of(&self.alloc, migratetype) else {
@@ -209,6 +180,9 @@ impl Predicted {
                 let Some(migratetype) = type_of(&self.alloc, migratetype) else {
                     return ledger.impossible(Kind::Drained, record, NO_TYPE);
                 };
+                if emptying.is_some() {
+                    self.empty(pfn);
+                }
                 self.drained(record, Event::PcpuDrain { pfn, order, migratetype }, ledger);
             }
             TraceEvent::Extfrag(raw) => {
@@ -220,16 +194,12 @@ impl Predicted {
             TraceEvent::PageAlloc { pfn, order, gfp, .. } => {
                 self.page_alloc(record, pfn, order, gfp, ledger);
             }
+            TraceEvent::PageAllocFailed { order, gfp, .. } => {
+                self.page_refused(record, &AllocRequest::new(order, gfp), ledger);
+            }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
             _ => self.rare(record, ledger),
-        }
-    }
-
-    /// The statistics timer ticks. Linux: `vmstat_update()`.
-    fn tick(&mut self) {
-        for zone in 0..self.alloc.zones().len() {
-            self.alloc.tick_zone(zone);
         }
     }
 
@@ -253,7 +223,7 @@ impl Predicted {
                 let recorded: Vec<_> = map.pages.iter().copied().flatten().collect();
                 self.compare_bulk(record, &recorded, ledger);
             }
-            TraceEvent::DrainPages { .. } => self.emptying = true,
+            TraceEvent::DrainPages { .. } => self.emptying = Some(record.pid),
             TraceEvent::FreeOnePage { pfn, order, .. } => {
                 self.free_past_pcp(record, pfn, order, ledger);
             }
@@ -277,78 +247,6 @@ impl Predicted {
         for at in 0..self.alloc.zones().len() {
             self.alloc.by_hand(at, CpuId::BOOT).set_reclaim(reclaim);
         }
-    }
-
-    /// A recorded event about the lists, to be compared with what is foreseen or will be.
-    fn hear(&mut self, record: &Record, event: Event, ledger: &mut Ledger) {
-        self.told.push_back((record.line, event));
-        self.compare(ledger);
-    }
-
-    /// Compares as many events as both sides have.
-    fn compare(&mut self, ledger: &mut Ledger) {
-        while let (Some((line, told)), Some(said)) =
-            (self.told.front(), self.alloc.sink().0.front())
-        {
-            let (line, told, said) = (*line, *told, *said);
-            if said == told && self.astray.is_none() {
-                ledger.tally.hit(kind(&told));
-            } else {
-                let cause = self.astray.unwrap_or_else(|| self.cause_of(&said, &told));
-                self.astray = Some(cause);
-                self.differ(kind(&told), cause, line, (show(&said), show(&told)), ledger);
-            }
-            self.told.pop_front();
-            self.alloc.sink_mut().0.pop_front();
-        }
-    }
-
-    /// Why a foreseen event is not the recorded one.
-    fn cause_of(&self, said: &Event, told: &Event) -> Cause {
-        match (said, told) {
-            (Event::Extfrag(said), Event::Extfrag(told)) if said.pfn == told.pfn => {
-                Cause::Movability
-            }
-            (
-                Event::ZoneLocked { migratetype: a, .. },
-                Event::ZoneLocked { migratetype: b, .. },
-            ) if a != b && (*a == MigrateType::Cma || *b == MigrateType::Cma) => {
-                Cause::CounterDrift
-            }
-            (Event::PcpuDrain { .. }, _) | (_, Event::PcpuDrain { .. }) => Cause::PcpTuning,
-            _ if self.reclaiming => Cause::TaskState,
-            _ => Cause::Unexplained,
-        }
-    }
-
-    fn drained(&mut self, record: &Record, event: Event, ledger: &mut Ledger) {
-        if core::mem::take(&mut self.emptying)
-            && self.alloc.sink().0.is_empty()
-            && let Event::PcpuDrain { pfn, .. } = event
-            && let Some(zone) = self.alloc.zone_index(pfn)
-        {
-            self.alloc.drain_cpu(CpuId::BOOT, zone);
-        }
-        let by_timer = self.alloc.sink().0.is_empty()
-            && self.astray.is_none()
-            && record.comm.as_bytes().starts_with(b"kworker");
-        if by_timer && let Event::PcpuDrain { pfn, .. } = event {
-            self.timer.tick(record.timestamp);
-            if let Some(zone) = self.alloc.zone_index(pfn) {
-                self.alloc.tick_zone(zone);
-            }
-        } else if self.alloc.sink().0.is_empty() {
-            if self.astray.is_none()
-                && let Event::PcpuDrain { pfn, .. } = event
-                && let Some(zone) = self.alloc.zone_index(pfn)
-            {
-                tuning::correct(&mut self.alloc, zone, Mark::Reached);
-            }
-            let cause = *self.astray.get_or_insert(Cause::PcpTuning);
-            let said = ("nothing".to_owned(), show(&event));
-            return self.differ(Kind::Drained, cause, record.line, said, ledger);
-        }
-        self.hear(record, event, ledger);
     }
 
     fn page_alloc(
@@ -401,6 +299,21 @@ impl Predicted {
             Some(got) if zone(got) != zone(pfn) => Cause::CounterDrift,
             Some(_) => Cause::Unexplained,
         }
+    }
+
+    /// Linux had no page for a request: nor should the emulator.
+    fn page_refused(&mut self, record: &Record, request: &AllocRequest, ledger: &mut Ledger) {
+        let easy = self.alloc.alloc_pages_fast(CpuId::BOOT, request);
+        let short = easy.is_none();
+        let pages = easy.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, request));
+        self.compare(ledger);
+        self.settle(record.line, ledger);
+        let Some(pages) = pages else { return ledger.tally.hit(Kind::Allocated) };
+        // Below the low mark, how far a request may go depends on who makes it.
+        let cause = if short || self.reclaiming { Cause::TaskState } else { Cause::Unexplained };
+        let cause = *self.astray.get_or_insert(cause);
+        let said = (pages.into_raw().0.to_string(), "nothing".to_owned());
+        self.differ(Kind::Allocated, cause, record.line, said, ledger);
     }
 
     fn page_free(&mut self, step: &Step, pfn: Pfn, order: Order, ledger: &mut Ledger) {

@@ -83,6 +83,12 @@ impl Recorded {
         self.isolation.was_compacted(zone)
     }
 
+    /// Whether the free of a page is none, but the return of a target to the compacting task.
+    #[must_use]
+    pub fn is_return(&self, record: &Record, pfn: Pfn) -> bool {
+        self.isolation.is_return(record, pfn)
+    }
+
     /// Puts a list of the same blocks into the dumped order.
     pub fn arrange(&mut self, zone: usize, list: &DifferentList) {
         let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
@@ -290,7 +296,7 @@ impl Recorded {
 
     fn page_free(&mut self, step: &Step, block: (Pfn, Order), ledger: &mut Ledger) {
         let (pfn, order) = block;
-        if self.isolation.is_return(&step.record, pfn) {
+        if self.is_return(&step.record, pfn) {
             return;
         }
         let Some(mut hand) = self.hand(pfn) else {

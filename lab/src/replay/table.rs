@@ -5,7 +5,8 @@ use super::summary::Summary;
 /// The summary as a row in Markdown, ended by a newline.
 #[must_use]
 pub fn render(summary: &Summary) -> String {
-    let Summary { case, profile, level, events, score, tally, snapshots, .. } = summary;
+    let Summary { profile, level, events, score, tally, snapshots, .. } = summary;
+    let case = summary.case.replace('|', "\\|");
     let causes = tally.causes.iter().map(|(cause, (count, _))| format!("{count} {cause}"));
     let causes: Vec<_> = causes.collect();
     let equal: u32 = snapshots.iter().filter(|s| s.is_equal()).map(|_| 1).sum();

@@ -9,14 +9,30 @@
 /// A second in nanoseconds. Linux: the default of `stat_interval`.
 const SECOND: u64 = 1_000_000_000;
 
-/// Ticks in a second. Linux: `CONFIG_HZ` of Debian's kernels; a trace does not say it.
-const HZ: u64 = 250;
-/// How long the recording program may go on before the scheduler looks again, in nanoseconds.
-/// Linux: a scheduler tick.
-const SLICE: u64 = SECOND / HZ;
-/// From the start of the clock to the first full second of `jiffies`, in nanoseconds.
-/// Linux: `INITIAL_JIFFIES`.
-const FIRST_FULL_SECOND: u64 = (HZ - (1 << 32) % HZ) % HZ * (SECOND / HZ);
+/// Ticks in a second. Linux: `CONFIG_HZ`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hz(pub u64);
+
+impl Default for Hz {
+    /// What Debian's kernels have.
+    fn default() -> Self {
+        Self(250)
+    }
+}
+
+impl Hz {
+    /// How long the recording program may go on before the scheduler looks again, in nanoseconds.
+    /// Linux: a scheduler tick.
+    const fn slice(self) -> u64 {
+        SECOND / self.0
+    }
+
+    /// From the start of the clock to the first full second of `jiffies`, in nanoseconds.
+    /// Linux: `INITIAL_JIFFIES`.
+    const fn first_full_second(self) -> u64 {
+        (self.0 - (1 << 32) % self.0) % self.0 * SECOND / self.0
+    }
+}
 
 /// Whether another task waits for the CPU. Linux: `TIF_NEED_RESCHED`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,6 +46,7 @@ pub enum Waiting {
 /// The timer of a recorded kernel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct StatTimer {
+    hz: Hz,
     /// When it is due next; `None` before the first tick.
     due: Option<u64>,
     /// A snapshot is being taken.
@@ -37,6 +54,12 @@ pub struct StatTimer {
 }
 
 impl StatTimer {
+    /// The timer of a kernel with so many ticks in a second.
+    #[must_use]
+    pub fn new(hz: Hz) -> Self {
+        Self { hz, ..Self::default() }
+    }
+
     /// A snapshot begins: nothing else runs until it is over.
     pub const fn hold(&mut self) {
         self.held = true;
@@ -47,7 +70,7 @@ impl StatTimer {
     pub fn release(&mut self, now: u64) {
         self.held = false;
         if self.due.is_none_or(|due| due <= now) {
-            self.due = Some(now + SLICE);
+            self.due = Some(now + self.hz.slice());
         }
     }
 
@@ -65,7 +88,7 @@ impl StatTimer {
 
     /// The timer has ticked: when it will do so again. Linux: `round_jiffies_relative()`.
     pub const fn tick(&mut self, now: u64) {
-        let late = (now + SECOND - FIRST_FULL_SECOND) % SECOND;
+        let late = (now + SECOND - self.hz.first_full_second()) % SECOND;
         let full = now + SECOND - late;
         self.due = Some(if late < SECOND / 4 { full } else { full + SECOND });
     }
@@ -79,7 +102,9 @@ mod tests {
 
     #[test]
     fn ticks_are_at_full_seconds_and_wait_for_snapshots() {
-        assert_eq!(FIRST_FULL_SECOND, 816 * MS);
+        assert_eq!(Hz::default().first_full_second(), 816 * MS);
+        assert_eq!(Hz(100).first_full_second(), 40 * MS);
+        assert_eq!(Hz(1000).first_full_second(), 704 * MS);
         let mut timer = StatTimer::default();
         assert!(!timer.ticks(5 * SECOND, Waiting::No));
         timer.hold();

@@ -254,6 +254,8 @@ pub struct Reclaimed {
     pub anon: u64,
     /// Page cache read again.
     pub refault_file: u64,
+    /// Of that, what was found as clean copies in tag storage.
+    pub refault_copied: u64,
     /// Anonymous memory that came back.
     pub refault_anon: u64,
     /// Clean page cache dropped for contiguous ranges.

@@ -212,6 +212,7 @@ const RECLAIM: &[Row] = &[
     ("pages looked at", |r| r.reclaim.scanned.to_string()),
     ("page cache dropped", |r| mib(r, approximate(r.reclaim.file))),
     ("  read again (workingset_refault_file)", |r| mib(r, approximate(r.reclaim.refault_file))),
+    ("  of that, found in tag storage", |r| mib(r, approximate(r.reclaim.refault_copied))),
     ("  dropped for contiguous ranges", |r| mib(r, approximate(r.reclaim.contig_dropped))),
     ("anonymous memory swapped out", |r| mib(r, approximate(r.reclaim.anon))),
     ("  come back (workingset_refault_anon)", |r| mib(r, approximate(r.reclaim.refault_anon))),

@@ -5,6 +5,10 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
+use pagelab_migrate::reclaim::stats::ReclaimStats;
+use pagelab_migrate::stats::MmStats;
+use pagelab_migrate::tag_storage::clean_store::CleanStats;
+use pagelab_migrate::tag_storage::stats::TagStats;
 
 use super::RunError;
 use super::boot::boot;
@@ -145,17 +149,24 @@ fn claims<S: Sink>(driver: &Driver<S>) -> Claims {
 }
 
 fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
-    let emulator = driver.emulator();
-    let caches = emulator.tags().caches();
-    let maintenance = [
-        ("tag_data_cache_invalidations", caches.data_invalidations()),
-        ("tag_cache_invalidations", caches.tag_invalidations()),
-        ("tag_cache_corruptions", caches.corruptions()),
-    ];
-    let tags = emulator.tags();
+    let (emulator, tags) = (driver.emulator(), driver.emulator().tags());
+    let caches = tags.caches();
+    let maintenance =
+        [caches.data_invalidations(), caches.tag_invalidations(), caches.corruptions()];
     let counted = emulator.mm_stats().iter().chain(tags.stats().iter());
-    let counted = counted.chain(tags.clean().stats().iter());
-    counted.chain(emulator.reclaim().stats.iter()).chain(maintenance).collect()
+    let counted = counted.chain(tags.clean().stats().iter()).chain(emulator.reclaim().stats.iter());
+    counted.chain(MAINTENANCE.into_iter().zip(maintenance)).collect()
+}
+
+/// Names of the counters of cache maintenance.
+const MAINTENANCE: [&str; 3] =
+    ["tag_data_cache_invalidations", "tag_cache_invalidations", "tag_cache_corruptions"];
+
+/// Names of all counters of a report.
+pub fn counter_names() -> impl Iterator<Item = &'static str> {
+    let named = MmStats::default().iter().chain(TagStats::default().iter());
+    let named = named.chain(CleanStats::default().iter()).chain(ReclaimStats::default().iter());
+    named.map(|(name, _)| name).chain(MAINTENANCE)
 }
 
 fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
@@ -169,6 +180,7 @@ fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {
         file: stats.pgsteal_file,
         anon: stats.pswpout,
         refault_file: stats.workingset_refault_file,
+        refault_copied: driver.emulator().tags().clean().stats().hits,
         refault_anon: stats.workingset_refault_anon,
         contig_dropped: stats.contig_dropped,
         cached_end: reclaim.cache.pages(),

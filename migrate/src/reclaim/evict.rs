@@ -33,6 +33,7 @@ impl<S: Sink> Mover<'_, S> {
         let page = self.folios[id].file_page().expect("only cached folios are dropped");
         let age = self.reclaim.evict_at();
         self.reclaim.cache.set(page, CacheEntry::Shadow(age));
+        self.log.dropped.push(page);
         self.free_folio(id);
     }
 

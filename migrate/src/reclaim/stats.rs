@@ -59,7 +59,7 @@ pub struct ReclaimStats {
 
 impl ReclaimStats {
     /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("kswapd_wakes", self.kswapd_wakes),
             ("pageoutrun", self.pageoutrun),

@@ -40,7 +40,7 @@ pub struct CleanStats {
 
 impl CleanStats {
     /// Names and values, in the order of the fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("cleancache_puts", self.puts),
             ("cleancache_failed_puts", self.refused),
@@ -86,6 +86,11 @@ impl CleanStore {
     pub fn frames(&self) -> PageCount {
         let free = u64::try_from(self.free.len()).expect("a count of pages");
         self.copies() + PageCount::new(free)
+    }
+
+    /// The pages of which there are copies.
+    pub fn keys(&self) -> impl Iterator<Item = CleanKey> {
+        self.copies.keys().copied()
     }
 
     /// The copy that a frame holds.

@@ -12,7 +12,8 @@
 //! thought about (David Hildenbrand, in favour). Layers of abstraction (Christoph Hellwig, on the
 //! series of 2025). Not merged.
 //!
-//! Who fills the store is not decided here; see [`super::clean_store`]. Left alone it stays empty.
+//! What is kept are the clean pages of files that reclaim drops, as cleancache did; the oldest copy
+//! goes when room is needed. See [`super::clean_store`].
 
 use pagelab_allocator::gfp::GfpFlags;
 

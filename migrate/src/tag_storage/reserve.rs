@@ -60,6 +60,13 @@ impl TagStorage {
         outcome
     }
 
+    /// A page that is tag storage was about to be reserved for: all that
+    /// [`reserve`](Self::reserve) does before it refuses that.
+    pub(crate) fn note_untaggable(&mut self) {
+        self.stats.reserve_calls += 1;
+        self.stats.reserve_failures += 1;
+    }
+
     fn try_reserve<S: Sink>(
         &mut self,
         memory: &mut Memory<S>,

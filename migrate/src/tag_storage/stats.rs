@@ -85,7 +85,7 @@ impl TagStats {
     }
 
     /// Names and values, in the order of the fields.
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> + use<> {
         [
             ("tag_reserve_calls", self.reserve_calls),
             ("tag_reserve_failures", self.reserve_failures),

@@ -4,7 +4,9 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
 use pagelab_migrate::emulator::Emulator;
 use pagelab_migrate::fault::Access;
+use pagelab_migrate::file_io::FileAccess;
 use pagelab_migrate::folio::FolioId;
+use pagelab_migrate::page_cache::{CacheEntry, FilePage};
 use pagelab_migrate::tag_storage::catalogue::Design;
 use pagelab_migrate::tag_storage::clean_store::CleanKey;
 use pagelab_migrate::vma::Prot;
@@ -94,6 +96,48 @@ fn when_tags_fill_everything_no_copy_is_taken() {
     assert_eq!(emulator.usage().tagged, DATA.len());
     assert_eq!(emulator.cleancache_put(key(1)), None);
     assert_eq!(emulator.tags().clean().stats().refused, 1);
+}
+
+/// More pages of a file than memory: what reclaim drops is found again in tag storage.
+#[test]
+fn what_reclaim_drops_is_kept_until_it_is_read_written_or_removed() {
+    let mut emulator = boot(Design::Cleancache);
+    let file = emulator.create_file();
+    for index in 0..20_000 {
+        emulator.read_file(CPU, FilePage { file, index }).unwrap();
+    }
+    emulator.check().unwrap();
+    let kept: Vec<_> = emulator.tags().clean().keys().collect();
+    assert_eq!(kept.len(), 511, "all of tag storage but the zero page's");
+    let page = |key: CleanKey| FilePage { file, index: u32::try_from(key.index).unwrap() };
+    let [one, two, ..] = kept[..] else { panic!("some") };
+    let found = emulator.read_file(CPU, page(one)).unwrap();
+    assert!(matches!(found, FileAccess::Copied(_)), "{found:?}");
+    assert_eq!(emulator.read_file(CPU, page(one)), Ok(FileAccess::Hit));
+    let written = emulator.write_file(CPU, page(two)).unwrap();
+    assert!(matches!(written, FileAccess::Refault(_)), "{written:?}");
+    assert!(!emulator.tags().clean().keys().any(|key| key == one || key == two));
+    // One that was dropped when tag storage was full already is read from the disk.
+    let evicted = (0..20_000).map(|index| FilePage { file, index }).find(|page| {
+        let absent = !kept.contains(&CleanKey::from(*page));
+        absent && matches!(emulator.reclaim().cache.get(*page), CacheEntry::Shadow(_))
+    });
+    let read = emulator.read_file(CPU, evicted.expect("there are some")).unwrap();
+    assert!(matches!(read, FileAccess::Refault(_)), "{read:?}");
+    emulator.check().unwrap();
+    emulator.remove_file(CPU, file).unwrap();
+    assert_eq!(emulator.tags().clean().copies(), PageCount::ZERO);
+    emulator.check().unwrap();
+}
+
+#[test]
+fn canary_a_copy_of_a_page_that_is_in_memory_is_caught() {
+    let mut emulator = boot(Design::Cleancache);
+    let file = emulator.create_file();
+    let page = FilePage { file, index: 3 };
+    emulator.read_file(CPU, page).unwrap();
+    emulator.cleancache_put(page.into()).unwrap();
+    emulator.check().unwrap_err();
 }
 
 #[test]

@@ -1,0 +1,180 @@
+//! Cost models: what events take, from a TOML file. Only asked for, and never without their name.
+
+use std::io;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use crate::metric::by_name;
+use crate::report::{RunReport, approximate};
+use crate::run::turn::counter_names;
+
+/// What some events take. The rest takes nothing.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct CostModel {
+    /// Its name, which stands at every number made with it.
+    pub name: String,
+    /// Unit of the costs, such as `ns` or `cycles`.
+    pub unit: String,
+    /// The events that it prices.
+    pub events: Vec<EventCost>,
+}
+
+/// What one event takes.
+#[derive(Clone, PartialEq, Debug, Serialize)]
+pub struct EventCost {
+    /// A counter of a run, or a metric.
+    pub counter: String,
+    /// What each takes, in the model's unit.
+    pub cost: f64,
+    /// Who measured that, and how.
+    pub source: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawModel {
+    name: Spanned<String>,
+    unit: Spanned<String>,
+    event: Vec<RawEvent>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvent {
+    counter: Spanned<String>,
+    cost: Spanned<f64>,
+    source: Spanned<String>,
+}
+
+/// Why a file is no cost model.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CostError {
+    /// It cannot be read.
+    #[error("{file}: {why}")]
+    Read {
+        /// Its name.
+        file: String,
+        /// What is wrong.
+        why: io::Error,
+    },
+    /// A line says something impossible.
+    #[error("{file}:{line}: {why}")]
+    Text {
+        /// Name of the file.
+        file: String,
+        /// Line, from 1.
+        line: usize,
+        /// What is wrong, with the key.
+        why: String,
+    },
+}
+
+impl CostModel {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// [`CostError`] when it cannot be read or is no cost model.
+    pub fn read(path: &Path) -> Result<Self, CostError> {
+        let file = path.display().to_string();
+        match std::fs::read_to_string(path) {
+            Ok(text) => Self::parse(&file, &text),
+            Err(why) => Err(CostError::Read { file, why }),
+        }
+    }
+
+    /// Reads the text of a file that errors call `file`.
+    ///
+    /// # Errors
+    ///
+    /// [`CostError::Text`] with the line.
+    pub fn parse(file: &str, text: &str) -> Result<Self, CostError> {
+        let error = |at: usize, why: String| {
+            let before = text.as_bytes().iter().take(at);
+            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            CostError::Text { file: file.to_owned(), line, why }
+        };
+        let raw: RawModel = toml::from_str(text).map_err(|cause| {
+            let at = cause.span().map_or(0, |span| span.start);
+            error(at, cause.message().replace('\n', " "))
+        })?;
+        let wordy = [("name", &raw.name), ("unit", &raw.unit)];
+        let sources = raw.event.iter().map(|event| ("source", &event.source));
+        for (key, word) in wordy.into_iter().chain(sources) {
+            if word.get_ref().trim().is_empty() || word.get_ref().contains(char::is_control) {
+                return Err(error(word.span().start, format!("{key} says nothing")));
+            }
+        }
+        let events: Vec<_> = raw.event.into_iter().map(|event| event.check(&error)).collect();
+        let events = events.into_iter().collect::<Result<_, _>>()?;
+        Ok(Self { name: raw.name.into_inner(), unit: raw.unit.into_inner(), events })
+    }
+
+    /// What a run takes by this model.
+    #[must_use]
+    pub fn price(&self, report: &RunReport) -> f64 {
+        let count = |name: &str| {
+            let counted = report.counters.get(name).map(|count| approximate(*count));
+            counted.or_else(|| (by_name(name)?.of)(report)).unwrap_or(0.0)
+        };
+        self.events.iter().map(|event| event.cost * count(&event.counter)).sum()
+    }
+
+    /// The model in words, one event a line.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        let mut out = format!("cost model {}, in {}\n", self.name, self.unit);
+        for event in &self.events {
+            out.push_str(&format!("  {} x {}: {}\n", event.cost, event.counter, event.source));
+        }
+        out
+    }
+}
+
+impl RawEvent {
+    fn check<E>(self, error: &impl Fn(usize, String) -> E) -> Result<EventCost, E> {
+        let (counter, cost) = (self.counter.get_ref(), *self.cost.get_ref());
+        if by_name(counter).is_none() && !counter_names().any(|name| name == counter) {
+            let why = format!("counter {counter:?} is neither a counter nor a metric");
+            return Err(error(self.counter.span().start, why));
+        }
+        if !cost.is_finite() || cost < 0.0 {
+            return Err(error(self.cost.span().start, format!("cost {cost} is not possible")));
+        }
+        Ok(EventCost { counter: self.counter.into_inner(), cost, source: self.source.into_inner() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../costs/copies.toml");
+
+    #[test]
+    fn the_shipped_model_is_one() {
+        let model = CostModel::parse("copies.toml", SHIPPED).unwrap();
+        assert_eq!((model.name.as_str(), model.events.len()), ("copies-epyc-2026", 3));
+        assert!(model.describe().contains("536 x pgmigrate_success: copy of a 4 KiB page"));
+    }
+
+    #[track_caller]
+    fn check(from: &str, to: &str, expected: &str) {
+        let error = CostModel::parse("m", &SHIPPED.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
+
+    #[test]
+    fn a_broken_one_names_the_line() {
+        check("name = ", "nom = ", "m:3: unknown field `nom`");
+        check("cost = 536", "cost = -1", "m:8: cost -1 is not possible");
+        check("cost = 536", "cost = nan", "m:8: cost NaN is not possible");
+        check("cost = 536", "cost = \"x\"", "m:8: invalid type");
+        check("pgmigrate_success", "pgmigrate", "m:7: counter \"pgmigrate\" is neither");
+        check("unit = \"ns\"", "unit = \"\"", "m:4: unit says nothing");
+        check("unit = ", "unit ", "m:4: ");
+    }
+}
