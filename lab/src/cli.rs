@@ -38,7 +38,7 @@ pub enum Command {
     Compare(CompareWords),
     /// Explain one operation of a run: flags, watermarks, lists, tag storage, what moved.
     Explain(ExplainWords),
-    /// Find the shortest operations on which two designs differ.
+    /// Find few operations on which two designs differ, none of them superfluous.
     Shrink(ShrinkWords),
     /// List the metrics of data files with their units, ranges and sources, as a table.
     Metrics,

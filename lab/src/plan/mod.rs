@@ -179,15 +179,9 @@ impl Plan {
                 Ok(Self { record, ..Self::single(Action::Run, designs, common)? })
             }
             Some(Command::Compare(words)) => Self::compare(words),
-            Some(Command::Replay(_) | Command::Metrics) => {
-                Err(PlanError::new("--design", "", "needed for a run"))
-            }
-            Some(Command::Shrink(words)) => {
-                Err(PlanError::new("shrink", &words.property, "is no run of a design"))
-            }
-            Some(Command::Explain(words)) => {
-                Err(PlanError::new("explain", &words.at, "is no run of a design"))
-            }
+            Some(
+                Command::Replay(_) | Command::Metrics | Command::Shrink(_) | Command::Explain(_),
+            ) => Err(PlanError::new("--design", "", "needed for a run")),
         }
     }
 

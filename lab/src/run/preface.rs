@@ -79,9 +79,10 @@ pub fn preface(stage: &Stage<'_>) -> String {
             let share = scene.tagged.iter().map(ToString::to_string).collect::<Vec<_>>();
             text.push_str(&workload_preface(scene, load, &share));
         }
-        trace => text.push_str(&format!(
-            "Trace {trace}, recorded on {recorded}\n\
+        _ => text.push_str(&format!(
+            "Trace {}, recorded on {recorded}\n\
              \x20 peak          {} in use\n  tagged pages  {tagged}\n",
+            scene.source(),
             Mib(survey.peak),
         )),
     }

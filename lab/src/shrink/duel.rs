@@ -5,10 +5,11 @@ use pagelab_allocator::event::Silent;
 use super::property::Property;
 use crate::contender::Contender;
 use crate::drive::Driver;
-use crate::logical::Op;
+use crate::logical::{Op, Step};
 use crate::run::RunError;
 use crate::run::boot::boot;
 use crate::run::stage::Stage;
+use crate::trace::TraceError;
 
 /// An operation and the task that asks for memory.
 pub type Act = (Op, u32);
@@ -109,26 +110,38 @@ impl Duel<'_> {
         Ok(counts)
     }
 
-    /// The scene's operations up to the first after which one design has shown the property and
-    /// the other has not, or, when both have, in which one does and the other does not. `None`: they
-    /// never differ.
+    /// The first operations, at most `limit`, of the scene.
+    ///
+    /// # Errors
+    ///
+    /// [`RunError`] when they cannot be read.
+    pub fn acts(&self, limit: usize) -> Result<Vec<Act>, RunError> {
+        let steps = self.stage.steps()?.take(limit);
+        let acts = steps.map(|step| step.map(|step| (step.op, step.pid)));
+        Ok(acts.collect::<Result<_, _>>()?)
+    }
+
+    /// After how many operations one design has shown the property and the other has not, or, when
+    /// both have, in which one does and the other does not. `None`: they never differ.
     ///
     /// # Errors
     ///
     /// [`RunError`] when machine or operations are impossible.
-    pub fn first_difference(&self) -> Result<Option<(Vec<Act>, Differ)>, RunError> {
-        let (mut first, mut second) = (self.machine(0)?, self.machine(1)?);
-        let (mut acts, mut counts) = (Vec::new(), Counts::default());
-        for step in self.stage.steps()? {
+    pub fn first_difference(
+        &self,
+        steps: impl Iterator<Item = Result<Step, TraceError>>,
+    ) -> Result<Option<(usize, Differ)>, RunError> {
+        let mut drivers = [self.machine(0)?, self.machine(1)?];
+        let mut counts = Counts::default();
+        for (number, step) in (1..).zip(steps) {
             let step = step?;
-            acts.push((step.op, step.pid));
-            for (design, driver) in [&mut first, &mut second].into_iter().enumerate() {
+            for (design, driver) in drivers.iter_mut().enumerate() {
                 driver.step(&step);
                 counts.add(design, self.property.count(driver));
             }
-            let differ = [Where::Ever, Where::Last].into_iter().find_map(|w| counts.differ(w));
+            let differ = [Where::Ever, Where::Last].into_iter().find_map(|at| counts.differ(at));
             if let Some(differ) = differ {
-                return Ok(Some((acts, differ)));
+                return Ok(Some((number, differ)));
             }
         }
         Ok(None)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::property::Property;
 use crate::cli::{Common, ShrinkWords};
 use crate::contender::Contender;
-use crate::plan::{Plan, PlanError, Scene};
+use crate::plan::{Plan, PlanError, Scene, TraceChoice};
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -37,7 +37,8 @@ impl ShrinkPlan {
     /// [`PlanError`] names the first flag whose value is impossible.
     pub fn new(words: &ShrinkWords) -> Result<Self, PlanError> {
         let mut common = words.common.clone();
-        if common.memory.is_none() && common.workload.is_some() {
+        if common.memory.is_none() && common.workload.as_deref().is_some_and(|name| name != "trace")
+        {
             common.memory = Some(DEFAULT_MEMORY.to_owned());
         }
         if common.json {
@@ -55,7 +56,7 @@ impl ShrinkPlan {
             property.ok_or_else(|| PlanError::new("--property", &words.property, unknown))?;
         let budget = words.budget.as_deref().map_or(Ok(DEFAULT_BUDGET), parse_budget)?;
         let out = words.output.as_deref().map(|path| Plan::path("--output", path)).transpose()?;
-        let machine = machine_words(&common);
+        let machine = machine_words(&common, !matches!(scene.trace, TraceChoice::Workload(_)));
         Ok(Self { scene, designs: [a, b], property, budget, out, machine })
     }
 }
@@ -68,13 +69,16 @@ fn parse_budget(text: &str) -> Result<u64, PlanError> {
     }
 }
 
-/// The words that say on which machine; those that say which operations are left out.
-fn machine_words(words: &Common) -> Vec<String> {
-    let recorded = words.workload.is_none() && words.ops.is_none();
+/// The words that say on which machine; those that say which operations are left out, but for those
+/// by which a trace's pages are tagged while it is carried out.
+fn machine_words(words: &Common, recorded: bool) -> Vec<String> {
+    let alone = words.workload.is_none() && words.trace.is_none();
+    // Without a word for its machine, a file of operations has a plain one.
+    let demo = (alone && words.ops.is_none()).then(|| "trace".to_owned());
     let draws = |word: &Option<String>| word.clone().filter(|_| recorded);
     let flags = [
         ("--trace", words.trace.clone()),
-        ("--workload", words.workload.clone()),
+        ("--workload", words.workload.clone().or(demo)),
         ("--memory", words.memory.clone()),
         ("--cma", words.cma.clone()),
         ("--swap", words.load.swap.clone()),

@@ -1,10 +1,7 @@
 //! Delta debugging: fewer operations, and smaller ones, while two designs still differ.
 
-use std::collections::BTreeSet;
-
 use super::duel::Act;
 use super::smaller;
-use crate::survey::kind;
 
 /// A search for fewer and smaller operations; `differs` is asked at most `budget` times.
 #[derive(Debug)]
@@ -19,7 +16,7 @@ pub struct Search<F> {
 pub struct Found {
     /// The operations.
     pub acts: Vec<Act>,
-    /// How often `differs` was asked.
+    /// Runs, those before the search included.
     pub runs: u64,
     /// Whether the search ended by itself.
     pub end: End,
@@ -39,9 +36,9 @@ pub enum End {
 struct Spent;
 
 impl<F: FnMut(&[Act]) -> bool> Search<F> {
-    /// A search that has not begun.
-    pub fn new(budget: u64, differs: F) -> Self {
-        Self { differs, budget, runs: 0 }
+    /// A search that goes on after so many runs of its budget.
+    pub fn new((runs, budget): (u64, u64), differs: F) -> Self {
+        Self { differs, budget, runs }
     }
 
     /// Shrinks `acts`, on which the designs differ.
@@ -55,7 +52,6 @@ impl<F: FnMut(&[Act]) -> bool> Search<F> {
     fn run_passes(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
         loop {
             let before = acts.clone();
-            self.drop_kinds(acts)?;
             self.join(acts)?;
             self.drop_chunks(acts)?;
             self.join(acts)?;
@@ -81,17 +77,6 @@ impl<F: FnMut(&[Act]) -> bool> Search<F> {
             *acts = candidate;
         }
         Ok(differs)
-    }
-
-    /// Leaves out all operations of a kind. While there are many pins and tags some fit wherever
-    /// pages lie; the last of them fits only where it was.
-    fn drop_kinds(&mut self, acts: &mut Vec<Act>) -> Result<(), Spent> {
-        let kinds: BTreeSet<_> = acts.iter().map(|(op, _)| kind(*op)).collect();
-        for gone in kinds {
-            let without = acts.iter().copied().filter(|(op, _)| kind(*op) != gone).collect();
-            self.accept(acts, without)?;
-        }
-        Ok(())
     }
 
     /// Leaves out halves, quarters, and so on down to single operations, from the end: later
