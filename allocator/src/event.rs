@@ -1,5 +1,7 @@
 //! What the kernel's tracepoints would say, as values.
 
+use core::any::Any;
+
 use crate::fallback::Extfrag;
 use crate::gfp::{GfpFlags, ZoneType};
 use crate::migratetype::MigrateType;
@@ -255,6 +257,12 @@ pub trait Sink {
 
     /// Takes one event.
     fn emit(&mut self, event: Event);
+
+    /// Takes a fact that no tracepoint shows. Each layer has a type of its own for them, such as
+    /// [`Note`](crate::note::Note); who listens looks for the types that it knows. Left as it is, a
+    /// receiver hears none, and none is made.
+    #[inline(always)]
+    fn note<N: Any>(&mut self, _note: impl FnOnce() -> N) {}
 }
 
 /// Listens to nothing.
@@ -281,5 +289,10 @@ impl<S: Sink> Sink for &mut S {
     #[inline]
     fn emit(&mut self, event: Event) {
         (**self).emit(event);
+    }
+
+    #[inline(always)]
+    fn note<N: Any>(&mut self, note: impl FnOnce() -> N) {
+        (**self).note(note);
     }
 }

@@ -46,6 +46,7 @@ mod hints;
 pub mod hotplug;
 pub mod isolate;
 pub mod migratetype;
+pub mod note;
 pub mod online;
 pub mod page_alloc;
 mod pageblock;

@@ -7,6 +7,7 @@ use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::highatomic::Unreserve;
 use crate::migratetype::{MigrateType, TypeSet};
+use crate::note::Note;
 use crate::profile::KernelProfile;
 use crate::rmqueue::ZoneRequest;
 use crate::stats::VmStat;
@@ -284,6 +285,7 @@ impl<S: Sink> PageAllocator<S> {
     #[inline]
     fn walk(&mut self, cpu: CpuId, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
         let (reach, list) = (Reach::of(req), usize::from(req.node.get()));
+        self.sink.note(|| Note::Walk { order: req.order, gfp: req.gfp, flags });
         let mut home = None;
         let mut rank = 0;
         while let Some(&at) = self.zonelists.get(list)?.get(rank) {
@@ -296,7 +298,7 @@ impl<S: Sink> PageAllocator<S> {
             if away && flags.contains(AllocFlags::NOFRAGMENT) {
                 return None;
             }
-            if zone.may_take(req.order, reach.highest, flags)
+            if zone.may_take(req.order, reach.highest, flags, &mut self.sink)
                 && let Some(pfn) = self.take(cpu, at, req, flags)
             {
                 return Some(pfn);

@@ -5,6 +5,7 @@ use crate::fallback::{Fragmenting, Loot, Raider, ViaOwnList};
 use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
+use crate::note::{Note, PerCpu, Raid};
 use crate::pcp::Cached;
 use crate::profile::{FallbackRule, RefillAccounting};
 use crate::units::{CpuId, Order, Pfn};
@@ -55,7 +56,10 @@ impl Zone {
     #[inline(always)]
     pub fn alloc(&mut self, cpu: CpuId, request: ZoneRequest, sink: &mut impl Sink) -> Option<Pfn> {
         let index = match self.single(cpu, request) {
-            Some(index) => index,
+            Some(index) => {
+                sink.note(|| Note::PerCpu(PerCpu::Hit));
+                index
+            }
             None => self.alloc_any(cpu, request, sink)?,
         };
         self.buddy.map.set_head(index, request.head());
@@ -86,6 +90,11 @@ impl Zone {
             if let Some(index) = self.pop_or_refill(cpu, list, request, sink) {
                 return Some(index);
             }
+        } else {
+            sink.note(|| match self.may_use_pcp(request) {
+                true => Note::PerCpu(PerCpu::NoList),
+                false => Note::PerCpu(PerCpu::Barred(self.movable_pcp_needs)),
+            });
         }
         let index = self.alloc_uncached(request, sink)?;
         self.count_free(cpu);
@@ -131,6 +140,9 @@ impl Zone {
         sink: &mut impl Sink,
     ) -> Option<FrameIndex> {
         let hit = self.pcp[cpu.index()].pop(list, request.order);
+        if hit.is_some() {
+            sink.note(|| Note::PerCpu(PerCpu::Hit));
+        }
         let cached = hit.or_else(|| {
             self.refill(cpu, list, request, sink);
             self.pcp[cpu.index()].pop(list, request.order)
@@ -142,8 +154,11 @@ impl Zone {
     fn refill(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, sink: &mut impl Sink) {
         let blocks = self.pcp[cpu.index()].refill_blocks(request.order, self.pressure);
         let mut mode = Mode::Normal;
+        let mut refilled = 0;
+        sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         for _ in 0..blocks {
             let Some(got) = self.take_one(request, &mut mode, sink) else { break };
+            refilled += 1;
             self.buddy.map.set_head(got.index, Head::PerCpu(request.order));
             let cached = Cached::new(got.index, got.mt);
             self.pcp[cpu.index()].push_refilled(list, request.order, cached);
@@ -152,6 +167,7 @@ impl Zone {
                 self.count_all(cpu);
             }
         }
+        sink.note(|| Note::PerCpu(PerCpu::Refilled(refilled)));
         self.count_all(cpu);
     }
 
@@ -180,7 +196,12 @@ impl Zone {
 
     /// Takes from one type's lists only. Linux: `__rmqueue_smallest()` with its tracepoint.
     fn take_from(&mut self, order: Order, mt: MigrateType, sink: &mut impl Sink) -> Option<Got> {
-        let (index, _) = self.buddy.take_first(order, mt)?;
+        let taken = self.buddy.take_first(order, mt);
+        sink.note(|| {
+            let found = taken.map(|(index, from)| (self.buddy.map.pfn(index), from));
+            Note::List { order, migratetype: mt, found }
+        });
+        let (index, _) = taken?;
         sink.emit(Event::ZoneLocked { pfn: self.buddy.map.pfn(index), order, migratetype: mt });
         Some(Got { index, mt })
     }
@@ -194,6 +215,9 @@ impl Zone {
     ) -> Option<Got> {
         let ZoneRequest { order, flags, .. } = request;
         let free = self.counted();
+        if flags.contains(AllocFlags::CMA) {
+            sink.note(|| Note::CmaFirst { free: free.all, cma: free.cma });
+        }
         if flags.contains(AllocFlags::CMA)
             && free.cma.get() > free.all.get() / 2
             && let Some(got) = self.take_from(order, MigrateType::Cma, sink)
@@ -226,6 +250,7 @@ impl Zone {
                 return Some(got);
             }
             let raider = self.raider(request);
+            sink.note(|| self.raid_note(Raid::Move, request));
             let raid = self.buddy.raid(&raider);
             self.boost(raid.boosts, request.flags);
             sink.emit(Event::Extfrag(raid.extfrag?));
@@ -253,6 +278,7 @@ impl Zone {
         }
         let raider = self.raider(request);
         if *mode <= Mode::Claim {
+            sink.note(|| self.raid_note(Raid::Claim, request));
             let (loot, boosts) = self.buddy.claim(&raider);
             self.boost(boosts, request.flags);
             if let Some(loot) = loot {
@@ -263,6 +289,7 @@ impl Zone {
         if request.flags.contains(AllocFlags::NOFRAGMENT) {
             return None;
         }
+        sink.note(|| self.raid_note(Raid::Steal, request));
         let loot = self.buddy.steal(&raider)?;
         *mode = Mode::Steal;
         let mt = loot.extfrag.fallback_migratetype;
@@ -277,6 +304,13 @@ impl Zone {
         }
         sink.emit(Event::Extfrag(loot.extfrag));
         Got { index: loot.index, mt }
+    }
+
+    fn raid_note(&self, raid: Raid, request: ZoneRequest) -> Note {
+        let has = |mt, order: &Order| !self.buddy.areas.is_empty(*order, mt);
+        let orders = || request.order.to(self.buddy.geometry.max_order());
+        let largest = |mt| orders().rev().find(|order| has(mt, order));
+        Note::Raid { raid, victims: request.migratetype.fallbacks().map(|mt| (mt, largest(mt))) }
     }
 
     fn raider(&self, request: ZoneRequest) -> Raider {

@@ -1,9 +1,11 @@
 //! Watermarks: how much of a zone a request must leave alone.
 
 use crate::buddy::FreePages;
+use crate::event::Sink;
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
+use crate::note::Note;
 use crate::pcp::Thp;
 use crate::profile::{BelowHigh, HighAtomicUnusable, MovableMin};
 use crate::units::{Order, PageCount};
@@ -61,6 +63,97 @@ impl Watermarks {
     }
 }
 
+/// The arithmetic of one watermark check, in pages. Linux: `__zone_watermark_ok()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WatermarkSum {
+    /// Free pages of the zone.
+    pub free: PageCount,
+    /// Those of them that the request must leave out.
+    pub unusable: Unusable,
+    /// The mark, boost included, before any reserve is opened.
+    pub mark: PageCount,
+    /// How much of the mark is boost, where [`Zone::fast_sum`] chose the mark.
+    pub boost: PageCount,
+    /// How much of the mark the request must respect.
+    pub min: PageCount,
+    /// Kept back from requests that could use a higher zone.
+    pub lowmem_reserve: PageCount,
+    /// Whether a list has a large enough block.
+    pub block: BlockThere,
+}
+
+/// Free pages that a request cannot have, in pages. Linux: `__zone_watermark_unusable_free()`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Unusable {
+    /// All pages but one of the block asked for.
+    pub block: PageCount,
+    /// Kept for atomic requests.
+    pub highatomic: PageCount,
+    /// CMA, for requests without `ALLOC_CMA`.
+    pub cma: PageCount,
+    /// METADATA, for requests without that right.
+    pub metadata: PageCount,
+}
+
+/// Whether a list that the request may use has a block of its order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BlockThere {
+    /// Nobody looked: any free page will do, or too few are free.
+    NotAsked,
+    /// One has.
+    Yes,
+    /// None has.
+    No,
+}
+
+impl Unusable {
+    /// Of so many free pages, for a request.
+    #[inline]
+    #[must_use]
+    pub fn new(free: FreePages, highatomic: PageCount, order: Order, flags: AllocFlags) -> Self {
+        let barred = |from: PageCount, rights: AllocFlags| match flags.intersects(rights) {
+            true => PageCount::ZERO,
+            false => from,
+        };
+        Self {
+            block: PageCount::new(order.pages().get() - 1),
+            highatomic: barred(highatomic, AllocFlags::RESERVES),
+            cma: barred(free.cma, AllocFlags::CMA),
+            metadata: barred(free.metadata, AllocFlags::METADATA),
+        }
+    }
+
+    /// Together.
+    #[inline]
+    #[must_use]
+    pub fn pages(self) -> PageCount {
+        self.block + self.highatomic + self.cma + self.metadata
+    }
+}
+
+impl WatermarkSum {
+    /// What must stay: the mark as far as it counts, and the reserve.
+    #[inline]
+    #[must_use]
+    pub fn floor(&self) -> PageCount {
+        self.min + self.lowmem_reserve
+    }
+
+    /// Whether more is free than is unusable and must stay.
+    #[inline]
+    #[must_use]
+    pub fn has_pages(&self) -> bool {
+        self.free > self.floor() + self.unusable.pages()
+    }
+
+    /// The verdict.
+    #[inline]
+    #[must_use]
+    pub fn is_ok(&self) -> bool {
+        self.has_pages() && self.block != BlockThere::No
+    }
+}
+
 /// What a request has to leave out of the free pages. Linux: `__zone_watermark_unusable_free()`.
 #[inline]
 #[must_use]
@@ -70,17 +163,7 @@ pub fn unusable_free(
     order: Order,
     flags: AllocFlags,
 ) -> PageCount {
-    let mut unusable = PageCount::new(order.pages().get() - 1);
-    if !flags.intersects(AllocFlags::RESERVES) {
-        unusable += highatomic;
-    }
-    if !flags.contains(AllocFlags::CMA) {
-        unusable += free.cma;
-    }
-    if !flags.contains(AllocFlags::METADATA) {
-        unusable += free.metadata;
-    }
-    unusable
+    Unusable::new(free, highatomic, order, flags).pages()
 }
 
 /// How much of the min mark a request with reserves must respect.
@@ -118,12 +201,34 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        let unusable = unusable_free(self.counted(), self.highatomic_unusable(), order, flags);
-        let floor = PageCount::new(reduced(mark, flags)) + self.lowmem_reserve[highest.index()];
-        if free <= floor + unusable {
-            return false;
+        self.sum_with(free, order, mark, highest, flags).is_ok()
+    }
+
+    /// The arithmetic of [`watermark_ok_with`](Self::watermark_ok_with).
+    #[inline]
+    #[must_use]
+    pub fn sum_with(
+        &self,
+        free: PageCount,
+        order: Order,
+        mark: PageCount,
+        highest: ZoneType,
+        flags: AllocFlags,
+    ) -> WatermarkSum {
+        let mut sum = WatermarkSum {
+            free,
+            unusable: Unusable::new(self.counted(), self.highatomic_unusable(), order, flags),
+            mark,
+            boost: PageCount::ZERO,
+            min: PageCount::new(reduced(mark, flags)),
+            lowmem_reserve: self.lowmem_reserve[highest.index()],
+            block: BlockThere::NotAsked,
+        };
+        if order > Order::ZERO && sum.has_pages() {
+            let found = self.has_block(order, flags);
+            sum.block = if found { BlockThere::Yes } else { BlockThere::No };
         }
-        order == Order::ZERO || self.has_block(order, flags)
+        sum
     }
 
     /// Whether a list that the request may use has a block of at least `order`.
@@ -169,40 +274,60 @@ impl Zone {
                 return true;
             }
         }
-        self.watermark_exact(order, mark, highest, flags)
+        self.fast_sum(order, mark, highest, flags).is_ok()
     }
 
-    /// [`watermark_fast`](Self::watermark_fast) when a first look does not decide.
-    fn watermark_exact(
+    /// The arithmetic that decides [`watermark_fast`](Self::watermark_fast): its first look, which
+    /// opens no reserve, passes only what passes here too. Linux: `zone_watermark_fast()`.
+    #[must_use]
+    pub fn fast_sum(
         &self,
         order: Order,
         mark: Mark,
         highest: ZoneType,
         flags: AllocFlags,
-    ) -> bool {
+    ) -> WatermarkSum {
         let (free, pages) = (self.counted().all, self.watermarks.get(mark));
-        if self.watermark_ok_with(free, order, pages, highest, flags) {
-            return true;
-        }
-        let unboosted = order == Order::ZERO
+        let sum = self.sum_with(free, order, pages, highest, flags);
+        let unboosted = !sum.is_ok()
+            && order == Order::ZERO
             && self.watermarks.boost > PageCount::ZERO
             && flags.mark() == Mark::Min
             && flags.contains(AllocFlags::MIN_RESERVE);
-        unboosted && self.watermark_ok_with(free, order, self.watermarks.min, highest, flags)
+        match unboosted {
+            true => self.sum_with(free, order, self.watermarks.min, highest, flags),
+            false => WatermarkSum { boost: self.watermarks.boost, ..sum },
+        }
     }
 
     /// Whether the watermarks allow a request of the page allocator. A zone below its high mark is
     /// flagged, by profiles that know the flag. Linux: the checks of `get_page_from_freelist()`.
     #[inline]
-    pub(crate) fn may_take(&mut self, order: Order, highest: ZoneType, flags: AllocFlags) -> bool {
+    pub(crate) fn may_take(
+        &mut self,
+        order: Order,
+        highest: ZoneType,
+        flags: AllocFlags,
+        sink: &mut impl Sink,
+    ) -> bool {
+        let note = |zone: &Self, mark, sum| {
+            let (kind, node) = (zone.kind, zone.node);
+            Note::Watermark { kind, node, mark, sum }
+        };
+        let sum = |zone: &Self, mark| Some(zone.fast_sum(order, mark, highest, flags));
         if self.buddy.rules.below_high == BelowHigh::Tracked && !self.pressure.below_high {
+            sink.note(|| note(self, Mark::High, sum(self, Mark::High)));
             if self.watermark_fast(order, Mark::High, highest, flags) {
                 return true;
             }
             self.pressure.below_high = true;
         }
-        flags.contains(AllocFlags::NO_WATERMARKS)
-            || self.watermark_fast(order, flags.mark(), highest, flags)
+        if flags.contains(AllocFlags::NO_WATERMARKS) {
+            sink.note(|| note(self, flags.mark(), None));
+            return true;
+        }
+        sink.note(|| note(self, flags.mark(), sum(self, flags.mark())));
+        self.watermark_fast(order, flags.mark(), highest, flags)
     }
 
     /// Raises the watermarks by one pageblock, up to a bound; `false` when the zone is too small.

@@ -36,6 +36,10 @@ pub enum Command {
     /// Run a trace or a workload under several designs and set the results side by side; with
     /// several shares, sizes or seeds, as an experiment.
     Compare(CompareWords),
+    /// Explain one operation of a run: flags, watermarks, lists, tag storage, what moved.
+    Explain(ExplainWords),
+    /// Find few operations on which two designs differ, none of them superfluous.
+    Shrink(ShrinkWords),
     /// List the metrics of data files with their units, ranges and sources, as a table.
     Metrics,
     /// Perform a recorded case again and compare every frame with what Linux handed out.
@@ -75,6 +79,50 @@ pub struct CompareWords {
     #[arg(long, value_name = "N")]
     pub threads: Option<String>,
     /// Words that all commands know.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Words of an explanation.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct ExplainWords {
+    /// Tag-storage design, as for run.
+    #[arg(long, value_name = "NAME")]
+    pub design: String,
+    /// The operation: its number in the stream, from 1; or line:N, the last operation that comes
+    /// from line N of the trace.
+    #[arg(long, value_name = "EVENT")]
+    pub at: String,
+    /// Explain the way of this page only, counted from the first of its area or file. Default:
+    /// each kind of way once, with how many pages went it.
+    #[arg(long, value_name = "N")]
+    pub page: Option<String>,
+    /// Words that all commands know.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Words of a shrink.
+#[derive(Clone, PartialEq, Eq, Debug, Args)]
+pub struct ShrinkWords {
+    /// One tag-storage design, as for run.
+    #[arg(long, value_name = "NAME")]
+    pub a: String,
+    /// The other.
+    #[arg(long, value_name = "NAME")]
+    pub b: String,
+    /// What happens under one of them and not under the other: tagged-failure, a page cannot be
+    /// tagged; request-failure; no-progress, page and tag storage are both held; migration, pages
+    /// move; contig-failure, a contiguous range cannot be had.
+    #[arg(long, value_name = "NAME")]
+    pub property: String,
+    /// Most times that operations are carried out under both designs. Default: 4000.
+    #[arg(long, value_name = "N")]
+    pub budget: Option<String>,
+    /// Write the operations to a file that --ops reads.
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<String>,
+    /// Words that all commands know. A workload has 256MiB unless --memory says otherwise.
     #[command(flatten)]
     pub common: Common,
 }
@@ -120,6 +168,10 @@ pub struct Common {
     /// Workload: phone, server, kbuild, fragment, adversary, guest; or trace, the recorded one.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
+    /// Operations to carry out, one a line as shrink writes them. With --trace or --workload: in
+    /// place of theirs, on their machine; alone, on a machine of 256MiB without swap.
+    #[arg(long, value_name = "FILE")]
+    pub ops: Option<String>,
     /// Memory of the emulated machine; compare takes several, separated by commas. Default: that
     /// of the recorded one; 4GiB for a workload.
     #[arg(long, value_name = "SIZE")]

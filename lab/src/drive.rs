@@ -8,6 +8,7 @@
 //! woke it. What fails after reclaim and compaction is counted, by cause.
 
 mod held;
+pub mod note;
 mod process;
 
 use std::collections::BTreeMap;

@@ -7,10 +7,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::cli::{Cli, Command, CompareWords, ReplayWords};
+use pagelab::cli::{Cli, Command, CompareWords, ExplainWords, ReplayWords, ShrinkWords};
 use pagelab::costs::CostModel;
 use pagelab::experiment::files::ResultFiles;
 use pagelab::experiment::{self, Results, jsonl, table};
+use pagelab::explain;
+use pagelab::explain::plan::ExplainPlan;
 use pagelab::metric;
 use pagelab::plan::file::PlanFile;
 use pagelab::plan::{Files, Output, Plan};
@@ -20,6 +22,8 @@ use pagelab::replay::{self, replay};
 use pagelab::report::blocks::Colour;
 use pagelab::report::{json, text};
 use pagelab::run::{Outcome, run};
+use pagelab::shrink;
+use pagelab::shrink::plan::ShrinkPlan;
 
 const EXPECTATION_FAILED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
@@ -35,6 +39,18 @@ fn main() -> ExitCode {
     if let Some(Command::Replay(words)) = &cli.command {
         return match plan_and_replay(words) {
             Ok((plan, summary)) => report_replay(&plan, &summary),
+            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
+        };
+    }
+    if let Some(Command::Explain(words)) = &cli.command {
+        return match plan_and_explain(words) {
+            Ok(text) => exit(io::stdout().lock().write_all(text.as_bytes()), 0),
+            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
+        };
+    }
+    if let Some(Command::Shrink(words)) = &cli.command {
+        return match plan_and_shrink(words) {
+            Ok(code) => code,
             Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
         };
     }
@@ -84,6 +100,26 @@ fn plan_and_replay(
     let plan = ReplayPlan::new(words)?;
     let summary = replay(&plan)?;
     Ok((plan, summary))
+}
+
+fn plan_and_explain(words: &ExplainWords) -> Result<String, Box<dyn std::error::Error>> {
+    let plan = ExplainPlan::new(words)?;
+    let explanation = explain::explain(&plan)?;
+    Ok(match plan.output {
+        Output::Text => explain::text::render(&explanation),
+        Output::Json => format!("{:#}\n", explain::text::json(&explanation)),
+    })
+}
+
+fn plan_and_shrink(words: &ShrinkWords) -> Result<ExitCode, Box<dyn std::error::Error>> {
+    let plan = ShrinkPlan::new(words)?;
+    let file = plan.out.as_deref().map(shrink::file::OpsFile::create).transpose()?;
+    let shrunk = shrink::shrink(&plan)?;
+    if let (Some(file), Some(found)) = (file, &shrunk.difference) {
+        file.write(&shrink::text::file(&plan, found))?;
+    }
+    let printed = io::stdout().lock().write_all(shrink::text::render(&plan, &shrunk).as_bytes());
+    Ok(exit(printed, if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED }))
 }
 
 fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {

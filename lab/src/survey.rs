@@ -141,7 +141,8 @@ impl Survey {
     }
 }
 
-const fn kind(op: Op) -> &'static str {
+/// What an operation is, for counts.
+pub(crate) const fn kind(op: Op) -> &'static str {
     match op {
         Op::Alloc { .. } => "allocations",
         Op::Failed { .. } => "failed_allocations",

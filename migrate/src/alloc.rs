@@ -13,6 +13,7 @@ use pagelab_allocator::watermark::Mark;
 
 use crate::compact::{CompactPriority, CompactResult, has_room};
 use crate::mover::Mover;
+use crate::note::Note;
 
 /// A request that failed for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -100,7 +101,9 @@ impl<S: Sink> Mover<'_, S> {
                 true => FailureCause::OrderTooLarge(max),
                 false => self.failure_cause(request),
             };
-            AllocFailure { order, cause }
+            let failure = AllocFailure { order, cause };
+            self.page_alloc.sink_mut().note(|| Note::Failed(failure));
+            failure
         })
     }
 
@@ -168,6 +171,7 @@ impl<S: Sink> Mover<'_, S> {
     /// `__alloc_pages_direct_reclaim()`.
     fn reclaim_for(&mut self, request: &AllocRequest) -> (Option<Pages>, PageCount) {
         let progress = self.direct_reclaim(request);
+        self.page_alloc.sink_mut().note(|| Note::Reclaimed(progress));
         if progress > PageCount::ZERO {
             let pages = self.page_alloc.alloc_pages_slow(self.cpu, request);
             if pages.is_some() {

@@ -14,6 +14,7 @@ use crate::folio::FolioId;
 use crate::memory::Memory;
 use crate::migrate::{MigrateError, MigrateMode, MigrateReason, Target};
 use crate::mover::Mover;
+use crate::note::Note;
 
 /// A range that was taken, and what that cost.
 #[derive(Debug)]
@@ -99,6 +100,9 @@ impl<S: Sink> Memory<S> {
             .and_then(|target| self.take_contig_range(cpu, range, mode, &target));
         let ret = outcome.as_ref().map_or_else(ContigError::errno, |_| 0);
         self.page_alloc.sink_mut().emit(Event::ContigExit { ret });
+        if let Err(error) = outcome {
+            self.page_alloc.sink_mut().note(|| Note::Busy { range, error });
+        }
         outcome
     }
 

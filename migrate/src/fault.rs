@@ -9,6 +9,7 @@ use crate::emulator::Emulator;
 use crate::folio::{FolioId, FolioKind, Mapping, SpaceId, VirtPage};
 use crate::mapping::{MmError, user_gfp};
 use crate::migrate::{MigrateError, MigrateMode, MigrateReason, MigrateResult, Target};
+use crate::note::{Note, TagFaultEnd};
 use crate::page_table::Pte;
 use crate::reclaim::Refault;
 use crate::reclaim::lru::{LruKind, Used};
@@ -258,6 +259,7 @@ impl<S: Sink> Emulator<S> {
         slot: SwapSlot,
     ) -> Result<FaultOutcome, AccessError> {
         let failed = |e| AccessError::Mm(MmError::Allocate(e));
+        self.memory.page_alloc.sink_mut().note(|| Note::SwapIn);
         let id = self.allocate_kind(cpu, Order::ZERO, user_gfp(vma), FolioKind::Anon);
         let id = id.map_err(failed)?;
         let content = self.memory.reclaim.swap.get(slot);
@@ -291,6 +293,8 @@ impl<S: Sink> Emulator<S> {
             self.space_mut(at.space)?.table_mut().set(at.page, pte.writable());
             return Ok(());
         }
+        let pfn = self.memory.folios[id].pfn();
+        self.memory.page_alloc.sink_mut().note(|| Note::CopyOnWrite(pfn));
         // The page that is copied must not go meanwhile.
         let copy = self.hold(cpu, id, |emulator| {
             emulator.allocate_kind(cpu, Order::ZERO, user_gfp(vma), FolioKind::Anon)
@@ -325,17 +329,20 @@ impl<S: Sink> Emulator<S> {
         let pfn = self.memory.folios[id].pfn();
         if self.memory.page_alloc.pageblock_type(pfn) == Some(MigrateType::Isolate) {
             // It is being moved.
+            self.note_tag_fault(pfn, TagFaultEnd::Isolated);
             self.tags.stats_mut().fault_retries += 1;
             return FaultOutcome::Retry;
         }
         let verdict = if self.tags.is_untaggable(pfn) {
             FaultVerdict::Migrate
         } else if self.reserve_folio(cpu, id, GfpFlags::HIGHUSER_MOVABLE).is_ok() {
+            self.note_tag_fault(pfn, TagFaultEnd::Repaired);
             self.make_accessible(at, id);
             return FaultOutcome::Served;
         } else {
             self.tags.design().on_reserve_failure(attempt)
         };
+        self.note_tag_fault(pfn, TagFaultEnd::Verdict(verdict));
         match verdict {
             FaultVerdict::Retry => {
                 self.tags.stats_mut().fault_retries += 1;
@@ -350,6 +357,10 @@ impl<S: Sink> Emulator<S> {
                 FaultOutcome::Replay
             }
         }
+    }
+
+    fn note_tag_fault(&mut self, pfn: Pfn, end: TagFaultEnd) {
+        self.memory.page_alloc.sink_mut().note(|| Note::TagFault { pfn, end });
     }
 
     /// Lifts the marker from every entry of the mapping that covers `at`.
@@ -375,6 +386,7 @@ impl<S: Sink> Emulator<S> {
             match result.error {
                 None if result.failed.is_empty() => {
                     self.tags.stats_mut().fault_migrations += 1;
+                    self.note_tag_fault(self.memory.folios[id].pfn(), TagFaultEnd::Migrated);
                     // The new frames were allocated for tags: their storage is reserved with them,
                     // as far as that succeeds.
                     if self.tags.design().reservation() != Reservation::NotNeeded {
@@ -386,6 +398,7 @@ impl<S: Sink> Emulator<S> {
                 Some(MigrateError::NoMemory) => break,
             }
         }
+        self.note_tag_fault(self.memory.folios[id].pfn(), TagFaultEnd::NotMigrated);
         self.tags.stats_mut().fault_migration_failures += 1;
     }
 

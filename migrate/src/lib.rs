@@ -25,6 +25,7 @@ pub mod memory;
 pub mod migrate;
 pub mod mover;
 mod mprotect;
+pub mod note;
 mod numbered;
 pub mod page_cache;
 pub mod page_table;

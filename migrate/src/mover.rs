@@ -14,6 +14,7 @@ use crate::compact::Compaction;
 use crate::folio::{Folio, FolioFlags, FolioId, Mapping};
 use crate::folios::Folios;
 use crate::migrate::MigrateReason;
+use crate::note::Note;
 use crate::page_cache::FilePage;
 use crate::reclaim::Reclaim;
 use crate::reclaim::swap::SwapSlot;
@@ -176,7 +177,9 @@ impl<S: Sink> Mover<'_, S> {
         self.rmap.set(self.folios[id].range(), id);
         let source = self.page_alloc.reclaim(from, order).expect("a folio's frames are allocated");
         self.page_alloc.free_pages(self.cpu, source);
-        self.log.moves.push(Moved { folio: id, from, to, order, reason });
+        let moved = Moved { folio: id, from, to, order, reason };
+        self.page_alloc.sink_mut().note(|| Note::Moved(moved));
+        self.log.moves.push(moved);
         self.putback(&[id]);
     }
 

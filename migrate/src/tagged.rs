@@ -9,6 +9,7 @@ use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 use crate::emulator::{AllocateError, Emulator};
 use crate::folio::{FolioId, FolioKind};
+use crate::note::Note;
 use crate::tag_storage::design::{Refused, Reservation};
 use crate::tag_storage::reserve::ReserveError;
 
@@ -57,6 +58,8 @@ impl<S: Sink> Emulator<S> {
     ) -> Result<FolioId, AllocateError> {
         let tagged = gfp.contains(GfpFlags::TAGGED) && !self.tags.is_empty();
         let mut request = self.tags.request(order, gfp);
+        let sink = self.memory.page_alloc.sink_mut();
+        sink.note(|| Note::Request { asked: gfp, request });
         if !tagged {
             return self.allocate_untagged(cpu, &request, kind);
         }
@@ -151,7 +154,9 @@ impl<S: Sink> Emulator<S> {
     /// Linux (RFC v1, v2): the failure of `prep_new_page()`.
     fn refuse(&mut self, pages: Pages, refusals: &mut Refusals) -> Next {
         self.tags.stats_mut().refused_pages += pages.order().pages().get();
-        match self.tags.design().refused() {
+        let (range, to) = (pages.range(), self.tags.design().refused());
+        self.memory.page_alloc.sink_mut().note(|| Note::Refused { pages: range, to });
+        match to {
             Refused::ToTail => {
                 let is_new = refusals.seen.insert(pages.pfn());
                 self.memory.page_alloc.free_to_tail(pages);

@@ -12,6 +12,7 @@ use pagelab_migrate::mapping::MmError;
 use pagelab_migrate::page_cache::{FileId, FilePage};
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
 
+use super::note::Note;
 use super::{Driver, Tags};
 use crate::logical::PageSpan;
 use crate::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
@@ -157,6 +158,8 @@ impl<S: Sink> Driver<S> {
             let known = vma.filter(|(part, _): &(VirtRange, Tags)| part.contains(page));
             let (part, tags) = known.unwrap_or_else(|| self.area_at(space, page));
             vma = Some((part, tags));
+            let place = page.get() - range.start().get() + u64::from(span.first);
+            self.emulator.sink_mut().note(|| Note::Page(place));
             self.touch_page(space, page, tags, access);
         }
     }
@@ -173,6 +176,7 @@ impl<S: Sink> Driver<S> {
         let tagged = tags == Tags::FromStart;
         let before = if tagged { self.effort() } else { 0 };
         let outcome = self.emulator.access(CpuId::BOOT, space, page, access);
+        self.emulator.sink_mut().note(|| Note::Accessed(outcome));
         if matches!(outcome, Ok(done) if done.faults == 0) {
             return;
         }
@@ -207,7 +211,10 @@ impl<S: Sink> Driver<S> {
         let id = known.unwrap_or_else(|| self.emulator.create_file());
         self.processes.files.insert(file, id);
         for index in span.first..span.first + span.pages {
-            match access(self, FilePage { file: id, index }) {
+            self.emulator.sink_mut().note(|| Note::Page(u64::from(index)));
+            let outcome = access(self, FilePage { file: id, index });
+            self.emulator.sink_mut().note(|| Note::File(outcome));
+            match outcome {
                 Ok(FileAccess::Hit) => {}
                 Ok(_) => self.requests.made += 1,
                 Err(FileError::Allocate(error)) => {

@@ -53,6 +53,7 @@ const KEYS: &[Key] = &[
     ("--costs", |w| Slot::Word(&mut w.costs)),
     ("--threads", |w| Slot::Word(&mut w.threads)),
     ("--trace", |w| Slot::Word(&mut w.common.trace)),
+    ("--ops", |w| Slot::Word(&mut w.common.ops)),
     ("--workload", |w| Slot::Word(&mut w.common.workload)),
     ("--memory", |w| Slot::Word(&mut w.common.memory)),
     ("--tagged", |w| Slot::Word(&mut w.common.tagged)),

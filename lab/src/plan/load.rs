@@ -21,6 +21,9 @@ const TRACE: &str = "trace";
 pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, PlanError> {
     let load = &words.load;
     let Some(name) = words.workload.as_deref().filter(|name| *name != TRACE) else {
+        if is_plain(words) {
+            return plain_machine(load.swap.as_deref()).map(Some);
+        }
         let given = [
             ("--ticks", &load.ticks),
             ("--tag-by", &load.tag_by),
@@ -63,6 +66,24 @@ pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, Pla
         target_index: share("--index", &load.index, "75%")?,
         unmovable: share("--unmovable", &load.unmovable, "50%")?,
     }))
+}
+
+/// Whether operations come from a file, and no trace or workload says on which machine.
+fn is_plain(words: &Common) -> bool {
+    words.ops.is_some() && words.trace.is_none() && words.workload.is_none()
+}
+
+/// The machine of a file of operations.
+fn plain_machine(swap: Option<&str>) -> Result<WorkloadPlan, PlanError> {
+    let (unit, time, layout) = (TagUnit::Memory, TagTime::Mmap, TagLayout::Clustered);
+    Ok(WorkloadPlan {
+        kind: Kind::Plain,
+        ticks: 1,
+        tags: TagChoice { share: Share::NONE, unit, time, layout },
+        swap: swap.map(parse_swap).transpose()?,
+        target_index: Share::NONE,
+        unmovable: Share::NONE,
+    })
 }
 
 /// Words with meanings, the default first, and what is said about all others.
@@ -111,7 +132,8 @@ fn parse_swap(text: &str) -> Result<u64, PlanError> {
 
 /// Memory of a workload's machine in bytes.
 pub(super) fn workload_memory(words: &Common, memory: Option<u64>) -> Result<u64, PlanError> {
-    let memory = memory.unwrap_or(WORKLOAD_MEMORY);
+    let usual = if is_plain(words) { LEAST_MEMORY } else { WORKLOAD_MEMORY };
+    let memory = memory.unwrap_or(usual);
     let text = words.memory.as_deref().unwrap_or_default();
     match memory {
         _ if memory < LEAST_MEMORY => {

@@ -59,8 +59,10 @@ pub struct Plan {
 /// What all designs are asked alike: a machine, and a stream of requests to it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Scene {
-    /// Which trace or workload.
+    /// Which trace or workload; with `ops`, whose machine.
     pub trace: TraceChoice,
+    /// A file of operations that are carried out in place of those.
+    pub ops: Option<PathBuf>,
     /// Memory of the emulated machine in bytes; `None`: that of the recorded one. Always there for
     /// workloads.
     pub memory: Option<u64>,
@@ -154,7 +156,7 @@ impl PlanError {
         Self::new(flag, value, "not possible")
     }
 
-    fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
+    pub(crate) fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
         Self { place: Place::CommandLine, flag, value: value.to_owned(), why }
     }
 }
@@ -177,9 +179,9 @@ impl Plan {
                 Ok(Self { record, ..Self::single(Action::Run, designs, common)? })
             }
             Some(Command::Compare(words)) => Self::compare(words),
-            Some(Command::Replay(_) | Command::Metrics) => {
-                Err(PlanError::new("--design", "", "needed for a run"))
-            }
+            Some(
+                Command::Replay(_) | Command::Metrics | Command::Shrink(_) | Command::Explain(_),
+            ) => Err(PlanError::new("--design", "", "needed for a run")),
         }
     }
 
@@ -200,6 +202,30 @@ impl Plan {
         let files = Files::default();
         let (record, costs, threads) = (None, None, None);
         Ok(Self { action, designs, scenes, seeds: 1, output, files, costs, record, threads })
+    }
+
+    /// One design on one scene.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] names the first flag whose value is impossible.
+    pub(crate) fn one(
+        flag: &'static str,
+        design: &str,
+        words: &Common,
+    ) -> Result<(Contender, Scene, Output), PlanError> {
+        let design = parse_design(flag, design)?;
+        let mut plan = Self::single(Action::Run, vec![design], words)?;
+        Ok((design, plan.scenes.swap_remove(0), plan.output))
+    }
+
+    /// Where something is written.
+    ///
+    /// # Errors
+    ///
+    /// [`PlanError`] when the word names no file.
+    pub(crate) fn path(flag: &'static str, text: &str) -> Result<PathBuf, PlanError> {
+        parse_path(flag, text)
     }
 
     fn compare(words: &CompareWords) -> Result<Self, PlanError> {
@@ -276,6 +302,7 @@ fn scenes(
     };
     let common = Scene {
         trace,
+        ops: words.ops.as_deref().map(|text| parse_path("--ops", text)).transpose()?,
         memory: None,
         tagged: None,
         seed,
@@ -295,7 +322,7 @@ fn scenes(
 
 impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.trace)?;
+        f.write_str(&self.source())?;
         if let Some(memory) = self.memory {
             write!(f, ", {} MiB", memory >> 20)?;
         }
@@ -307,6 +334,21 @@ impl fmt::Display for Scene {
 }
 
 impl Scene {
+    /// Where its operations come from, in words.
+    #[must_use]
+    pub fn source(&self) -> String {
+        match (&self.ops, &self.trace) {
+            (None, trace) => trace.to_string(),
+            (Some(ops), trace) => format!("{} on the machine of {trace}", ops.display()),
+        }
+    }
+
+    /// Whether its operations come from lines of a trace.
+    #[must_use]
+    pub const fn has_lines(&self) -> bool {
+        self.ops.is_none() && !matches!(self.trace, TraceChoice::Workload(_))
+    }
+
     fn with(&self, memory: Option<u64>, tagged: Option<Share>, seed: u64) -> Self {
         let trace = match self.trace.clone() {
             TraceChoice::Workload(mut load) => {

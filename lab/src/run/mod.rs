@@ -1,5 +1,6 @@
 //! Runs: the scenes of a plan become machines, traces and workloads drive them, reports come out.
 
+pub mod boot;
 pub mod preface;
 pub mod stage;
 pub mod turn;
@@ -14,6 +15,7 @@ use crate::contender::Contender;
 use crate::drive::NoRoom;
 use crate::emit::EmitError;
 use crate::machine::LayoutError;
+use crate::ops::OpsError;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::RunReport;
@@ -32,6 +34,9 @@ pub enum RunError {
     /// What lies beside the trace: the recorded machine's description, and its counters.
     #[error(transparent)]
     Case(#[from] CaseError),
+    /// The file of operations.
+    #[error(transparent)]
+    Ops(#[from] OpsError),
     /// The run that was to be written down.
     #[error(transparent)]
     Emit(#[from] EmitError),

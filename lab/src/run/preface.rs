@@ -26,6 +26,11 @@ fn workload_json(scene: &Scene, load: &WorkloadPlan) -> Value {
 
 /// `shares` is what of the workload's memory is tagged, in words.
 fn workload_preface(scene: &Scene, load: &WorkloadPlan, shares: &[String]) -> String {
+    if let Some(ops) = &scene.ops {
+        let swap = super::mebibytes(swap_bytes(scene, load));
+        let (ops, machine) = (ops.display(), load.kind.name());
+        return format!("Operations of {ops}, {machine} machine\n  swap          {swap}\n");
+    }
     let tags = load.tags;
     let chosen = (!shares.is_empty()).then(|| {
         let how = format!("by {:?}, {:?}, {:?}", tags.unit, tags.time, tags.layout);
@@ -48,7 +53,7 @@ fn workload_preface(scene: &Scene, load: &WorkloadPlan, shares: &[String]) -> St
 /// The beginning of a report about one scene.
 #[must_use]
 pub fn preface(stage: &Stage<'_>) -> String {
-    let Stage { scene, machine, meta, survey } = stage;
+    let Stage { scene, machine, meta, survey, .. } = stage;
     let recorded = meta.as_ref().map_or_else(
         || "an unknown machine".to_owned(),
         |meta| format!("{} MiB, kernel {}", meta.mem_mib, meta.kernel),
@@ -74,9 +79,10 @@ pub fn preface(stage: &Stage<'_>) -> String {
             let share = scene.tagged.iter().map(ToString::to_string).collect::<Vec<_>>();
             text.push_str(&workload_preface(scene, load, &share));
         }
-        trace => text.push_str(&format!(
-            "Trace {trace}, recorded on {recorded}\n\
+        _ => text.push_str(&format!(
+            "Trace {}, recorded on {recorded}\n\
              \x20 peak          {} in use\n  tagged pages  {tagged}\n",
+            scene.source(),
             Mib(survey.peak),
         )),
     }
@@ -89,11 +95,11 @@ pub fn preface(stage: &Stage<'_>) -> String {
 /// The same as data, with the designs that were run.
 #[must_use]
 pub fn describe(plan: &Plan, stage: &Stage<'_>) -> Value {
-    let Stage { scene, machine, meta, survey } = stage;
+    let Stage { scene, machine, meta, survey, .. } = stage;
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": machine.profile.version(),
-        "trace": scene.trace.to_string(),
+        "trace": scene.source(),
         "recorded_on": meta.as_ref().map(|meta| meta.kernel.clone()),
         "designs": plan.designs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "memory_bytes": machine.memory,
@@ -154,7 +160,7 @@ pub fn describe_experiment(plan: &Plan, stages: &[Stage<'_>]) -> Value {
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": machine.profile.version(),
-        "trace": scene.trace.to_string(),
+        "trace": scene.source(),
         "recorded_on": meta.as_ref().map(|meta| meta.kernel.clone()),
         "designs": plan.designs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "machines": sized.collect::<Vec<_>>(),

@@ -15,6 +15,7 @@ use crate::case::meta::CaseMeta;
 use crate::demo;
 use crate::logical::{Logical, Step};
 use crate::machine::MachinePlan;
+use crate::ops;
 use crate::plan::{Scene, TraceChoice};
 use crate::survey::{Span, Survey};
 use crate::trace::{TraceError, TraceReader};
@@ -37,6 +38,8 @@ pub struct Stage<'a> {
     pub meta: Option<CaseMeta>,
     /// What the trace holds.
     pub survey: Survey,
+    /// Operations in place of those of the trace or workload.
+    ops: Option<Vec<Step>>,
 }
 
 impl<'a> Stage<'a> {
@@ -46,9 +49,26 @@ impl<'a> Stage<'a> {
     ///
     /// [`RunError`] for what cannot be read.
     pub fn new(scene: &'a Scene) -> Result<Self, RunError> {
+        let ops = scene.ops.as_deref().map(ops::read).transpose()?;
         let case = open_case(scene)?;
         let machine = machine_plan(scene, &case);
-        Ok(Self { scene, machine, meta: case.meta, survey: case.survey })
+        let survey = match &ops {
+            Some(ops) => Survey::of_workload(ops.iter().copied()),
+            None => case.survey,
+        };
+        Ok(Self { scene, machine, meta: case.meta, survey, ops })
+    }
+
+    /// Whether operations come from lines of a trace.
+    #[must_use]
+    pub const fn has_lines(&self) -> bool {
+        self.scene.has_lines()
+    }
+
+    /// How many operations there are.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.survey.operations.values().sum()
     }
 
     /// Nanoseconds of the trace's clock from its first to its last operation.
@@ -62,13 +82,17 @@ impl<'a> Stage<'a> {
     /// # Errors
     ///
     /// [`TraceError`] when the trace cannot be opened.
-    pub fn steps(&self) -> Result<Box<dyn Iterator<Item = Result<Step, TraceError>>>, TraceError> {
-        Ok(match &self.scene.trace {
-            TraceChoice::Workload(load) => Box::new(stream(self.scene, load).map(Ok)),
-            _ => Box::new(Logical::new(open(self.scene)?)),
+    pub fn steps(&self) -> Result<Steps<'_>, TraceError> {
+        Ok(match (&self.ops, &self.scene.trace) {
+            (Some(ops), _) => Box::new(ops.iter().copied().map(Ok)),
+            (None, TraceChoice::Workload(load)) => Box::new(stream(self.scene, load).map(Ok)),
+            (None, _) => Box::new(Logical::new(open(self.scene)?)),
         })
     }
 }
+
+/// Operations in their order.
+pub type Steps<'s> = Box<dyn Iterator<Item = Result<Step, TraceError>> + 's>;
 
 /// The trace and what is known about the machine it comes from.
 struct Case {

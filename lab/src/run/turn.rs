@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
-use pagelab_migrate::emulator::Emulator;
 use pagelab_migrate::reclaim::stats::ReclaimStats;
 use pagelab_migrate::stats::MmStats;
 use pagelab_migrate::tag_storage::clean_store::CleanStats;
 use pagelab_migrate::tag_storage::stats::TagStats;
 
 use super::RunError;
-use super::stage::{Stage, turn_swap_on};
+use super::boot::boot;
+use super::stage::Stage;
 use crate::census::Census;
 use crate::contender::Contender;
 use crate::drive::Driver;
@@ -20,11 +20,9 @@ use crate::emit::{Destination, NoRecord, Provenance, Recorder, Recording};
 use crate::listener::Listener;
 use crate::machine::{self, MachinePlan};
 use crate::picture::picture;
-use crate::plan::TraceChoice;
 use crate::progress::Progress;
 use crate::report::{Claims, MachineFacts, Picture, Reclaimed, RunReport};
 use crate::sample::{Maps, Sampler};
-use crate::tagger::Tagger;
 
 /// One design's turn.
 #[derive(Debug)]
@@ -85,23 +83,8 @@ impl Turn<'_> {
         recorder: &mut impl Recorder<Listener<K>>,
     ) -> Result<Shown, RunError> {
         let &Turn { stage, design, progress, .. } = self;
-        let (scene, machine) = (stage.scene, &stage.machine);
-        let memory = machine.memory;
-        let layout_error = |why| RunError::Layout { memory, why };
-        let layout = machine::layout(machine, design.carve_out_tags()).map_err(layout_error)?;
-        let spec = machine::spec(machine, design.build()).map_err(layout_error)?;
-        let pageblock = spec.machine.geometry.pageblock_order();
-        let emulator = Emulator::new(&spec, Listener::new(pageblock, kept));
-        let mut emulator = emulator.map_err(|why| RunError::Spec { memory, why })?;
-        let tagger = match &scene.trace {
-            TraceChoice::Workload(load) => {
-                turn_swap_on(&mut emulator, scene, load);
-                None
-            }
-            _ => scene.tagged.map(|share| Tagger::new(share, scene.seed)),
-        };
-        let driver = Driver::new(emulator, &machine.background, tagger);
-        let mut driver = driver.map_err(|why| RunError::NoRoom { memory, why })?;
+        let listener = Listener::new(Geometry::PAGES_4K.pageblock_order(), kept);
+        let (layout, mut driver) = boot(stage, design, listener)?;
         let maps = match self.maps {
             KeepMaps::Yes => Maps::Kept(layout.tags.tags),
             KeepMaps::No => Maps::Dropped,

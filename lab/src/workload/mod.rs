@@ -49,10 +49,12 @@ pub enum Kind {
     Adversary,
     /// A virtual machine, all of it tagged; see [`Guest`].
     Guest,
+    /// Nothing happens: the machine of operations from a file. Nobody can type it.
+    Plain,
 }
 
 impl Kind {
-    /// Every workload.
+    /// Every workload that one can type.
     pub const ALL: [Self; 6] =
         [Self::Phone, Self::Server, Self::Kbuild, Self::Fragment, Self::Adversary, Self::Guest];
 
@@ -66,6 +68,7 @@ impl Kind {
             Self::Fragment => "fragment",
             Self::Adversary => "adversary",
             Self::Guest => "guest",
+            Self::Plain => "plain",
         }
     }
 
@@ -143,7 +146,7 @@ impl fmt::Display for WorkloadPlan {
 pub const DEFAULT_TICKS: u32 = 600;
 
 /// Nanoseconds in a tick.
-const TICK: u64 = 100_000_000;
+pub(crate) const TICK: u64 = 100_000_000;
 
 /// Smallest machine that workloads are made for, bytes.
 pub const LEAST_MEMORY: u64 = 256 << 20;
@@ -184,6 +187,16 @@ impl Scale {
     }
 }
 
+/// See [`Kind::Plain`].
+#[derive(Debug)]
+struct Plain;
+
+impl Workload for Plain {
+    fn begin(&mut self, _: &mut Script) {}
+
+    fn tick(&mut self, _: &mut Script, _: u32) {}
+}
+
 /// The operations of a plan, one after the other.
 #[derive(Debug)]
 pub struct Stream {
@@ -209,6 +222,7 @@ impl Stream {
             }
             Kind::Adversary => Box::new(Adversary::new(AdversaryParams::new(scale))),
             Kind::Guest => Box::new(Guest::new(GuestParams::new(scale))),
+            Kind::Plain => Box::new(Plain),
         };
         let script = Script::new(seed, TagDraws::new(plan.tags, seed));
         Self { workload, script, begun: None, ticks: plan.ticks, number: 0 }
@@ -247,7 +261,7 @@ impl Iterator for Stream {
 }
 
 /// The task that does it; 1 for what no process does.
-fn pid(op: Op) -> u32 {
+pub(crate) fn pid(op: Op) -> u32 {
     let Op::Process(op) = op else { return 1 };
     match op {
         ProcessOp::Spawn { process }

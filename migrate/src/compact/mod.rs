@@ -21,6 +21,7 @@ pub use state::{Compaction, CompactionState, ZoneCompaction};
 pub(crate) use suitable::has_room;
 
 use crate::mover::Mover;
+use crate::note::Note;
 
 /// How a run ended, from least to most hopeful. Linux: `enum compact_result`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -112,6 +113,8 @@ impl<S: Sink> Mover<'_, S> {
         priority: CompactPriority,
     ) -> (Option<Pages>, CompactResult) {
         let result = self.try_to_compact_pages(request, priority);
+        let order = request.order;
+        self.page_alloc.sink_mut().note(|| Note::Compacted { order, priority, result });
         if result == CompactResult::Skipped {
             return (None, result);
         }

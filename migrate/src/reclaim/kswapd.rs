@@ -9,6 +9,7 @@ use pagelab_allocator::watermark::Mark;
 use super::shrink::{CLUSTER, Scan, SwapUse, Who};
 use crate::memory::Memory;
 use crate::mover::Mover;
+use crate::note::Note;
 
 /// What kswapd was woken for. Linux: `kswapd_order`, `kswapd_highest_zoneidx`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,7 +102,9 @@ impl<S: Sink> Mover<'_, S> {
         let failures = &mut self.reclaim.kswapd.failures;
         *failures = if total > 0 || outcome == Balanced::Yes { 0 } else { *failures + 1 };
         self.reclaim.remember_activations();
-        KswapdRun { reclaimed: PageCount::new(total), outcome }
+        let run = KswapdRun { reclaimed: PageCount::new(total), outcome };
+        self.page_alloc.sink_mut().note(|| Note::Kswapd(run));
+        run
     }
 
     fn reclaim_to_balance(&mut self, wake: Wake, zones: &[usize]) -> u64 {

@@ -26,6 +26,11 @@ impl Pending {
     pub fn next_block(&self) -> Option<TagBlockId> {
         self.missing.last().map(|share| share.block)
     }
+
+    /// The references taken so far, in their order.
+    pub(crate) fn held(&self) -> &[Share] {
+        &self.held
+    }
 }
 
 /// Counts by block and flags by page. Linux (RFC): `tag_blocks_reserved`, the reference counts of

@@ -7,10 +7,11 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::TagStorage;
 use super::design::{FirstUse, Reservation, Residence};
-use super::map::TagBlockId;
+use super::map::{Share, TagBlockId};
 use crate::contig::ContigError;
 use crate::memory::Memory;
 use crate::mover::Moved;
+use crate::note::{BlockCount, ClaimCost, Note};
 
 /// Why pages got no tag storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +54,9 @@ impl TagStorage {
         self.stats.reserve_calls += 1;
         let outcome = self.try_reserve(memory, cpu, (pfn, order), gfp);
         self.stats.reserve_failures += u64::from(outcome.is_err());
+        if let Err(error) = outcome {
+            memory.page_alloc.sink_mut().note(|| Note::NotReserved { pfn, error });
+        }
         outcome
     }
 
@@ -85,6 +89,8 @@ impl TagStorage {
         let Some(mut pending) = begun.map_err(|e| ReserveError::NoTagStorage(e.0))? else {
             return Ok(());
         };
+        let sink = memory.page_alloc.sink_mut();
+        sink.note(|| self.references(pending.held(), |share, after| after - share.pages));
         while let Some(block) = pending.next_block() {
             if let Err(error) = self.claim_block(memory, cpu, block, gfp) {
                 let unneeded = self.ledger.rollback(pending);
@@ -92,9 +98,25 @@ impl TagStorage {
                 return Err(error);
             }
             self.ledger.claimed(&mut pending);
+            let sink = memory.page_alloc.sink_mut();
+            sink.note(|| self.references(pending.held().last(), |_, _| 0));
         }
         self.ledger.finish(pending);
         Ok(())
+    }
+
+    /// References that were taken just now; `before` tells a count before from that afterwards.
+    fn references<'s>(
+        &self,
+        taken: impl IntoIterator<Item = &'s Share>,
+        before: impl Fn(&Share, u32) -> u32,
+    ) -> Note {
+        let counts = taken.into_iter().map(|share| {
+            let (block, after) = (share.block, self.ledger.blocks().count(share.block));
+            let frames = self.ledger.map().range(block);
+            BlockCount { block, frames, before: before(share, after), after }
+        });
+        Note::References(counts.collect())
     }
 
     /// Claims every block that can be claimed, for good.
@@ -127,7 +149,9 @@ impl TagStorage {
             return Ok(());
         }
         if self.design.residence() == Residence::CleanStore {
-            self.drop_copies(range);
+            let copies = self.drop_copies(range).get();
+            let cost = ClaimCost { copies, ..ClaimCost::default() };
+            memory.page_alloc.sink_mut().note(|| Note::Claimed { block, frames: range, cost });
             return Ok(());
         }
         let logged = memory.log.moves.len();
@@ -157,6 +181,8 @@ impl TagStorage {
                 };
                 *path += 1;
                 self.caches.reserved(range);
+                let cost = ClaimCost { displaced, dropped, copies: 0 };
+                memory.page_alloc.sink_mut().note(|| Note::Claimed { block, frames: range, cost });
                 Ok(())
             }
             Err(error) => {
@@ -170,7 +196,7 @@ impl TagStorage {
     }
 
     /// Takes the frames of a block away from the store of clean copies, copies and all.
-    fn drop_copies(&mut self, range: PfnRange) {
+    fn drop_copies(&mut self, range: PfnRange) -> PageCount {
         let dropped = self.clean.take(range);
         self.stats.claimed_pages += range.len().get();
         let path = match dropped {
@@ -179,6 +205,7 @@ impl TagStorage {
         };
         *path += 1;
         self.caches.reserved(range);
+        dropped
     }
 
     /// Claims frames; a busy range is tried as often as the design says, other errors are final.
@@ -245,6 +272,7 @@ impl TagStorage {
             let range = self.ledger.map().range(block);
             self.caches.released(self.ledger.map(), block);
             self.stats.released_pages += range.len().get();
+            memory.page_alloc.sink_mut().note(|| Note::GivenBack { block, frames: range });
             if self.design.residence() == Residence::CleanStore {
                 self.clean.give(range);
                 continue;

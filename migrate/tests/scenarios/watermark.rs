@@ -41,6 +41,21 @@ fn s07_without_alloc_cma_free_cma_does_not_count() {
     assert!(!ok(AllocFlags::empty()));
 }
 
+#[test]
+fn s07_the_check_says_what_it_computed() {
+    let alloc = zone(1000, 800);
+    let (free, mark, order) = (PageCount::new(1000), PageCount::new(250), Order::ZERO);
+    let sum = |flags| alloc.zones()[0].sum_with(free, order, mark, ZoneType::Normal, flags);
+    let tagged = sum(AllocFlags::empty());
+    assert_eq!(
+        (tagged.free, tagged.unusable.cma, tagged.floor()),
+        (free, PageCount::new(800), mark)
+    );
+    assert_eq!((tagged.unusable.pages(), tagged.is_ok()), (PageCount::new(800), false));
+    let plain = sum(AllocFlags::CMA);
+    assert_eq!((plain.unusable.pages(), plain.is_ok()), (PageCount::ZERO, true));
+}
+
 /// Whether a zone with this many free pages, some of them CMA, is above `mark`: for requests that
 /// may use CMA, and for others.
 fn above(free: u64, cma: u64, mark: u64) -> [bool; 2] {

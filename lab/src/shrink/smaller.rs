@@ -1,0 +1,162 @@
+//! Smaller operations: the numbers in them, and accesses that are joined.
+
+use pagelab_allocator::units::{Order, PageCount};
+
+use super::duel::Act;
+use crate::logical::{Op, PageSpan};
+use crate::ops::Scope;
+use crate::workload::op::ProcessOp;
+
+/// A number of an operation that may be smaller.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Size {
+    /// How many pages.
+    Pages,
+    /// Which page comes first.
+    First,
+    /// How far apart accessed pages are.
+    Stride,
+    /// Order of a block.
+    Order,
+}
+
+/// All of them.
+pub(super) const SIZES: [Size; 4] = [Size::Pages, Size::First, Size::Stride, Size::Order];
+
+/// The number and the least that it may be; `None` where an operation has none, or it is least.
+pub(super) fn size(mut op: Op, size: Size) -> Option<(u64, u64)> {
+    let least = if matches!(size, Size::Pages | Size::Stride) { 1 } else { 0 };
+    let value = access(&mut op, size, None)?;
+    (value > least).then_some((value, least))
+}
+
+/// The operations with one number changed. What does not fit its area then is cut.
+pub(super) fn with_size(acts: &[Act], at: usize, (size, value): (Size, u64)) -> Vec<Act> {
+    let mut acts = acts.to_vec();
+    access(&mut acts[at].0, size, Some(value));
+    fit(acts)
+}
+
+/// Reads a number of an operation, and sets it if there is a value.
+fn access(op: &mut Op, size: Size, value: Option<u64>) -> Option<u64> {
+    let number = |number: &mut u32| {
+        let before = *number;
+        *number = value.map_or(before, |value| u32::try_from(value).unwrap_or(u32::MAX));
+        Some(u64::from(before))
+    };
+    match (size, op) {
+        (Size::Pages, Op::Process(ProcessOp::Map { pages, .. })) => number(pages),
+        (Size::Pages, Op::AllocContig { pages, .. }) => {
+            let before = pages.get();
+            *pages = value.map_or(*pages, PageCount::new);
+            Some(before)
+        }
+        (Size::Order, Op::Alloc { order, .. }) => {
+            let before = u64::from(order.get());
+            let smaller = value.and_then(|value| u8::try_from(value).ok()).and_then(Order::new);
+            *order = smaller.unwrap_or(*order);
+            Some(before)
+        }
+        (Size::Stride, Op::Process(ProcessOp::Touch { stride, .. })) => number(stride),
+        (Size::First, Op::Process(ProcessOp::Pin { page, .. })) => number(page),
+        (Size::Pages, Op::Process(op)) => number(&mut span_of(op)?.pages),
+        (Size::First, Op::Process(op)) => number(&mut span_of(op)?.first),
+        _ => None,
+    }
+}
+
+const fn span_of(op: &mut ProcessOp) -> Option<&mut PageSpan> {
+    match op {
+        ProcessOp::Protect { span, .. }
+        | ProcessOp::Touch { span, .. }
+        | ProcessOp::ReadFile { span, .. }
+        | ProcessOp::WriteFile { span, .. } => Some(span),
+        _ => None,
+    }
+}
+
+/// Cuts what lies outside of its area, and drops what is all outside.
+fn fit(acts: Vec<Act>) -> Vec<Act> {
+    let mut scope = Scope::default();
+    let mut fitting = Vec::with_capacity(acts.len());
+    for (mut op, task) in acts {
+        if let Op::Process(process) = &mut op
+            && !fits(&scope, process)
+        {
+            continue;
+        }
+        // Identities stay as they were; only pages may not fit, and now they do.
+        let _ = scope.enter(op);
+        fitting.push((op, task));
+    }
+    fitting
+}
+
+/// Whether something is left after the operation was cut to its area.
+fn fits(scope: &Scope, op: &mut ProcessOp) -> bool {
+    match *op {
+        ProcessOp::Protect { process, area, .. } | ProcessOp::Touch { process, area, .. } => {
+            let (Some(span), Some(pages)) = (span_of(op), scope.area(process, area)) else {
+                return true;
+            };
+            span.pages = span.pages.min(pages.saturating_sub(span.first));
+            span.pages > 0
+        }
+        ProcessOp::Pin { process, area, page, .. } => {
+            scope.area(process, area).is_none_or(|pages| page < pages)
+        }
+        _ => true,
+    }
+}
+
+/// How many operations may lie between two accesses that are joined.
+const NEAR: usize = 32;
+
+/// Pairs of accesses that can be joined, the second into the first.
+pub(super) fn pairs(acts: &[Act]) -> impl Iterator<Item = (usize, usize)> {
+    acts.iter().enumerate().filter_map(|(at, (op, _))| {
+        let mut later = acts[at + 1..].iter().take(NEAR);
+        let next = later.position(|(other, _)| union(*op, *other).is_some())?;
+        Some((at, at + 1 + next))
+    })
+}
+
+/// The operations with the second of a pair joined into the first.
+pub(super) fn joined(acts: &[Act], (at, next): (usize, usize)) -> Vec<Act> {
+    let mut fewer = acts.to_vec();
+    let (second, _) = fewer.remove(next);
+    if let Some(op) = union(fewer[at].0, second) {
+        fewer[at].0 = op;
+    }
+    fewer
+}
+
+/// The operations with all pairs joined.
+pub(super) fn all_joined(acts: &[Act]) -> Vec<Act> {
+    let mut fewer: Vec<Act> = Vec::new();
+    for &(op, task) in acts {
+        let near = fewer.len().saturating_sub(NEAR);
+        let earlier = fewer[near..].iter_mut().rev();
+        let into = earlier.into_iter().find_map(|(first, _)| {
+            let joined = union(*first, op)?;
+            Some((first, joined))
+        });
+        match into {
+            Some((first, joined)) => *first = joined,
+            None => fewer.push((op, task)),
+        }
+    }
+    fewer
+}
+
+/// One access in place of two to the same area or file, if they are alike and in a row.
+fn union(first: Op, second: Op) -> Option<Op> {
+    let (Op::Process(mut joined), Op::Process(mut other)) = (first, second) else { return None };
+    let (one, two) = (*span_of(&mut joined)?, *span_of(&mut other)?);
+    *span_of(&mut other)? = one;
+    if joined != other || one.first + one.pages != two.first {
+        return None;
+    }
+    *span_of(&mut joined)? = PageSpan { first: one.first, pages: one.pages + two.pages };
+    Some(Op::Process(joined))
+}
