@@ -1,8 +1,8 @@
 //! Experiments: every scene under every design, on as many threads as there are cores.
 //!
 //! All designs run on the same scenes, so that they see the same requests (common random numbers).
-//! Which thread runs what changes nothing: results are put in the order of the plan. Every machine
-//! is checked at its end; that everything can be freed again is checked for the first seed.
+//! Which thread runs what changes nothing: results are put in the order of the plan. The
+//! machines of the first seed are checked at their end, and everything on them is freed again.
 
 pub mod csv;
 pub mod estimate;
@@ -117,7 +117,7 @@ pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunE
             .collect();
         let carried = runs.par_iter().map(|&(scene, design)| {
             let first = scene.is_multiple_of(plan.seeds);
-            let audit = if first { Audit::Full } else { Audit::Consistency };
+            let audit = if first { Audit::Full } else { Audit::None };
             let drawn = first && plan.files.html.is_some();
             let maps = if drawn { KeepMaps::Yes } else { KeepMaps::No };
             let turn = Turn { stage: &stages[scene], design, progress: &progress, maps, audit };

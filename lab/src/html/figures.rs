@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::chart::{Axis, Chart, Point, Series};
+use super::chart::{Axis, Chart, Level, Place, Point, Series};
+use super::tables::tagged;
 use crate::census::RUN_ORDERS;
 use crate::experiment::{Cell, Group, Results, metrics};
 use crate::metric::{Unit, by_name};
@@ -15,14 +16,14 @@ pub struct Figure {
     pub title: String,
     /// How to read it.
     pub caption: String,
-    /// The picture; `None` when there is nothing to show.
-    pub svg: Option<String>,
+    /// A panel for each design; none when there is nothing to show.
+    pub panels: Vec<String>,
 }
 
 impl Figure {
     fn new(title: String, caption: &str, chart: &Chart) -> Self {
-        let svg = (!chart.is_empty()).then(|| chart.draw(&format!("{title}. {caption}")));
-        Self { title, caption: caption.to_owned(), svg }
+        let panels = if chart.is_empty() { Vec::new() } else { chart.draw(&title) };
+        Self { title, caption: caption.to_owned(), panels }
     }
 }
 
@@ -53,12 +54,16 @@ fn by_share(results: &Results, groups: &[Group], metric: &str) -> Vec<(String, S
 }
 
 fn shares(groups: &[Group]) -> Axis {
-    let recorded = groups.iter().all(|group| group.scene.tagged.is_none());
-    let title = if recorded { "tagged as recorded" } else { "tagged share, percent" };
-    let shares: Vec<f64> = groups.iter().map(percent).collect();
-    let (least, most) = (shares.iter().copied().fold(100.0, f64::min), highest(shares.into_iter()));
-    let range = if most > least { (least, most) } else { (least - 1.0, least + 1.0) };
-    Axis { title: title.to_owned(), range, labels: 5, label: |x| format!("{x:.0}") }
+    let least = groups.iter().map(percent).fold(100.0, f64::min);
+    let most = highest(groups.iter().map(percent));
+    let label = |x| format!("{x:.0}");
+    if most > least {
+        let title = "tagged share, percent".to_owned();
+        return Axis { title, range: (least, most), limit: 100.0, labels: 6, label };
+    }
+    // One share is no axis: its name stands where others have a scale.
+    let title = format!("tagged {}", tagged(&groups[0]));
+    Axis { title, range: (least - 1.0, least + 1.0), limit: 100.0, labels: 0, label }
 }
 
 fn highest(values: impl Iterator<Item = f64>) -> f64 {
@@ -69,8 +74,8 @@ fn highest(values: impl Iterator<Item = f64>) -> f64 {
 fn from_zero(title: &str, series: &[(String, Series)], label: fn(f64) -> String) -> Axis {
     let tops = series.iter().flat_map(|(_, series)| series.iter().map(|p| p.y + p.half));
     let top = highest(tops);
-    let range = (0.0, if top > 0.0 { 1.1 * top } else { 1.0 });
-    Axis { title: title.to_owned(), range, labels: 5, label }
+    let top = if top > 0.0 { 1.1 * top } else { 1.0 };
+    Axis { title: title.to_owned(), range: (0.0, top), limit: top, labels: 5, label }
 }
 
 /// What a vendor asks: how much memory comes back. `groups` are those of one memory size.
@@ -82,17 +87,23 @@ pub fn given_back(results: &Results, groups: &[Group]) -> Figure {
     let y = Axis {
         title: "MiB given back".to_owned(),
         range: (0.0, 1.15 * carve_out),
+        limit: carve_out,
         labels: 5,
         label: |y| format!("{y:.0}"),
     };
-    let levels = vec![(carve_out, "all".to_owned()), (carve_out * 2.0 / 3.0, "2/3".to_owned())];
-    let chart = Chart { x: shares(groups), y, levels, series };
+    let level = |y, words: &str, place| Level { y, words: words.to_owned(), place };
+    let levels = vec![
+        level(carve_out, "all: 3 % of memory", Place::AboveRight),
+        level(carve_out * 2.0 / 3.0, "if 1 % held tags", Place::BelowLeft),
+    ];
+    let chart = Chart { x: shares(groups), y, levels, absent: "no value", series };
     let title = format!("Memory given back, {} MiB machine", pages >> 8);
     let caption = "Tag storage that holds no tags, averaged over time, against the share of memory \
-                   that is tagged. One panel a design; the others are grey. The band is the 95 % \
-                   interval over the seeds. \"all\" is all of tag storage, 1/32 of memory; \"2/3\" is \
-                   what would come back if a third of it held tags, which is what the cover \
-                   letters of the series guess (3 % reserved, 1 % used).";
+                   that is tagged. One panel a design; the others are grey. A band is the 95 % \
+                   interval over the seeds, where there are several. The upper line is all of tag \
+                   storage, 1/32 or about 3 % of memory; the lower one is what would come back if \
+                   a third of it held tags, which is what the cover letters of the series guess \
+                   (3 % reserved, 1 % used).";
     Figure::new(title, caption, &chart)
 }
 
@@ -114,22 +125,24 @@ pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
         x: Axis {
             title: "memory in use, percent".to_owned(),
             range: (0.0, 100.0),
-            labels: 5,
+            limit: 100.0,
+            labels: 6,
             label: percents,
         },
         y: Axis {
             title: "claims that hit, percent".to_owned(),
             range: (0.0, 105.0),
-            labels: 5,
+            limit: 100.0,
+            labels: 6,
             label: percents,
         },
         levels: Vec::new(),
+        absent: "too few claims",
         series: series.collect(),
     };
     let caption = "Share of the claims on tag storage that found the block free, by how much of \
                    memory was in use then, over all shares and seeds. Larger points rest on more \
-                   claims; places with fewer than 20 are left out. A design that never claims has \
-                   no line.";
+                   claims of the same design; places with fewer than 20 are left out.";
     Figure::new("Fast-path hit rate against memory pressure".to_owned(), caption, &chart)
 }
 
@@ -160,7 +173,8 @@ fn hit_rates<'a>(cells: impl Iterator<Item = &'a Cell>) -> Series {
 pub fn moves(results: &Results, groups: &[Group]) -> Figure {
     let series = by_share(results, groups, "moves_per_tagged_page");
     let y = from_zero("pages moved per page tagged", &series, |y| format!("{y:.3}"));
-    let chart = Chart { x: shares(groups), y, levels: Vec::new(), series };
+    let absent = "tags never claim memory";
+    let chart = Chart { x: shares(groups), y, levels: Vec::new(), absent, series };
     let caption = "Pages that moved for the sake of tags (data out of tag storage, tagged pages to \
                    get storage) for each page that came to carry tags.";
     Figure::new("Migrations".to_owned(), caption, &chart)
@@ -170,14 +184,28 @@ pub fn moves(results: &Results, groups: &[Group]) -> Figure {
 #[must_use]
 pub fn failures(results: &Results, groups: &[Group]) -> Figure {
     let series = by_share(results, groups, "tagged_failed");
-    let some = series.iter().any(|(_, series)| series.iter().any(|point| point.y > 0.0));
     let y = from_zero("pages not tagged, percent", &series, |y| format!("{y:.2}"));
-    let series = if some { series } else { Vec::new() };
-    let chart = Chart { x: shares(groups), y, levels: Vec::new(), series };
+    let chart = if_any(Chart { x: shares(groups), y, levels: Vec::new(), absent: "none", series });
     let caption = "Pages that were to carry tags and could not, for want of memory or because page \
                    and tag storage were both stuck. Claims given up are in the table below, by \
                    cause.";
     Figure::new("Pages that could not be tagged".to_owned(), caption, &chart)
+}
+
+/// What goes wrong besides: requests of all kinds that got no memory.
+#[must_use]
+pub fn requests(results: &Results, groups: &[Group]) -> Figure {
+    let series = by_share(results, groups, "requests_failed");
+    let y = from_zero("requests failed", &series, |y| format!("{y:.0}"));
+    let chart = if_any(Chart { x: shares(groups), y, levels: Vec::new(), absent: "none", series });
+    let caption = "Requests for memory that failed in a run, for any cause, with tags or without.";
+    Figure::new("Requests that failed".to_owned(), caption, &chart)
+}
+
+/// `chart` if any of its values is not zero; without values else, so that words take its place.
+fn if_any(chart: Chart) -> Chart {
+    let some = chart.series.iter().any(|(_, series)| series.iter().any(|point| point.y > 0.0));
+    if some { chart } else { Chart { series: Vec::new(), ..chart } }
 }
 
 /// How whole free memory is at the end. `group` is one share.
@@ -198,20 +226,22 @@ pub fn contiguity(results: &Results, group: &Group) -> Figure {
         x: Axis {
             title: "run of free pages at least as long as".to_owned(),
             range: (0.0, 18.0),
+            limit: 18.0,
             labels: 7,
             label: length,
         },
         y: Axis {
             title: "free memory, percent".to_owned(),
             range: (0.0, 105.0),
-            labels: 5,
+            limit: 100.0,
+            labels: 6,
             label: |y| format!("{y:.0}"),
         },
         levels: Vec::new(),
+        absent: "no free memory",
         series: series.collect(),
     };
-    let tagged = group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string());
-    let title = format!("Contiguity of free memory at the end, tagged {tagged}");
+    let title = format!("Contiguity of free memory at the end, tagged {}", tagged(group));
     let caption = "Share of free memory that lies in runs of free pages at least so long. A curve \
                    that stays high to the right is memory in large pieces.";
     Figure::new(title, caption, &chart)

@@ -34,10 +34,10 @@ pub struct Map {
 }
 
 /// What a class of cells is called, and how the page's style names it.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Key {
-    /// Words.
-    pub words: &'static str,
+    /// Words, for all kinds of cells that look so.
+    pub words: String,
     /// Class.
     pub class: &'static str,
 }
@@ -66,9 +66,12 @@ pub fn legend(group: &Group) -> Vec<Key> {
     let cells: Vec<Cell> = maps.flat_map(|map| map.blocks.folded()).collect();
     let mut keys: Vec<Key> = Vec::new();
     for kind in CellKind::ALL {
-        let shown = cells.iter().any(|cell| class(cell.kind) == class(kind));
-        if shown && !keys.iter().any(|key| key.class == class(kind)) {
-            keys.push(Key { words: kind.words(), class: class(kind) });
+        if !cells.iter().any(|cell| cell.kind == kind) {
+            continue;
+        }
+        match keys.iter_mut().find(|key| key.class == class(kind)) {
+            Some(key) => key.words = format!("{} or {}", key.words, kind.words()),
+            None => keys.push(Key { words: kind.words().to_owned(), class: class(kind) }),
         }
     }
     keys
@@ -85,6 +88,7 @@ fn draw(map: &BlockMap, name: &str) -> String {
     let (width, height) = (ROW * CELL, cells.len().div_ceil(ROW) * CELL);
     let mut svg = format!(
         "<svg role=\"img\" aria-label=\"{}\" class=\"map\" viewBox=\"0 0 {width} {height}\" \
+         shape-rendering=\"crispEdges\" \
          xmlns=\"http://www.w3.org/2000/svg\">",
         escaped(name),
     );
@@ -93,8 +97,8 @@ fn draw(map: &BlockMap, name: &str) -> String {
         for run in row.chunk_by(|a, b| a == b) {
             let Cell { kind, eighths } = run[0];
             let opacity = match kind {
-                CellKind::CarvedOut | CellKind::Reserved => 60,
-                _ => 25 + 75 * usize::from(eighths.min(8)) / 8,
+                CellKind::CarvedOut | CellKind::Reserved => 100,
+                _ => 30 + 70 * usize::from(eighths.min(8)) / 8,
             };
             let _ = write!(
                 svg,
@@ -121,8 +125,7 @@ const fn class(kind: CellKind) -> &'static str {
         CellKind::Type(MigrateType::Cma | MigrateType::Metadata) => "cma",
         CellKind::Type(MigrateType::Isolate) => "isolate",
         CellKind::Lent => "lent",
-        CellKind::Tags => "tags",
-        CellKind::CarvedOut => "carved",
+        CellKind::Tags | CellKind::CarvedOut => "tags",
         CellKind::Reserved => "reserved",
     }
 }

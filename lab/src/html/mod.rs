@@ -36,14 +36,14 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
     let sizes = by_memory(results);
     let groups = sizes[0];
     let middle = &groups[groups.len() / 2];
-    let mut pictures: Vec<_> =
-        sizes.iter().map(|groups| figures::given_back(results, groups)).collect();
-    pictures.extend([
+    let given_back = sizes.iter().map(|groups| figures::given_back(results, groups));
+    let others = [
         figures::pressure(results, groups),
         figures::moves(results, groups),
         figures::failures(results, groups),
+        figures::requests(results, groups),
         figures::contiguity(results, middle),
-    ]);
+    ];
     let page = engine.get_template("page").expect("just added");
     let page = page.render(context! {
         preface => results.preface.as_str(),
@@ -51,7 +51,9 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
         seeds => results.groups[0].cells[0].len(),
         memory => groups[0].cells[0][0].pages >> 8,
         summary => Serde(tables::summary(results, middle)),
-        figures => Serde(pictures),
+        sizes => sizes.len(),
+        given_back => Serde(given_back.collect::<Vec<_>>()),
+        figures => Serde(others),
         maps => Serde(maps::rows(results, middle)),
         map_legend => Serde(maps::legend(middle)),
         map_fold => maps::fold(middle),
