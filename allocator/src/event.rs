@@ -1,5 +1,6 @@
 //! What the kernel's tracepoints would say, as values.
 
+use crate::buddy::Placement;
 use crate::fallback::Extfrag;
 use crate::gfp::{GfpFlags, ZoneType};
 use crate::migratetype::MigrateType;
@@ -62,7 +63,8 @@ pub enum Event {
         order: Order,
     },
     /// Entry of `free_one_page()`: a block of an order that has per-CPU lists goes past them,
-    /// because its pageblock is isolated. Its `mm_page_free` came before.
+    /// because its pageblock has no such list or it is to go to a list's tail. Its `mm_page_free`
+    /// came before.
     FreeOnePage {
         /// First frame.
         pfn: Pfn,
@@ -70,6 +72,8 @@ pub enum Event {
         order: Order,
         /// Type of its pageblock.
         migratetype: MigrateType,
+        /// Which end of its list it goes to.
+        placement: Placement,
     },
     /// Entry of `drain_pages_zone()`: all that a CPU keeps of a zone goes back.
     DrainPagesZone {

@@ -7,6 +7,7 @@ use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::by_hand::{ByHand, HandError};
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Movability;
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::Hotplug;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::online::OnlineTo;
@@ -33,6 +34,9 @@ pub struct Isolation {
     /// Zones whose lists compaction may have turned around, by position.
     compacted: Vec<bool>,
 }
+
+/// Wishes that only pages have which can be moved: pages that carry tags are users'.
+pub const MOVABLE: GfpFlags = GfpFlags::MOVABLE.union(GfpFlags::TAGGED);
 
 /// Recorded machines have one node.
 const NODE: NodeId = NodeId::new(0);

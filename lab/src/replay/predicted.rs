@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{Event, Silent};
-use pagelab_allocator::frame::Frame;
+use pagelab_allocator::frame::{Frame, Movability};
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
@@ -21,6 +21,8 @@ use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
+use super::origin::Origin;
+use super::recorded::placement_of;
 use super::said::{Expected, Said};
 use super::tally::Kind;
 use super::timer::{StatTimer, Waiting};
@@ -45,6 +47,7 @@ struct Bulk {
 pub struct Predicted {
     /// The lists.
     pub alloc: PageAllocator<Said>,
+    origin: Origin,
     isolation: Isolation,
     /// Recorded events that are not compared yet, with their lines.
     pub(super) told: VecDeque<(u64, Event)>,
@@ -78,12 +81,18 @@ const NO_TYPE: &str = "no such type";
 impl Predicted {
     /// Starts from a machine's lists.
     #[must_use]
-    pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags], timer: StatTimer) -> Self {
+    pub fn new(
+        alloc: PageAllocator<Said>,
+        flags: &[ZoneFlags],
+        timer: StatTimer,
+        origin: Origin,
+    ) -> Self {
         let mut alloc = alloc;
         guess_movability(&mut alloc);
         let mut fresh = Self {
             isolation: Isolation::new(alloc.zones().len()),
             alloc,
+            origin,
             told: VecDeque::new(),
             astray: None,
             bulk: None,
@@ -195,7 +204,7 @@ impl Predicted {
                 self.page_alloc(record, pfn, order, gfp, ledger);
             }
             TraceEvent::PageAllocFailed { order, gfp, .. } => {
-                self.page_refused(record, &AllocRequest::new(order, gfp), ledger);
+                self.page_refused(record, &self.origin.request(order, gfp), ledger);
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
@@ -207,8 +216,9 @@ impl Predicted {
     fn marker(&mut self, phase: SnapPhase, now: u64) {
         match phase {
             SnapPhase::Begin => self.timer.hold(),
-            SnapPhase::End => {}
-            SnapPhase::Resume => self.timer.release(now),
+            // The emulator's own run has no timer.
+            SnapPhase::Resume if self.origin.is_kernel() => self.timer.release(now),
+            SnapPhase::End | SnapPhase::Resume => {}
         }
     }
 
@@ -224,8 +234,9 @@ impl Predicted {
                 self.compare_bulk(record, &recorded, ledger);
             }
             TraceEvent::DrainPages { .. } => self.emptying = Some(record.pid),
-            TraceEvent::FreeOnePage { pfn, order, .. } => {
-                self.free_past_pcp(record, pfn, order, ledger);
+            TraceEvent::FreeOnePage { pfn, order, arg, flags } => {
+                let placement = self.placement((arg, flags));
+                self.free_past_pcp(record, (pfn, order), placement, ledger);
             }
             TraceEvent::Online { pfn: Some(pfn), order } => {
                 self.joining = Some(PfnRange::block(pfn, order));
@@ -261,13 +272,16 @@ impl Predicted {
             bulk.single += 1;
         }
         self.expected.take_if(|expected| !expected.is_awaited());
-        let request = AllocRequest::new(order, gfp);
+        let request = self.origin.request(order, gfp);
         let pages = self
             .alloc
             .alloc_pages_fast(CpuId::BOOT, &request)
             .or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
+        if gfp.contains(GfpFlags::TAGGED) {
+            self.note_movable(got, order);
+        }
         self.settle(record.line, ledger);
         if got == Some(pfn) {
             // Even from wrong lists: what is around it was counted.
@@ -287,6 +301,16 @@ impl Predicted {
             }
         } else {
             self.expected = got.map(|page| Expected::new(page, cause));
+        }
+    }
+
+    /// A page for tags is a user's, whatever type its request has.
+    fn note_movable(&mut self, page: Option<Pfn>, order: Order) {
+        if let Some(pfn) = page
+            && let Some(zone) = self.alloc.zone_index(pfn)
+        {
+            let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
+            hand.set_movability(pfn, order, Movability::Movable);
         }
     }
 
@@ -329,7 +353,8 @@ impl Predicted {
 
     /// Whether a free goes past the per-CPU lists for a reason that only the recording knows.
     fn goes_past(&self, step: &Step, pfn: Pfn) -> bool {
-        step.past_pcp && self.alloc.pageblock_type(pfn) != Some(MigrateType::Isolate)
+        let known = [Some(MigrateType::Isolate), Some(MigrateType::Metadata)];
+        step.past_pcp && !known.contains(&self.alloc.pageblock_type(pfn))
     }
 
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
@@ -343,13 +368,27 @@ impl Predicted {
         }
     }
 
-    /// The per-CPU lists were busy when a page came back.
-    fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
+    /// Where the emulator put a page past the per-CPU lists; kernels' are guessed.
+    fn placement(&self, args: (u32, Option<u32>)) -> Placement {
+        match self.origin {
+            Origin::Kernel => Placement::Likely,
+            Origin::Emulator(_) => placement_of(self.alloc.profile().rules().fallback, args),
+        }
+    }
+
+    /// The per-CPU lists were busy when a page came back, or the design refused it.
+    fn free_past_pcp(
+        &mut self,
+        record: &Record,
+        (pfn, order): (Pfn, Order),
+        placement: Placement,
+        ledger: &mut Ledger,
+    ) {
         let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
         let free = matches!(self.alloc.frame(pfn), Frame::Free { .. });
         if !isolated && !free {
-            ledger.tally.resyncs += 1;
-            put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);
+            ledger.tally.resyncs += u64::from(placement == Placement::Likely);
+            put(&mut self.alloc, record, (pfn, order), None, placement, ledger);
         }
     }
 

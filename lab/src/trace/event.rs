@@ -141,6 +141,7 @@ impl EventParser {
                 pfn: fields.pfn("pfn")?,
                 order: fields.order("order")?,
                 arg: fields.small("arg5")?,
+                flags: fields.find("arg6").map(|_| fields.small("arg6")).transpose()?,
             },
             b"set_pageblock_migratetype" => TraceEvent::SetPageblockType {
                 pfn: self.page(fields)?,

@@ -198,6 +198,8 @@ pub enum TraceEvent {
         order: Order,
         /// Migratetype (6.1), or flags of the free (6.12).
         arg: u32,
+        /// Flags of the free where they are an argument besides.
+        flags: Option<u32>,
     },
     /// Entry of `set_pageblock_migratetype()` (kprobe).
     SetPageblockType {

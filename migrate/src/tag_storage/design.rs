@@ -8,8 +8,9 @@ use core::fmt;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::profile::MovablePcp;
-use pagelab_allocator::units::NodeId;
+use pagelab_allocator::units::{NodeId, Order};
 
 /// Where tag storage lives while it holds no tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -77,6 +78,17 @@ impl Terms {
     #[must_use]
     pub const fn dropping(self, gfp: GfpFlags) -> Self {
         Self { gfp: self.gfp.difference(gfp), ..self }
+    }
+
+    /// What the page allocator is asked for on these terms.
+    #[must_use]
+    pub fn request(self, order: Order) -> AllocRequest {
+        let request = AllocRequest::new(order, self.gfp);
+        let request = request.barring(self.barred).granting(self.granted);
+        match self.node {
+            Some(node) => AllocRequest { node, gfp: self.gfp | GfpFlags::THISNODE, ..request },
+            None => request,
+        }
     }
 }
 
