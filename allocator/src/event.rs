@@ -2,7 +2,7 @@
 
 use crate::buddy::Placement;
 use crate::fallback::Extfrag;
-use crate::gfp::{GfpFlags, ZoneType};
+use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
@@ -21,6 +21,16 @@ pub enum Event {
         migratetype: MigrateType,
         /// Flags of the request.
         gfp: GfpFlags,
+    },
+    /// `get_page_from_freelist()` returned without a page: one attempt of a request failed. More may
+    /// follow; `mm_page_alloc` says how the request ended.
+    NoPage {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// How hard it tried.
+        flags: AllocFlags,
     },
     /// `mm_page_free`: a block is being freed.
     PageFree {
@@ -60,6 +70,18 @@ pub enum Event {
     /// kind: `mm_vmscan_wakeup_kswapd`.
     WakeKswapd {
         /// Order of the request that found little memory.
+        order: Order,
+    },
+    /// Entry of `balance_pgdat()`: a turn of the reclaimer begins.
+    BalanceEnter {
+        /// Order of the block that is wanted.
+        order: Order,
+        /// Highest zone that is looked at.
+        highest: ZoneType,
+    },
+    /// Return of `balance_pgdat()`.
+    BalanceExit {
+        /// Order of the block that was wanted last.
         order: Order,
     },
     /// Entry of `free_one_page()`: a block of an order that has per-CPU lists goes past them,

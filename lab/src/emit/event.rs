@@ -23,11 +23,13 @@ type Say<'a> = &'a mut dyn FnMut(Arguments<'_>) -> io::Result<()>;
 pub(super) fn render(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
     match *event {
         Event::PageAlloc { .. }
+        | Event::NoPage { .. }
         | Event::PageFree { .. }
         | Event::ZoneLocked { .. }
         | Event::PcpuDrain { .. }
         | Event::Extfrag(_)
         | Event::WakeKswapd { .. } => page_event(kernel, event, say),
+        Event::BalanceEnter { .. } | Event::BalanceExit { .. } => balance_event(kernel, event, say),
         Event::CmaAllocStart { .. }
         | Event::CmaBusyRetry { .. }
         | Event::CmaAllocFinish { .. }
@@ -58,6 +60,14 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
                  gfp_flags={gfp}"
             ))
         }
+        Event::NoPage { order, gfp, flags } => {
+            let site = exit(kernel, "get_page_from_freelist");
+            let (gfp, flags) = (gfp.text(kernel.profile), flags.bits());
+            say(format_args!(
+                "get_page_from_freelist_ret: {site} order={order} gfp_flags={gfp} \
+                 alloc_flags={flags:#x} ret=0"
+            ))
+        }
         Event::PageFree { pfn, order } => say(format_args!(
             "mm_page_free: page={:016x} pfn={:#x} order={order}",
             page(pfn),
@@ -80,6 +90,22 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
         Event::Extfrag(extfrag) => extfrag_event(kernel, &extfrag, say),
         Event::WakeKswapd { order } => {
             say(format_args!("mm_vmscan_wakeup_kswapd: nid=0 order={order} gfp_flags=none"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Probes of the reclaimer's turns.
+fn balance_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
+    const FUNCTION: &str = "balance_pgdat";
+    match *event {
+        Event::BalanceEnter { order, highest } => say(format_args!(
+            "{FUNCTION}: {} order={order} highest={}",
+            entry(kernel, FUNCTION),
+            highest.index()
+        )),
+        Event::BalanceExit { order } => {
+            say(format_args!("{FUNCTION}_ret: {} ret={order}", exit(kernel, FUNCTION)))
         }
         _ => Ok(()),
     }

@@ -5,6 +5,7 @@
 //! order of their events would not be certain. What comes out is one value,
 //! [`summary::Summary`], and renderers of it.
 
+mod attempts;
 pub mod cause;
 pub mod compare;
 mod drains;

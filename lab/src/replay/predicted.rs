@@ -12,10 +12,11 @@ use pagelab_allocator::event::{Event, Silent};
 use pagelab_allocator::frame::{Frame, Movability};
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
+use super::attempts::Attempts;
 use super::cause::Cause;
 use super::fallback;
 use super::hotplug::HotplugWatch;
@@ -47,7 +48,8 @@ struct Bulk {
 pub struct Predicted {
     /// The lists.
     pub alloc: PageAllocator<Said>,
-    origin: Origin,
+    pub(super) origin: Origin,
+    pub(super) attempts: Attempts,
     isolation: Isolation,
     /// Recorded events that are not compared yet, with their lines.
     pub(super) told: VecDeque<(u64, Event)>,
@@ -93,6 +95,7 @@ impl Predicted {
             isolation: Isolation::new(alloc.zones().len()),
             alloc,
             origin,
+            attempts: Attempts::default(),
             told: VecDeque::new(),
             astray: None,
             bulk: None,
@@ -204,10 +207,11 @@ impl Predicted {
                 self.page_alloc(record, pfn, order, gfp, ledger);
             }
             TraceEvent::PageAllocFailed { order, gfp, .. } => {
-                self.page_refused(record, &self.origin.request(order, gfp), ledger);
+                self.page_refused(record, order, gfp, ledger);
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
+            _ if self.attempt(record, ledger) => {}
             _ => self.rare(record, ledger),
         }
     }
@@ -272,11 +276,7 @@ impl Predicted {
             bulk.single += 1;
         }
         self.expected.take_if(|expected| !expected.is_awaited());
-        let request = self.origin.request(order, gfp);
-        let pages = self
-            .alloc
-            .alloc_pages_fast(CpuId::BOOT, &request)
-            .or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
+        let pages = self.request(order, gfp);
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
         if gfp.contains(GfpFlags::TAGGED) {
@@ -326,7 +326,18 @@ impl Predicted {
     }
 
     /// Linux had no page for a request: nor should the emulator.
-    fn page_refused(&mut self, record: &Record, request: &AllocRequest, ledger: &mut Ledger) {
+    fn page_refused(
+        &mut self,
+        record: &Record,
+        order: Order,
+        gfp: GfpFlags,
+        ledger: &mut Ledger,
+    ) {
+        if self.ends_slow(order, gfp) {
+            // Each attempt was made when it failed.
+            return ledger.tally.hit(Kind::Allocated);
+        }
+        let request = &self.origin.request(order, gfp);
         let easy = self.alloc.alloc_pages_fast(CpuId::BOOT, request);
         let short = easy.is_none();
         let pages = easy.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, request));

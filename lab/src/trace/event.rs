@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::units::{PageCount, Pfn};
 
 use super::cursor::Cursor;
@@ -171,6 +171,13 @@ impl EventParser {
             b"mm_vmscan_kswapd_wake" => TraceEvent::KswapdWake,
             b"mm_vmscan_wakeup_kswapd" => TraceEvent::WakeupKswapd,
             b"mm_vmscan_kswapd_sleep" => TraceEvent::KswapdSleep,
+            b"get_page_from_freelist_ret" => TraceEvent::NoPage {
+                order: fields.order("order")?,
+                gfp: fields.gfp()?,
+                flags: AllocFlags::from_bits_truncate(fields.small("alloc_flags")?),
+            },
+            b"balance_pgdat" => TraceEvent::BalanceEnter { highest: fields.zone("highest")? },
+            b"balance_pgdat_ret" => TraceEvent::BalanceExit,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {
                 pfn: self.page(fields)?,
                 order: fields.order("order")?,

@@ -4,7 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 /// One event with who, where and when.
@@ -253,6 +253,22 @@ pub enum TraceEvent {
     WakeupKswapd,
     /// Linux: `vmscan:mm_vmscan_kswapd_sleep`.
     KswapdSleep,
+    /// Return of `get_page_from_freelist()` without a page (kprobe), which the emulator writes.
+    NoPage {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// How hard it tried.
+        flags: AllocFlags,
+    },
+    /// Entry of `balance_pgdat()` (kprobe), which the emulator writes: the reclaimer has a turn.
+    BalanceEnter {
+        /// Highest zone that is looked at.
+        highest: ZoneType,
+    },
+    /// Return of `balance_pgdat()` (kprobe).
+    BalanceExit,
     /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
     Offline {
         /// The frames.
@@ -321,6 +337,9 @@ impl TraceEvent {
             Self::KswapdWake => "mm_vmscan_kswapd_wake",
             Self::WakeupKswapd => "mm_vmscan_wakeup_kswapd",
             Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
+            Self::NoPage { .. } => "get_page_from_freelist_ret",
+            Self::BalanceEnter { .. } => "balance_pgdat",
+            Self::BalanceExit => "balance_pgdat_ret",
             Self::Offline { .. } => "offline_isolated",
             Self::Online { .. } => "free_pages_core",
             Self::IsolateFreePage { .. } => "isolate_free_page",
