@@ -136,6 +136,13 @@ pub enum Event {
         /// Where it is cut, from its first frame.
         offset: PageCount,
     },
+    /// `move_freelist_head()`: a search of compaction turned a free list around.
+    TurnFreeList {
+        /// The block that is first now.
+        pfn: Pfn,
+        /// Type of the list.
+        migratetype: MigrateType,
+    },
     /// `__isolate_free_page()`, entry and return: a free block leaves the lists, or may not.
     IsolateFreePage {
         /// First frame.

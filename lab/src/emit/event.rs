@@ -274,6 +274,7 @@ fn type_probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
         Event::SetPageblockMigratetype { pfn, migratetype } => {
             ("set_pageblock_migratetype", None, pfn, migratetype)
         }
+        Event::TurnFreeList { pfn, migratetype } => ("move_freelist_head", None, pfn, migratetype),
         Event::MoveFreepagesBlock { pfn, migratetype } => {
             ("move_freepages_block", Some(kernel.zone_of(pfn)), pfn, migratetype)
         }

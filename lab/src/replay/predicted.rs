@@ -92,7 +92,7 @@ impl Predicted {
         let mut alloc = alloc;
         guess_movability(&mut alloc);
         let mut fresh = Self {
-            isolation: Isolation::new(alloc.zones().len()),
+            isolation: Isolation::new(alloc.zones().len(), origin.clone()),
             alloc,
             origin,
             attempts: Attempts::default(),
@@ -326,13 +326,7 @@ impl Predicted {
     }
 
     /// Linux had no page for a request: nor should the emulator.
-    fn page_refused(
-        &mut self,
-        record: &Record,
-        order: Order,
-        gfp: GfpFlags,
-        ledger: &mut Ledger,
-    ) {
+    fn page_refused(&mut self, record: &Record, order: Order, gfp: GfpFlags, ledger: &mut Ledger) {
         if self.ends_slow(order, gfp) {
             // Each attempt was made when it failed.
             return ledger.tally.hit(Kind::Allocated);

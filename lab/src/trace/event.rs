@@ -155,6 +155,10 @@ impl EventParser {
                 pfn: self.page(fields)?,
                 migratetype: fields.small("mt")?,
             },
+            b"move_freelist_head" => TraceEvent::TurnFreeList {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
             b"split_free_page" => TraceEvent::SplitFreePage {
                 pfn: self.page(fields)?,
                 order: fields.order("order")?,

@@ -222,6 +222,14 @@ pub enum TraceEvent {
         /// The pageblock's new type.
         migratetype: u8,
     },
+    /// Entry of `move_freelist_head()` (kprobe), which the emulator writes: a free list is turned
+    /// around.
+    TurnFreeList {
+        /// The block that is first then; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Type of the list.
+        migratetype: u8,
+    },
     /// Entry of `split_free_page()` (kprobe).
     SplitFreePage {
         /// First frame; `None` when the trace hides addresses.
@@ -331,6 +339,7 @@ impl TraceEvent {
             Self::SetPageblockType { .. } => "set_pageblock_migratetype",
             Self::MoveFreepages { .. } => "move_freepages_block",
             Self::MoveFreepagesIsolate { .. } => "move_freepages_block_isolate",
+            Self::TurnFreeList { .. } => "move_freelist_head",
             Self::SplitFreePage { .. } => "split_free_page",
             Self::PutbackIsolated { .. } => "putback_isolated",
             Self::DrainPages { .. } => "drain_pages_zone",
