@@ -283,6 +283,8 @@ impl Recorded {
         let (pfn, order) = block;
         let kept = self.per_cpu == PerCpu::Kept;
         let mt = self.type_of(number);
+        // The refill, if there was one, is complete.
+        self.stolen.take_if(|(pid, ..)| *pid == record.pid);
         let Some(zone) = self.zone(pfn) else {
             return ledger.impossible(Kind::Taken, record, "no such zone");
         };
