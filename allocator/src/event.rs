@@ -2,8 +2,9 @@
 
 use core::any::Any;
 
+use crate::buddy::Placement;
 use crate::fallback::Extfrag;
-use crate::gfp::{GfpFlags, ZoneType};
+use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
@@ -22,6 +23,16 @@ pub enum Event {
         migratetype: MigrateType,
         /// Flags of the request.
         gfp: GfpFlags,
+    },
+    /// `get_page_from_freelist()` returned without a page: one attempt of a request failed. More may
+    /// follow; `mm_page_alloc` says how the request ended.
+    NoPage {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// How hard it tried.
+        flags: AllocFlags,
     },
     /// `mm_page_free`: a block is being freed.
     PageFree {
@@ -63,8 +74,21 @@ pub enum Event {
         /// Order of the request that found little memory.
         order: Order,
     },
+    /// Entry of `balance_pgdat()`: a turn of the reclaimer begins.
+    BalanceEnter {
+        /// Order of the block that is wanted.
+        order: Order,
+        /// Highest zone that is looked at.
+        highest: ZoneType,
+    },
+    /// Return of `balance_pgdat()`.
+    BalanceExit {
+        /// Order of the block that was wanted last.
+        order: Order,
+    },
     /// Entry of `free_one_page()`: a block of an order that has per-CPU lists goes past them,
-    /// because its pageblock is isolated. Its `mm_page_free` came before.
+    /// because its pageblock has no such list or it is to go to a list's tail. Its `mm_page_free`
+    /// came before.
     FreeOnePage {
         /// First frame.
         pfn: Pfn,
@@ -72,6 +96,8 @@ pub enum Event {
         order: Order,
         /// Type of its pageblock.
         migratetype: MigrateType,
+        /// Which end of its list it goes to.
+        placement: Placement,
     },
     /// Entry of `drain_pages_zone()`: all that a CPU keeps of a zone goes back.
     DrainPagesZone {
@@ -111,6 +137,13 @@ pub enum Event {
         order: Order,
         /// Where it is cut, from its first frame.
         offset: PageCount,
+    },
+    /// `move_freelist_head()`: a search of compaction turned a free list around.
+    TurnFreeList {
+        /// The block that is first now.
+        pfn: Pfn,
+        /// Type of the list.
+        migratetype: MigrateType,
     },
     /// `__isolate_free_page()`, entry and return: a free block leaves the lists, or may not.
     IsolateFreePage {

@@ -1,7 +1,7 @@
 //! What compaction's scanners ask of a zone: skip hints, list rotation, when a request could be
 //! served. The scanners themselves live a crate above.
 
-use crate::event::Sink;
+use crate::event::{Event, Sink};
 use crate::frame::Head;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
@@ -76,5 +76,6 @@ impl<S: Sink> PageAllocator<S> {
         };
         debug_assert!(buddy.free_list(order, mt).any(|block| block == pfn), "on another list");
         buddy.areas.rotate_to_front(&mut buddy.map, (index, order), mt);
+        self.sink.emit(Event::TurnFreeList { pfn, migratetype: mt });
     }
 }

@@ -275,8 +275,13 @@ impl<S: Sink> PageAllocator<S> {
     ) -> Option<Pfn> {
         loop {
             let found = self.walk(cpu, req, flags);
-            if found.is_some() || !flags.contains(AllocFlags::NOFRAGMENT) {
+            if found.is_some() {
                 return found;
+            }
+            if !flags.contains(AllocFlags::NOFRAGMENT) {
+                let (order, gfp) = (req.order, req.gfp);
+                self.sink.emit(Event::NoPage { order, gfp, flags });
+                return None;
             }
             flags.remove(AllocFlags::NOFRAGMENT);
         }

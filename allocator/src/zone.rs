@@ -276,7 +276,8 @@ impl Zone {
             bypassed => {
                 if bypassed.is_some() {
                     let pfn = self.buddy.map.pfn(index);
-                    sink.emit(Event::FreeOnePage { pfn, order, migratetype: mt });
+                    let placement = Placement::Likely;
+                    sink.emit(Event::FreeOnePage { pfn, order, migratetype: mt, placement });
                 }
                 self.buddy.put_by_block(index, order, Placement::Likely);
                 self.count_free(cpu);
@@ -289,7 +290,9 @@ impl Zone {
     pub(crate) fn free_to_tail(&mut self, pfn: Pfn, order: Order, sink: &mut impl Sink) {
         let index = self.allocated(pfn, order);
         sink.emit(Event::PageFree { pfn, order });
-        self.buddy.put_by_block(index, order, Placement::Tail);
+        let (migratetype, placement) = (self.buddy.blocks.migratetype(index), Placement::Tail);
+        sink.emit(Event::FreeOnePage { pfn, order, migratetype, placement });
+        self.buddy.put_by_block(index, order, placement);
         self.count_free(CpuId::BOOT);
     }
 

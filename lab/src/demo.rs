@@ -28,6 +28,7 @@ pub const MEMORY: u64 = 256 << 20;
 #[must_use]
 pub fn meta() -> CaseMeta {
     CaseMeta {
+        design: None,
         name: NAME.to_owned(),
         mem_mib: 512,
         kernel: "6.1.0-56-arm64".to_owned(),

@@ -1,5 +1,7 @@
 //! Listens to a machine's events: counts those of external fragmentation, hands all on.
 
+use core::any::Any;
+
 use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::fallback::{Extfrag, Ownership};
 use pagelab_allocator::migratetype::MigrateType;
@@ -64,6 +66,11 @@ impl<K: Sink> Sink for Listener<K> {
             self.extfrag.count(extfrag, self.pageblock);
         }
         self.rest.emit(event);
+    }
+
+    #[inline(always)]
+    fn note<N: Any>(&mut self, note: impl FnOnce() -> N) {
+        self.rest.note(note);
     }
 }
 

@@ -5,8 +5,9 @@ mod emitted;
 use pagelab::emit::{Kernel, Task, TraceWriter};
 use pagelab::plan::Design;
 use pagelab::trace::{Record, Strictness, TraceError, TraceReader};
+use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{CompactionScan, Event, Isolation, Migration};
-use pagelab_allocator::gfp::{GfpFlags, ZoneType};
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
@@ -137,10 +138,26 @@ fn block_probes() -> Vec<Line> {
     let migratetype = MigrateType::Isolate;
     vec![
         (
-            Event::FreeOnePage { pfn, order, migratetype },
+            Event::FreeOnePage { pfn, order, migratetype, placement: Placement::Likely },
             "free_one_page: (free_one_page.constprop.0+0x0/0x0) page=0xfffffc00006f4000 pfn=0x5bd00 \
              order=0 arg5=5",
             "free_one_page: (free_one_page+0x0/0x0) page=0xfffffc00006f4000 pfn=0x5bd00 order=0 arg5=0",
+        ),
+        (
+            Event::FreeOnePage {
+                pfn,
+                order,
+                migratetype: MigrateType::Movable,
+                placement: Placement::Tail,
+            },
+            "free_one_page: (free_one_page+0x0/0x0) page=0xfffffc00006f4000 pfn=0x5bd00 \
+             order=0 arg5=1 arg6=2",
+            "free_one_page: (free_one_page+0x0/0x0) page=0xfffffc00006f4000 pfn=0x5bd00 order=0 arg5=2",
+        ),
+        (
+            Event::TurnFreeList { pfn: Pfn::new(0x5b800), migratetype: MigrateType::Movable },
+            "move_freelist_head: (move_freelist_head+0x0/0x0) page=0xfffffc00006e0000 mt=1",
+            "",
         ),
         (
             Event::DrainPagesZone {
@@ -229,6 +246,30 @@ fn range_events() -> Vec<Line> {
     ]
 }
 
+/// Probes on attempts of requests, and on the reclaimer.
+fn reclaim_probes() -> Vec<Line> {
+    let (order, gfp) = (Order::of(3), GfpFlags::HIGHUSER_MOVABLE);
+    let flags = AllocFlags::WMARK_LOW | AllocFlags::CMA;
+    vec![
+        (
+            Event::NoPage { order, gfp, flags },
+            "get_page_from_freelist_ret: (0x0 <- get_page_from_freelist) order=3 \
+             gfp_flags=GFP_HIGHUSER_MOVABLE alloc_flags=0x81 ret=0",
+            "",
+        ),
+        (
+            Event::BalanceEnter { order, highest: ZoneType::Movable },
+            "balance_pgdat: (balance_pgdat+0x0/0x0) order=3 highest=3",
+            "",
+        ),
+        (
+            Event::BalanceExit { order: Order::ZERO },
+            "balance_pgdat_ret: (0x0 <- balance_pgdat) ret=0",
+            "",
+        ),
+    ]
+}
+
 /// Tracepoints of compaction and migrate.
 fn compaction_events() -> Vec<Line> {
     let scan = CompactionScan {
@@ -271,7 +312,8 @@ fn compaction_events() -> Vec<Line> {
 
 #[test]
 fn lines_are_those_of_the_recorded_kernels() {
-    let lines = [block_probes(), type_probes(), range_events(), compaction_events()];
+    let lines =
+        [block_probes(), type_probes(), reclaim_probes(), range_events(), compaction_events()];
     for (event, old, new) in lines.into_iter().flatten() {
         let new = if new.is_empty() { old } else { new };
         for (profile, text) in PROFILES.into_iter().zip([old, new]) {

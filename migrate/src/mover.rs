@@ -88,10 +88,15 @@ impl MoveLog {
 /// `alloc_migration_target()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TargetRules {
-    /// Rights that targets of tagged folios do not get.
-    pub tagged_barred: AllocFlags,
+    /// Wishes that targets of tagged folios get: [`GfpFlags::TAGGED`], where they are to be like
+    /// requests for tagged pages. Linux (RFC v2): `arch_migration_target_gfp()`.
+    pub tagged_added: GfpFlags,
     /// Wishes that targets of tagged folios lose.
     pub tagged_dropped: GfpFlags,
+    /// Rights that targets of tagged folios do not get.
+    pub tagged_barred: AllocFlags,
+    /// Rights that movable targets of tagged folios get.
+    pub tagged_granted: AllocFlags,
     /// Rights that movable targets of other folios get.
     pub plain_granted: AllocFlags,
 }
@@ -99,12 +104,18 @@ pub struct TargetRules {
 impl TargetRules {
     /// The request for a target of `folio`.
     pub(crate) fn apply(&self, folio: &Folio, request: AllocRequest) -> AllocRequest {
-        if folio.is_tagged() {
-            let gfp = request.gfp.difference(self.tagged_dropped);
-            return AllocRequest { gfp, ..request.barring(self.tagged_barred) };
-        }
-        match request.gfp.migratetype() {
-            MigrateType::Movable => request.granting(self.plain_granted),
+        let (added, dropped, barred, granted) = match folio.is_tagged() {
+            true => {
+                (self.tagged_added, self.tagged_dropped, self.tagged_barred, self.tagged_granted)
+            }
+            false => {
+                (GfpFlags::empty(), GfpFlags::empty(), AllocFlags::empty(), self.plain_granted)
+            }
+        };
+        let gfp = request.gfp.difference(dropped) | added;
+        let request = AllocRequest { gfp, ..request.barring(barred) };
+        match gfp.migratetype() {
+            MigrateType::Movable => request.granting(granted),
             _ => request,
         }
     }

@@ -13,7 +13,8 @@ use crate::note::Note;
 use crate::tag_storage::design::{Refused, Reservation};
 use crate::tag_storage::reserve::ReserveError;
 
-/// Pages that a request refuses before it fails, or leaves CMA alone where it filters. Linux (RFC
+/// Pages that a request refuses before it fails; where it filters, it leaves CMA alone after so many
+/// and fails after twice as many. Linux (RFC
 /// v1, v2) retries until its lists are exhausted; a bound keeps a machine whose tag storage is
 /// pinned, or full of free pages that cannot be tagged, from searching all of memory. Assumed.
 const MAX_REFUSALS: usize = 64;
@@ -165,7 +166,11 @@ impl<S: Sink> Emulator<S> {
             }
             Refused::SetAside => {
                 refusals.aside.push(pages);
-                if refusals.aside.len() < MAX_REFUSALS { Next::Another } else { Next::NotCma }
+                match refusals.aside.len() {
+                    few if few < MAX_REFUSALS => Next::Another,
+                    more if more < 2 * MAX_REFUSALS => Next::NotCma,
+                    _ => Next::Failed,
+                }
             }
         }
     }

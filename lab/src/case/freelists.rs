@@ -43,6 +43,8 @@ struct Raw {
 #[derive(Debug, Deserialize)]
 struct RawZone {
     name: String,
+    #[serde(default)]
+    node: u8,
     start_pfn: u64,
     spanned: u64,
     present: u64,
@@ -321,7 +323,7 @@ impl FreeLists {
         let boost = PageCount::new(raw.watermark_boost);
         let own = pageblocks.iter().filter(|block| block.zone == kind);
         Ok(ZoneState {
-            spec: ZoneSpec { kind, node: NodeId::new(0), span },
+            spec: ZoneSpec { kind, node: NodeId::new(raw.node), span },
             room: span,
             present: PageCount::new(raw.present),
             managed: PageCount::new(raw.managed),
@@ -426,7 +428,7 @@ impl FreeLists {
             uncounted: Uncounted {
                 all: kept("NR_FREE_PAGES"),
                 cma: kept("NR_FREE_CMA_PAGES"),
-                metadata: 0,
+                metadata: kept("NR_FREE_METADATA_PAGES"),
             },
             blocks,
         })

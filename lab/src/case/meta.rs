@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::error::CaseError;
 use super::text::CaseText;
+use crate::contender::Contender;
 
 /// The machine of a recorded case.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,6 +32,8 @@ pub struct CaseMeta {
     pub snapshots: usize,
     /// Ticks in a second, if it says. Linux: `CONFIG_HZ`.
     pub hz: Option<u64>,
+    /// The design under which the emulator wrote the case; `None` for a recorded kernel.
+    pub design: Option<Contender>,
 }
 
 /// One zone of a recorded machine.
@@ -67,6 +70,8 @@ struct RawMeta {
     snapshots: Vec<serde::de::IgnoredAny>,
     #[serde(default)]
     config: Value,
+    #[serde(default)]
+    design: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -127,6 +132,10 @@ impl CaseMeta {
                 let line = 1 + text.lines().take_while(|line| !line.contains("\"HZ\"")).count();
                 CaseError::at(file, line, "config.HZ", why)
             })?,
+            design: raw.design.as_deref().map(design).transpose().map_err(|why| {
+                let line = 1 + text.lines().take_while(|l| !l.contains("\"design\"")).count();
+                CaseError::at(file, line, "design", why)
+            })?,
         })
     }
 
@@ -178,6 +187,14 @@ fn ticks(config: &Value) -> Result<Option<u64>, String> {
     let number = told.as_u64().or_else(|| told.as_str()?.parse().ok());
     let number = number.filter(|hz| TICKS.contains(hz));
     number.map(Some).ok_or_else(|| format!("{told} is not possible"))
+}
+
+/// The one design of that name.
+fn design(name: &str) -> Result<Contender, String> {
+    match Contender::named(name).as_deref() {
+        Ok([one]) if one.to_string() == name => Ok(*one),
+        _ => Err(format!("{name:?} is no design")),
+    }
 }
 
 /// The profile whose version begins as `release` does.
@@ -236,6 +253,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_written_case_names_its_design() {
+        assert_eq!(CaseMeta::parse("m", GOOD).unwrap().design, None);
+        for name in ["carveout", "cma-v3+taggable-hw"] {
+            let text = GOOD.replacen('{', &format!("{{\n \"design\": \"{name}\","), 1);
+            let design = CaseMeta::parse("m", &text).unwrap().design;
+            assert_eq!(design.map(|design| design.to_string()).as_deref(), Some(name));
+        }
+    }
+
     #[track_caller]
     fn check(from: &str, to: &str, expected: &str) {
         let error = CaseMeta::parse("m", &GOOD.replace(from, to)).unwrap_err().to_string();
@@ -254,6 +281,8 @@ mod tests {
         check("\"DMA\"", "\"HighMem\"", "m:5: field `zones.name`: \"HighMem\" is not possible");
         check("\"c\"", r#""c\nd""#, "m:2: field `name`: \"c\\nd\" is no name");
         check("}]", "}", "m:11: expected");
+        let design = "\"mem_mib\": 512, \n\"design\": \"cma\",";
+        check("\"mem_mib\": 512,", design, "m:3: field `design`: \"cma\" is no design");
         let hz = "\"mem_mib\": 512, \"config\": {\n\"HZ\": \"n\"},";
         check("\"mem_mib\": 512,", hz, "m:3: field `config.HZ`: \"n\" is not possible");
         check(": 512", ": 0", "m:2: field `mem_mib`: 0 is not possible");

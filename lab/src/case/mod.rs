@@ -114,7 +114,8 @@ impl Case {
         lists.check_pageblocks(&text.file, &blocks)?;
         let blocks: Vec<_> = blocks.into_iter().map(|(_, block)| block).collect();
         let boost = self.meta.sysctl("vm.watermark_boost_factor");
-        let machine = lists.machine(profile, &blocks, boost)?;
+        let mut machine = lists.machine(profile, &blocks, boost)?;
+        machine.movable_pcp = self.meta.design.and_then(|design| design.build().movable_pcp());
         if index == 0 {
             agreement::check(&self.text, &self.meta, &machine)?;
         }

@@ -3,12 +3,17 @@
 use core::fmt::Arguments;
 use std::io;
 
+use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{CompactionScan, Event, Isolation, Isolator, Migration};
 use pagelab_allocator::fallback::{Extfrag, Ownership};
+use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use super::kernel::Kernel;
+
+/// Linux: `FPI_TO_TAIL`.
+const TO_TAIL: u32 = 2;
 
 /// Takes the text of one line.
 type Say<'a> = &'a mut dyn FnMut(Arguments<'_>) -> io::Result<()>;
@@ -18,11 +23,13 @@ type Say<'a> = &'a mut dyn FnMut(Arguments<'_>) -> io::Result<()>;
 pub(super) fn render(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
     match *event {
         Event::PageAlloc { .. }
+        | Event::NoPage { .. }
         | Event::PageFree { .. }
         | Event::ZoneLocked { .. }
         | Event::PcpuDrain { .. }
         | Event::Extfrag(_)
         | Event::WakeKswapd { .. } => page_event(kernel, event, say),
+        Event::BalanceEnter { .. } | Event::BalanceExit { .. } => balance_event(kernel, event, say),
         Event::CmaAllocStart { .. }
         | Event::CmaBusyRetry { .. }
         | Event::CmaAllocFinish { .. }
@@ -53,6 +60,14 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
                  gfp_flags={gfp}"
             ))
         }
+        Event::NoPage { order, gfp, flags } => {
+            let site = exit(kernel, "get_page_from_freelist");
+            let (gfp, flags) = (gfp.text(kernel.profile), flags.bits());
+            say(format_args!(
+                "get_page_from_freelist_ret: {site} order={order} gfp_flags={gfp} \
+                 alloc_flags={flags:#x} ret=0"
+            ))
+        }
         Event::PageFree { pfn, order } => say(format_args!(
             "mm_page_free: page={:016x} pfn={:#x} order={order}",
             page(pfn),
@@ -75,6 +90,22 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
         Event::Extfrag(extfrag) => extfrag_event(kernel, &extfrag, say),
         Event::WakeKswapd { order } => {
             say(format_args!("mm_vmscan_wakeup_kswapd: nid=0 order={order} gfp_flags=none"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Probes of the reclaimer's turns.
+fn balance_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
+    const FUNCTION: &str = "balance_pgdat";
+    match *event {
+        Event::BalanceEnter { order, highest } => say(format_args!(
+            "{FUNCTION}: {} order={order} highest={}",
+            entry(kernel, FUNCTION),
+            highest.index()
+        )),
+        Event::BalanceExit { order } => {
+            say(format_args!("{FUNCTION}_ret: {} ret={order}", exit(kernel, FUNCTION)))
         }
         _ => Ok(()),
     }
@@ -210,16 +241,9 @@ fn probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
             range.start().get(),
             range.len()
         )),
-        Event::FreeOnePage { pfn, order, migratetype } => say(format_args!(
-            "free_one_page: {} page={:#x} pfn={:#x} order={order} arg5={}",
-            entry("free_one_page"),
-            page(pfn),
-            pfn.get(),
-            match kernel.profile {
-                KernelProfile::V6_1 => kernel.number(migratetype),
-                KernelProfile::V6_12 => 0,
-            }
-        )),
+        Event::FreeOnePage { pfn, order, migratetype, placement } => {
+            free_one_page(kernel, (pfn, order), migratetype, placement, say)
+        }
         Event::DrainPagesZone { cpu, node, kind } => say(format_args!(
             "drain_pages_zone: {} cpu={} zone={:#x}",
             entry("drain_pages_zone"),
@@ -250,6 +274,7 @@ fn type_probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
         Event::SetPageblockMigratetype { pfn, migratetype } => {
             ("set_pageblock_migratetype", None, pfn, migratetype)
         }
+        Event::TurnFreeList { pfn, migratetype } => ("move_freelist_head", None, pfn, migratetype),
         Event::MoveFreepagesBlock { pfn, migratetype } => {
             ("move_freepages_block", Some(kernel.zone_of(pfn)), pfn, migratetype)
         }
@@ -261,6 +286,33 @@ fn type_probe(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
     let zone = zone.map(|zone| format!(" zone={zone:#x}")).unwrap_or_default();
     let (site, page, mt) = (entry(kernel, name), kernel.page(pfn), kernel.number(mt));
     say(format_args!("{name}: {site}{zone} page={page:#x} mt={mt}"))
+}
+
+/// The flags of a free are the fifth argument of 6.12's function. In 6.1 they are the sixth, which
+/// its compiler leaves out as long as no caller passes any.
+fn free_one_page(
+    kernel: &Kernel,
+    (pfn, order): (Pfn, Order),
+    mt: MigrateType,
+    placement: Placement,
+    say: Say<'_>,
+) -> io::Result<()> {
+    let flags = match placement {
+        Placement::Likely => 0,
+        Placement::Tail => TO_TAIL,
+    };
+    let mt = kernel.number(mt);
+    let (site, args) = match (kernel.profile, placement) {
+        (KernelProfile::V6_1, Placement::Likely) => {
+            (entry(kernel, "free_one_page"), format!("arg5={mt}"))
+        }
+        (KernelProfile::V6_1, Placement::Tail) => {
+            ("(free_one_page+0x0/0x0)".to_owned(), format!("arg5={mt} arg6={flags}"))
+        }
+        (KernelProfile::V6_12, _) => (entry(kernel, "free_one_page"), format!("arg5={flags}")),
+    };
+    let (page, pfn) = (kernel.page(pfn), pfn.get());
+    say(format_args!("free_one_page: {site} page={page:#x} pfn={pfn:#x} order={order} {args}"))
 }
 
 fn isolate_free_page(

@@ -57,6 +57,7 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
     let fields = json!({
         "index": written.spec.kind.index(),
         "name": written.spec.kind.name(),
+        "node": written.spec.node.get(),
         "start_pfn": written.spec.span.start().get(),
         "spanned": written.spec.span.len().get(),
         "present": written.present.get(),
@@ -85,6 +86,13 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
         },
     });
     let Value::Object(mut fields) = fields else { unreachable!("written as an object") };
+    // Only kernels of RFC v1 have this one.
+    if state.types.contains(MigrateType::Metadata) {
+        let metadata = kept(|pcp| pcp.uncounted.metadata);
+        fields["vm_stat"]["NR_FREE_METADATA_PAGES"] =
+            json!(number(counted(free.metadata, metadata)));
+        fields["vm_stat_diff"]["NR_FREE_METADATA_PAGES"] = json!(metadata);
+    }
     // Only the newer kernel has this counter.
     if state.profile.rules().highatomic_unusable == HighAtomicUnusable::Free {
         fields.insert("nr_free_highatomic".to_owned(), json!(free.highatomic.get()));

@@ -6,6 +6,7 @@ use pagelab_allocator::units::{Order, PageCount};
 use serde_json::{Value, json};
 
 use super::kernel::Kernel;
+use crate::contender::Contender;
 
 /// Where a run comes from.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -14,6 +15,8 @@ pub struct Provenance {
     pub workload: String,
     /// Seed of the plan.
     pub seed: u64,
+    /// The tag-storage design, by whose rules the run can be understood.
+    pub design: Contender,
 }
 
 /// The text of `meta.json` for a case called `name`: the machine at the beginning, the snapshots by
@@ -41,6 +44,7 @@ pub fn meta(
         "seed": provenance.seed,
         "split": "emulated",
         "emulated": true,
+        "design": provenance.design.to_string(),
         "cpus": state.zones.first().map_or(0, |zone| zone.pcp.len()),
         "config": {
             "CMA": yes_no(cma),

@@ -1,6 +1,7 @@
 //! The paths that an operation's pages took: each kind once, with how many pages took it.
 
 use pagelab_allocator::profile::KernelProfile;
+use pagelab_migrate::file_io::FileAccess;
 
 use super::line::Line;
 use super::tell::tell;
@@ -98,7 +99,13 @@ fn outcome(fact: &Fact) -> Option<Outcome> {
         }
         Fact::Drive(Note::Accessed(Err(error))) => ("failed", format!("fails: {error}")),
         Fact::Drive(Note::File(Ok(found))) => {
-            ("file", format!("in the page cache: {}", format!("{found:?}").to_lowercase()))
+            let (kind, words) = match found {
+                FileAccess::Hit => ("hit", "in the page cache"),
+                FileAccess::Miss => ("miss", "not in memory: read from the disk, or new"),
+                FileAccess::Refault(_) => ("refault", "dropped before: read from the disk again"),
+                FileAccess::Copied(_) => ("copied", "dropped before: a copy was in tag storage"),
+            };
+            (kind, words.to_owned())
         }
         Fact::Drive(Note::File(Err(error))) => ("failed", format!("fails: {error}")),
         _ => return None,

@@ -322,7 +322,7 @@ pub const ALL: &[Metric] = &[
         "refault_copied",
         PAGES,
         ("of these, found as clean copies in tag storage: not read from the disk", OWN),
-        |r| counter(r, "cleancache_succ_gets"),
+        |r| count(r.reclaim.refault_copied),
     ),
     metric(
         "disk_rereads",

@@ -75,6 +75,7 @@ mod tests {
     use pagelab_allocator::units::PfnRange;
 
     use super::*;
+    use crate::replay::origin::Origin;
     use crate::replay::said::Said;
     use crate::replay::tally::{Score, Tally};
     use crate::replay::timer::StatTimer;
@@ -97,7 +98,7 @@ mod tests {
         hand.set_pcp_sizes(PcpSizes { batch: 1, high_min: 1, high_max: count });
         hand.set_pcp_counters(PcpCounters { high: count, ..hand.pcp_counters() });
         alloc.sink_mut().0.clear();
-        let fresh = |alloc| Predicted::new(alloc, &[], StatTimer::default());
+        let fresh = |alloc| Predicted::new(alloc, &[], StatTimer::default(), Origin::Kernel);
         let mut other = fresh(alloc.clone());
         act(&mut other);
         let drained = other.alloc.sink().0.iter().copied().collect();

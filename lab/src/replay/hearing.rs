@@ -161,6 +161,7 @@ mod tests {
     use pagelab_allocator::units::{CpuId, PfnRange};
 
     use super::*;
+    use crate::replay::origin::Origin;
     use crate::replay::said::Said;
     use crate::replay::timer::StatTimer;
 
@@ -177,7 +178,7 @@ mod tests {
         let request = AllocRequest::new(Order::ZERO, GfpFlags::KERNEL);
         let _ = alloc.alloc_pages(CpuId::BOOT, &request).expect("it is there").into_raw();
         alloc.sink_mut().0.clear();
-        Predicted::new(alloc, &[], StatTimer::default())
+        Predicted::new(alloc, &[], StatTimer::default(), Origin::Kernel)
     }
 
     #[test]

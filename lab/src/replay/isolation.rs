@@ -7,6 +7,7 @@ use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::by_hand::{ByHand, HandError};
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Movability;
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::Hotplug;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::online::OnlineTo;
@@ -15,6 +16,7 @@ use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::ledger::Ledger;
+use super::origin::Origin;
 use super::rotation::CompactionRun;
 use super::tally::Kind;
 use crate::trace::{BlockState, Isolator, Marker, Record, TraceEvent};
@@ -30,9 +32,13 @@ pub struct Isolation {
     wanted: OnlineTo,
     /// The compaction under way.
     run: Option<CompactionRun>,
+    origin: Origin,
     /// Zones whose lists compaction may have turned around, by position.
     compacted: Vec<bool>,
 }
+
+/// Wishes that only pages have which can be moved: pages that carry tags are users'.
+pub const MOVABLE: GfpFlags = GfpFlags::MOVABLE.union(GfpFlags::TAGGED);
 
 /// Recorded machines have one node.
 const NODE: NodeId = NodeId::new(0);
@@ -120,11 +126,21 @@ fn split_free<S: Sink>(
     ledger.impossible(Kind::Isolated, record, &error.to_string());
 }
 
+/// Turns the list of a free block around; says whether there is such a list.
+fn turn<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
+    let mt = type_of(alloc, number);
+    let mut listed = |mt| hand_of(alloc, pfn).is_some_and(|hand| hand.is_listed(pfn, mt));
+    let Some(mt) = mt.filter(|mt| listed(*mt)) else { return false };
+    alloc.rotate_free_list(pfn, mt);
+    true
+}
+
 impl Isolation {
     /// Nothing is under way in a machine of so many zones.
     #[must_use]
-    pub fn new(zones: usize) -> Self {
+    pub fn new(zones: usize, origin: Origin) -> Self {
         Self {
+            origin,
             isolating: None,
             former: None,
             wanted: OnlineTo::Default,
@@ -148,7 +164,13 @@ impl Isolation {
     /// Whether the free of a page is none, but the return of a target to the compacting task.
     #[must_use]
     pub fn is_return(&self, record: &Record, pfn: Pfn) -> bool {
-        self.run.as_ref().is_some_and(|run| run.is_return(record.pid, pfn))
+        let run = self.run.as_ref().filter(|_| self.origin.is_kernel());
+        run.is_some_and(|run| run.is_return(record.pid, pfn))
+    }
+
+    /// The compaction under way, if what its searches did to the lists has to be inferred.
+    fn inferred(&mut self) -> Option<&mut CompactionRun> {
+        self.run.as_mut().filter(|_| self.origin.is_kernel())
     }
 
     /// Carries an event out, if it is one of these.
@@ -190,6 +212,11 @@ impl Isolation {
                     _ => ledger.impossible(Kind::Isolated, record, "no such type or zone"),
                 }
             }
+            TraceEvent::TurnFreeList { pfn: Some(pfn), migratetype } => {
+                if !turn(alloc, pfn, migratetype) {
+                    ledger.impossible(Kind::Isolated, record, "no such list");
+                }
+            }
             TraceEvent::Offline { range } => {
                 if let Some(zone) = alloc.zone_index(range.start()) {
                     alloc.by_hand(zone, CpuId::BOOT).withdraw(range);
@@ -204,12 +231,12 @@ impl Isolation {
     fn compaction<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, record: &Record) {
         match record.event {
             TraceEvent::IsolateMigratepages(scan) => {
-                if let Some(run) = &mut self.run {
+                if let Some(run) = self.inferred() {
                     run.scanned_sources(alloc, scan);
                 }
             }
             TraceEvent::IsolateFreepages(scan) => {
-                if let Some(run) = &mut self.run {
+                if let Some(run) = self.inferred() {
                     run.scanned_targets(alloc, scan);
                 }
             }
@@ -226,7 +253,8 @@ impl Isolation {
                 }
             }
             TraceEvent::CompactionEnd(scanners) => {
-                if let Some(mut run) = self.run.take() {
+                let run = self.run.take().filter(|_| self.origin.is_kernel());
+                if let Some(mut run) = run {
                     run.end(alloc, scanners);
                 }
             }
@@ -276,7 +304,7 @@ impl Isolation {
 
     /// A free block is about to be isolated: compaction may have found it on its list.
     fn note_target<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, caller: Isolator) {
-        let (Some((pfn, _)), Some(run)) = (self.isolating, &mut self.run) else { return };
+        let (Some((pfn, _)), Some(run)) = (self.isolating, self.inferred()) else { return };
         if !run.learns_from(caller) {
             return;
         }

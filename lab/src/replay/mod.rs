@@ -5,6 +5,7 @@
 //! order of their events would not be certain. What comes out is one value,
 //! [`summary::Summary`], and renderers of it.
 
+mod attempts;
 pub mod cause;
 pub mod compare;
 mod drains;
@@ -16,6 +17,7 @@ pub mod isolation;
 pub mod json;
 pub mod ledger;
 pub mod markers;
+pub mod origin;
 pub mod plan;
 pub mod predicted;
 pub mod recorded;
@@ -45,6 +47,7 @@ use compare::{DifferentList, SnapshotVerdict, compare};
 use in_use::InUse;
 use ledger::Ledger;
 use markers::Markers;
+use origin::Origin;
 use plan::{Level, ReplayPlan};
 use predicted::Predicted;
 use recorded::{PerCpu, Recorded};
@@ -108,6 +111,7 @@ fn at<R: Read>(
 struct Run<'a> {
     case: &'a Case,
     plan: &'a ReplayPlan,
+    origin: Origin,
     profile: KernelProfile,
     recorded: Recorded,
     /// At the per-CPU level: the machine that is driven by requests alone.
@@ -125,10 +129,13 @@ struct Run<'a> {
 fn restore<S: Sink>(
     dump: &Dump,
     machine: &MachineState,
+    origin: &Origin,
     sink: S,
 ) -> Result<PageAllocator<S>, CaseError> {
     let mut machine = machine.clone();
-    machine.make_room();
+    if origin.is_kernel() {
+        machine.make_room();
+    }
     PageAllocator::restore(&machine, sink).map_err(|error| {
         let said = error.to_string();
         let hex = said.split(|c: char| !c.is_ascii_alphanumeric());
@@ -148,13 +155,12 @@ fn without_pcp(machine: &MachineState) -> MachineState {
 }
 
 /// The recorded machine as dumped.
-fn start_of(dump: &Dump, level: Level) -> Result<Recorded, CaseError> {
-    Ok(match level {
-        Level::Buddy => {
-            Recorded::new(restore(dump, &without_pcp(&dump.machine), Silent)?, PerCpu::Ignored)
-        }
-        Level::PerCpu => Recorded::new(restore(dump, &dump.machine, Silent)?, PerCpu::Kept),
-    })
+fn start_of(dump: &Dump, level: Level, origin: &Origin) -> Result<Recorded, CaseError> {
+    let (machine, per_cpu) = match level {
+        Level::Buddy => (without_pcp(&dump.machine), PerCpu::Ignored),
+        Level::PerCpu => (dump.machine.clone(), PerCpu::Kept),
+    };
+    Ok(Recorded::new(restore(dump, &machine, origin, Silent)?, per_cpu, origin.clone()))
 }
 
 impl<'a> Run<'a> {
@@ -164,15 +170,13 @@ impl<'a> Run<'a> {
         profile: KernelProfile,
         start: &Dump,
     ) -> Result<Self, ReplayError> {
-        let whole = restore(start, &start.machine, Said::default())?;
+        let origin = Origin::new(case.meta.design);
+        let whole = restore(start, &start.machine, &origin, Said::default())?;
         let predicted = (plan.level == Level::PerCpu).then(|| {
-            Predicted::new(
-                whole,
-                &start.flags,
-                StatTimer::new(case.meta.hz.map(Hz).unwrap_or_default()),
-            )
+            let timer = StatTimer::new(case.meta.hz.map(Hz).unwrap_or_default());
+            Predicted::new(whole, &start.flags, timer, origin.clone())
         });
-        let recorded = start_of(start, plan.level)?;
+        let recorded = start_of(start, plan.level, &origin)?;
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
         let last = spans().map(PfnRange::end).max().unwrap_or(first);
@@ -180,6 +184,7 @@ impl<'a> Run<'a> {
         Ok(Self {
             case,
             plan,
+            origin,
             profile,
             recorded,
             predicted,
@@ -308,11 +313,12 @@ impl<'a> Run<'a> {
                 self.ledger.outside(Kind::Listed, line, said);
             }
             self.ledger.tally.resyncs += 1;
-            self.recorded = start_of(&dump, self.plan.level)?;
+            self.recorded = start_of(&dump, self.plan.level, &self.origin)?;
             self.in_use = InUse::new(self.frames, &dump.machine);
             if let Some(predicted) = &mut self.predicted {
-                let whole = restore(&dump, &dump.machine, Said::default())?;
-                *predicted = Predicted::new(whole, &dump.flags, predicted.timer());
+                let whole = restore(&dump, &dump.machine, &self.origin, Said::default())?;
+                let (timer, origin) = (predicted.timer(), self.origin.clone());
+                *predicted = Predicted::new(whole, &dump.flags, timer, origin);
             }
         }
         Ok(())

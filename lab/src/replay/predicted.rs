@@ -9,18 +9,21 @@ use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{Event, Silent};
-use pagelab_allocator::frame::Frame;
+use pagelab_allocator::frame::{Frame, Movability};
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::pcp_by_hand::{BelowHighMark, Reclaim};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
+use super::attempts::Attempts;
 use super::cause::Cause;
 use super::fallback;
 use super::hotplug::HotplugWatch;
 use super::isolation::{Isolation, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
+use super::origin::Origin;
+use super::recorded::placement_of;
 use super::said::{Expected, Said};
 use super::tally::Kind;
 use super::timer::{StatTimer, Waiting};
@@ -45,6 +48,8 @@ struct Bulk {
 pub struct Predicted {
     /// The lists.
     pub alloc: PageAllocator<Said>,
+    pub(super) origin: Origin,
+    pub(super) attempts: Attempts,
     isolation: Isolation,
     /// Recorded events that are not compared yet, with their lines.
     pub(super) told: VecDeque<(u64, Event)>,
@@ -78,12 +83,19 @@ const NO_TYPE: &str = "no such type";
 impl Predicted {
     /// Starts from a machine's lists.
     #[must_use]
-    pub fn new(alloc: PageAllocator<Said>, flags: &[ZoneFlags], timer: StatTimer) -> Self {
+    pub fn new(
+        alloc: PageAllocator<Said>,
+        flags: &[ZoneFlags],
+        timer: StatTimer,
+        origin: Origin,
+    ) -> Self {
         let mut alloc = alloc;
         guess_movability(&mut alloc);
         let mut fresh = Self {
-            isolation: Isolation::new(alloc.zones().len()),
+            isolation: Isolation::new(alloc.zones().len(), origin.clone()),
             alloc,
+            origin,
+            attempts: Attempts::default(),
             told: VecDeque::new(),
             astray: None,
             bulk: None,
@@ -195,10 +207,11 @@ impl Predicted {
                 self.page_alloc(record, pfn, order, gfp, ledger);
             }
             TraceEvent::PageAllocFailed { order, gfp, .. } => {
-                self.page_refused(record, &AllocRequest::new(order, gfp), ledger);
+                self.page_refused(record, order, gfp, ledger);
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
+            _ if self.attempt(record, ledger) => {}
             _ => self.rare(record, ledger),
         }
     }
@@ -207,8 +220,9 @@ impl Predicted {
     fn marker(&mut self, phase: SnapPhase, now: u64) {
         match phase {
             SnapPhase::Begin => self.timer.hold(),
-            SnapPhase::End => {}
-            SnapPhase::Resume => self.timer.release(now),
+            // The emulator's own run has no timer.
+            SnapPhase::Resume if self.origin.is_kernel() => self.timer.release(now),
+            SnapPhase::End | SnapPhase::Resume => {}
         }
     }
 
@@ -224,8 +238,9 @@ impl Predicted {
                 self.compare_bulk(record, &recorded, ledger);
             }
             TraceEvent::DrainPages { .. } => self.emptying = Some(record.pid),
-            TraceEvent::FreeOnePage { pfn, order, .. } => {
-                self.free_past_pcp(record, pfn, order, ledger);
+            TraceEvent::FreeOnePage { pfn, order, arg, flags } => {
+                let placement = self.placement((arg, flags));
+                self.free_past_pcp(record, (pfn, order), placement, ledger);
             }
             TraceEvent::Online { pfn: Some(pfn), order } => {
                 self.joining = Some(PfnRange::block(pfn, order));
@@ -261,13 +276,12 @@ impl Predicted {
             bulk.single += 1;
         }
         self.expected.take_if(|expected| !expected.is_awaited());
-        let request = AllocRequest::new(order, gfp);
-        let pages = self
-            .alloc
-            .alloc_pages_fast(CpuId::BOOT, &request)
-            .or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
+        let pages = self.request(order, gfp);
         self.compare(ledger);
         let got = pages.map(|pages| pages.into_raw().0);
+        if gfp.contains(GfpFlags::TAGGED) {
+            self.note_movable(got, order);
+        }
         self.settle(record.line, ledger);
         if got == Some(pfn) {
             // Even from wrong lists: what is around it was counted.
@@ -290,6 +304,16 @@ impl Predicted {
         }
     }
 
+    /// A page for tags is a user's, whatever type its request has.
+    fn note_movable(&mut self, page: Option<Pfn>, order: Order) {
+        if let Some(pfn) = page
+            && let Some(zone) = self.alloc.zone_index(pfn)
+        {
+            let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
+            hand.set_movability(pfn, order, Movability::Movable);
+        }
+    }
+
     /// Why another page came out than predicted.
     fn cause_of_page(&self, pfn: Pfn, got: Option<Pfn>) -> Cause {
         let zone = |pfn| self.alloc.zone_index(pfn);
@@ -302,7 +326,12 @@ impl Predicted {
     }
 
     /// Linux had no page for a request: nor should the emulator.
-    fn page_refused(&mut self, record: &Record, request: &AllocRequest, ledger: &mut Ledger) {
+    fn page_refused(&mut self, record: &Record, order: Order, gfp: GfpFlags, ledger: &mut Ledger) {
+        if self.ends_slow(order, gfp) {
+            // Each attempt was made when it failed.
+            return ledger.tally.hit(Kind::Allocated);
+        }
+        let request = &self.origin.request(order, gfp);
         let easy = self.alloc.alloc_pages_fast(CpuId::BOOT, request);
         let short = easy.is_none();
         let pages = easy.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, request));
@@ -329,7 +358,8 @@ impl Predicted {
 
     /// Whether a free goes past the per-CPU lists for a reason that only the recording knows.
     fn goes_past(&self, step: &Step, pfn: Pfn) -> bool {
-        step.past_pcp && self.alloc.pageblock_type(pfn) != Some(MigrateType::Isolate)
+        let known = [Some(MigrateType::Isolate), Some(MigrateType::Metadata)];
+        step.past_pcp && !known.contains(&self.alloc.pageblock_type(pfn))
     }
 
     fn free(&mut self, pfn: Pfn, order: Order, record: &Record, ledger: &mut Ledger) {
@@ -343,13 +373,27 @@ impl Predicted {
         }
     }
 
-    /// The per-CPU lists were busy when a page came back.
-    fn free_past_pcp(&mut self, record: &Record, pfn: Pfn, order: Order, ledger: &mut Ledger) {
+    /// Where the emulator put a page past the per-CPU lists; kernels' are guessed.
+    fn placement(&self, args: (u32, Option<u32>)) -> Placement {
+        match self.origin {
+            Origin::Kernel => Placement::Likely,
+            Origin::Emulator(_) => placement_of(self.alloc.profile().rules().fallback, args),
+        }
+    }
+
+    /// The per-CPU lists were busy when a page came back, or the design refused it.
+    fn free_past_pcp(
+        &mut self,
+        record: &Record,
+        (pfn, order): (Pfn, Order),
+        placement: Placement,
+        ledger: &mut Ledger,
+    ) {
         let isolated = self.alloc.pageblock_type(pfn) == Some(MigrateType::Isolate);
         let free = matches!(self.alloc.frame(pfn), Frame::Free { .. });
         if !isolated && !free {
-            ledger.tally.resyncs += 1;
-            put(&mut self.alloc, record, (pfn, order), None, Placement::Likely, ledger);
+            ledger.tally.resyncs += u64::from(placement == Placement::Likely);
+            put(&mut self.alloc, record, (pfn, order), None, placement, ledger);
         }
     }
 

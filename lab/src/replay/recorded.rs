@@ -18,8 +18,9 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::compare::DifferentList;
-use super::isolation::{Isolation, guess_movability, join, put, type_of};
+use super::isolation::{Isolation, MOVABLE, guess_movability, join, put, type_of};
 use super::ledger::Ledger;
+use super::origin::Origin;
 use super::tally::Kind;
 use super::window::Step;
 use crate::trace::{Record, TraceEvent, VmapPages};
@@ -36,12 +37,23 @@ pub enum PerCpu {
 /// Linux 6.12: `FPI_TO_TAIL`.
 const TO_TAIL: u32 = 2;
 
+/// Where `free_one_page()` puts a block: its fifth argument are the flags of the free in 6.12, the
+/// sixth, if there is one, in 6.1.
+pub(super) fn placement_of(rule: FallbackRule, (fifth, sixth): (u32, Option<u32>)) -> Placement {
+    let flags = match rule {
+        FallbackRule::MoveThenTake => sixth.unwrap_or(0),
+        FallbackRule::ClaimThenSteal => fifth,
+    };
+    if flags & TO_TAIL == 0 { Placement::Likely } else { Placement::Tail }
+}
+
 /// Lists as recorded.
 #[derive(Debug)]
 pub struct Recorded {
     /// The lists.
     pub alloc: PageAllocator<Silent>,
     pub(super) per_cpu: PerCpu,
+    origin: Origin,
     pub(super) fallback: FallbackRule,
     pub(super) isolation: Isolation,
     /// Memory that is being handed over; its free follows.
@@ -57,7 +69,7 @@ pub struct Recorded {
 impl Recorded {
     /// Starts from a machine's lists.
     #[must_use]
-    pub fn new(alloc: PageAllocator<Silent>, per_cpu: PerCpu) -> Self {
+    pub fn new(alloc: PageAllocator<Silent>, per_cpu: PerCpu, origin: Origin) -> Self {
         let zones = alloc.zones().len();
         let mut alloc = alloc;
         guess_movability(&mut alloc);
@@ -65,7 +77,8 @@ impl Recorded {
             fallback: alloc.profile().rules().fallback,
             alloc,
             per_cpu,
-            isolation: Isolation::new(zones),
+            isolation: Isolation::new(zones, origin.clone()),
+            origin,
             joining: None,
             claimed: None,
             stolen: None,
@@ -142,8 +155,8 @@ impl Recorded {
     /// Events that are not of every request.
     fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
         match record.event {
-            TraceEvent::FreeOnePage { pfn, order, arg } => {
-                self.free_one_page(record, (pfn, order), arg, ledger);
+            TraceEvent::FreeOnePage { pfn, order, arg, flags } => {
+                self.free_one_page(record, (pfn, order), (arg, flags), ledger);
             }
             TraceEvent::Online { pfn: Some(pfn), order } => {
                 self.joining = Some(PfnRange::block(pfn, order));
@@ -270,6 +283,8 @@ impl Recorded {
         let (pfn, order) = block;
         let kept = self.per_cpu == PerCpu::Kept;
         let mt = self.type_of(number);
+        // The refill, if there was one, is complete.
+        self.stolen.take_if(|(pid, ..)| *pid == record.pid);
         let Some(zone) = self.zone(pfn) else {
             return ledger.impossible(Kind::Taken, record, "no such zone");
         };
@@ -289,7 +304,7 @@ impl Recorded {
             ledger.miss(Kind::Taken, cause, record, told, (&self.alloc, zone, order, mt));
             self.force(record, zone, block, mt, ledger);
         }
-        if gfp.contains(GfpFlags::MOVABLE) {
+        if gfp.intersects(MOVABLE) {
             self.alloc.by_hand(zone, CpuId::BOOT).set_movability(pfn, order, Movability::Movable);
         }
     }
@@ -318,7 +333,9 @@ impl Recorded {
     /// Whether a free is the next page behind those that `alloc_pages_exact()` keeps of the block
     /// that its task just got. 6.12 says so itself. Linux: `make_alloc_exact()`.
     fn is_exact_tail(&mut self, step: &Step, range: PfnRange) -> bool {
-        let Some((pid, handed)) = self.handed else { return false };
+        let (Origin::Kernel, Some((pid, handed))) = (&self.origin, self.handed) else {
+            return false;
+        };
         let next = pid == step.record.pid
             && !step.batched
             && range.len() == PageCount::new(1)
@@ -346,7 +363,7 @@ impl Recorded {
         &mut self,
         record: &Record,
         block: (Pfn, Order),
-        arg: u32,
+        args: (u32, Option<u32>),
         ledger: &mut Ledger,
     ) {
         let (pfn, order) = block;
@@ -358,10 +375,8 @@ impl Recorded {
             return ledger.impossible(Kind::Drained, record, "no such zone");
         };
         let isolated = hand.has_isolated();
-        let mt = u8::try_from(arg).ok().and_then(|number| self.type_of(number));
+        let mt = u8::try_from(args.0).ok().and_then(|number| self.type_of(number));
         let mt = mt.filter(|_| !by_type && !isolated);
-        let tail = by_type && arg & TO_TAIL != 0;
-        let placement = if tail { Placement::Tail } else { Placement::Likely };
-        put(&mut self.alloc, record, block, mt, placement, ledger);
+        put(&mut self.alloc, record, block, mt, placement_of(self.fallback, args), ledger);
     }
 }

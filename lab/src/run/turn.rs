@@ -72,7 +72,7 @@ impl Turn<'_> {
         };
         let scene = self.stage.scene;
         let workload = format!("{} under {}", scene.trace, self.design);
-        let provenance = Provenance { workload, seed: scene.seed };
+        let provenance = Provenance { workload, seed: scene.seed, design: self.design };
         let mut recording = Recording::create(record, provenance)?;
         self.drive(Vec::<Event>::new(), &mut recording)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::units::{PageCount, Pfn};
 
 use super::cursor::Cursor;
@@ -141,6 +141,7 @@ impl EventParser {
                 pfn: fields.pfn("pfn")?,
                 order: fields.order("order")?,
                 arg: fields.small("arg5")?,
+                flags: fields.find("arg6").map(|_| fields.small("arg6")).transpose()?,
             },
             b"set_pageblock_migratetype" => TraceEvent::SetPageblockType {
                 pfn: self.page(fields)?,
@@ -151,6 +152,10 @@ impl EventParser {
                 migratetype: fields.small("mt")?,
             },
             b"move_freepages_block_isolate" => TraceEvent::MoveFreepagesIsolate {
+                pfn: self.page(fields)?,
+                migratetype: fields.small("mt")?,
+            },
+            b"move_freelist_head" => TraceEvent::TurnFreeList {
                 pfn: self.page(fields)?,
                 migratetype: fields.small("mt")?,
             },
@@ -170,6 +175,13 @@ impl EventParser {
             b"mm_vmscan_kswapd_wake" => TraceEvent::KswapdWake,
             b"mm_vmscan_wakeup_kswapd" => TraceEvent::WakeupKswapd,
             b"mm_vmscan_kswapd_sleep" => TraceEvent::KswapdSleep,
+            b"get_page_from_freelist_ret" => TraceEvent::NoPage {
+                order: fields.order("order")?,
+                gfp: fields.gfp()?,
+                flags: AllocFlags::from_bits_truncate(fields.small("alloc_flags")?),
+            },
+            b"balance_pgdat" => TraceEvent::BalanceEnter { highest: fields.zone("highest")? },
+            b"balance_pgdat_ret" => TraceEvent::BalanceExit,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {
                 pfn: self.page(fields)?,
                 order: fields.order("order")?,

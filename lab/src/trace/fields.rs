@@ -1,6 +1,6 @@
 //! `key=value` fields of an event's text, and numbers in the kernel's spellings.
 
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use super::error::{Fault, Why};
@@ -65,6 +65,12 @@ impl<'a> Fields<'a> {
     /// A frame number.
     pub(super) fn pfn(self, key: &'static str) -> Result<Pfn, Fault> {
         check_frame(key, self.number(key)?)
+    }
+
+    /// A kind of zone, by its number.
+    pub(super) fn zone(self, key: &'static str) -> Result<ZoneType, Fault> {
+        let raw: usize = self.small(key)?;
+        ZoneType::ALL.get(raw).copied().ok_or_else(|| (key, Why::OutOfRange(raw.to_string())))
     }
 
     /// The order of a block.

@@ -4,7 +4,7 @@ use core::fmt;
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 /// One event with who, where and when.
@@ -198,6 +198,8 @@ pub enum TraceEvent {
         order: Order,
         /// Migratetype (6.1), or flags of the free (6.12).
         arg: u32,
+        /// Flags of the free where they are an argument besides.
+        flags: Option<u32>,
     },
     /// Entry of `set_pageblock_migratetype()` (kprobe).
     SetPageblockType {
@@ -218,6 +220,14 @@ pub enum TraceEvent {
         /// A frame of the pageblock; `None` when the trace hides addresses.
         pfn: Option<Pfn>,
         /// The pageblock's new type.
+        migratetype: u8,
+    },
+    /// Entry of `move_freelist_head()` (kprobe), which the emulator writes: a free list is turned
+    /// around.
+    TurnFreeList {
+        /// The block that is first then; `None` when the trace hides addresses.
+        pfn: Option<Pfn>,
+        /// Type of the list.
         migratetype: u8,
     },
     /// Entry of `split_free_page()` (kprobe).
@@ -251,6 +261,22 @@ pub enum TraceEvent {
     WakeupKswapd,
     /// Linux: `vmscan:mm_vmscan_kswapd_sleep`.
     KswapdSleep,
+    /// Return of `get_page_from_freelist()` without a page (kprobe), which the emulator writes.
+    NoPage {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// How hard it tried.
+        flags: AllocFlags,
+    },
+    /// Entry of `balance_pgdat()` (kprobe), which the emulator writes: the reclaimer has a turn.
+    BalanceEnter {
+        /// Highest zone that is looked at.
+        highest: ZoneType,
+    },
+    /// Return of `balance_pgdat()` (kprobe).
+    BalanceExit,
     /// Entry of `__offline_isolated_pages()` (kprobe): memory that holds nothing leaves.
     Offline {
         /// The frames.
@@ -313,12 +339,16 @@ impl TraceEvent {
             Self::SetPageblockType { .. } => "set_pageblock_migratetype",
             Self::MoveFreepages { .. } => "move_freepages_block",
             Self::MoveFreepagesIsolate { .. } => "move_freepages_block_isolate",
+            Self::TurnFreeList { .. } => "move_freelist_head",
             Self::SplitFreePage { .. } => "split_free_page",
             Self::PutbackIsolated { .. } => "putback_isolated",
             Self::DrainPages { .. } => "drain_pages_zone",
             Self::KswapdWake => "mm_vmscan_kswapd_wake",
             Self::WakeupKswapd => "mm_vmscan_wakeup_kswapd",
             Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
+            Self::NoPage { .. } => "get_page_from_freelist_ret",
+            Self::BalanceEnter { .. } => "balance_pgdat",
+            Self::BalanceExit => "balance_pgdat_ret",
             Self::Offline { .. } => "offline_isolated",
             Self::Online { .. } => "free_pages_core",
             Self::IsolateFreePage { .. } => "isolate_free_page",

@@ -7,6 +7,7 @@ use pagelab::logical::{ContigOwner, Op, PageId, PageSpan, Step};
 use pagelab::machine::{self, MachinePlan};
 use pagelab::plan::Design;
 use pagelab::trace::{self, Migration, Scanned, Scanners, TraceEvent};
+use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{CompactionScan, Event, Isolation, Isolator};
 use pagelab_allocator::fallback::Ownership;
 use pagelab_allocator::gfp::GfpFlags;
@@ -195,6 +196,9 @@ pub(crate) fn expected(event: &Event, kernel: &Kernel) -> Vec<TraceEvent> {
         Event::IsolateMigratepages(part) => TraceEvent::IsolateMigratepages(scanned(&part)),
         Event::IsolateFreepages(part) => TraceEvent::IsolateFreepages(scanned(&part)),
         Event::WakeKswapd { .. } => TraceEvent::WakeupKswapd,
+        Event::NoPage { order, gfp, flags } => TraceEvent::NoPage { order, gfp, flags },
+        Event::BalanceEnter { highest, .. } => TraceEvent::BalanceEnter { highest },
+        Event::BalanceExit { .. } => TraceEvent::BalanceExit,
         _ => return vec![probed(event, kernel)],
     };
     vec![one]
@@ -204,14 +208,14 @@ pub(crate) fn expected(event: &Event, kernel: &Kernel) -> Vec<TraceEvent> {
 fn probed(event: &Event, kernel: &Kernel) -> TraceEvent {
     let number = |mt| u8::try_from(kernel.types.number(mt).expect("known")).expect("few types");
     match *event {
-        Event::FreeOnePage { pfn, order, migratetype } => TraceEvent::FreeOnePage {
-            pfn,
-            order,
-            arg: match kernel.profile {
-                KernelProfile::V6_1 => u32::from(number(migratetype)),
-                KernelProfile::V6_12 => 0,
-            },
-        },
+        Event::FreeOnePage { pfn, order, migratetype, placement } => {
+            let tail = placement == Placement::Tail;
+            let (arg, flags) = match kernel.profile {
+                KernelProfile::V6_1 => (u32::from(number(migratetype)), tail.then_some(2)),
+                KernelProfile::V6_12 => (if tail { 2 } else { 0 }, None),
+            };
+            TraceEvent::FreeOnePage { pfn, order, arg, flags }
+        }
         Event::DrainPagesZone { cpu, node, kind } => TraceEvent::DrainPages {
             cpu: u16::try_from(cpu.index()).expect("few CPUs"),
             zone: kernel.zone_named(node, kind),
@@ -224,6 +228,9 @@ fn probed(event: &Event, kernel: &Kernel) -> TraceEvent {
         }
         Event::MoveFreepagesBlockIsolate { pfn, migratetype } => {
             TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype: number(migratetype) }
+        }
+        Event::TurnFreeList { pfn, migratetype } => {
+            TraceEvent::TurnFreeList { pfn: Some(pfn), migratetype: number(migratetype) }
         }
         Event::SplitFreePage { pfn, order, offset } => {
             TraceEvent::SplitFreePage { pfn: Some(pfn), order, offset }

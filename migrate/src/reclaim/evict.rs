@@ -1,7 +1,7 @@
 //! Taking one folio's memory away.
 
 use pagelab_allocator::event::Sink;
-use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{Order, PageCount};
 
@@ -79,9 +79,11 @@ impl<S: Sink> Mover<'_, S> {
         if !self.reclaim.swap.lacks_page() {
             return true;
         }
-        let request = AllocRequest::new(Order::ZERO, GfpFlags::NOWARN);
-        let request = request.granting(AllocFlags::NO_WATERMARKS);
-        let Some(pages) = self.page_alloc.alloc_pages_slow(self.cpu, &request) else {
+        let request = AllocRequest::new(Order::ZERO, GfpFlags::NOWARN | GfpFlags::MEMALLOC);
+        let pages = self.page_alloc.alloc_pages_fast(self.cpu, &request);
+        let pages = pages.or_else(|| self.page_alloc.alloc_pages_slow(self.cpu, &request));
+        let Some(pages) = pages else {
+            self.page_alloc.note_failure(&request);
             return false;
         };
         let id = adopt(self.page_alloc, self.folios, self.rmap, pages, FolioKind::Kernel);

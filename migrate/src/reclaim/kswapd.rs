@@ -1,6 +1,6 @@
 //! kswapd: reclaims up to the high watermarks when it is given a turn.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{Order, PageCount};
@@ -87,6 +87,8 @@ impl<S: Sink> Mover<'_, S> {
     pub(crate) fn run_kswapd(&mut self, wake: Wake) -> KswapdRun {
         self.reclaim.kswapd.wanted = None;
         self.reclaim.stats.pageoutrun += 1;
+        let Wake { order, highest } = wake;
+        self.page_alloc.sink_mut().emit(Event::BalanceEnter { order, highest });
         let zones: Vec<usize> = (0..self.page_alloc.zones().len())
             .filter(|at| self.page_alloc.zones()[*at].kind() <= wake.highest)
             .collect();
@@ -95,6 +97,7 @@ impl<S: Sink> Mover<'_, S> {
         for (&at, boost) in zones.iter().zip(boosts) {
             self.page_alloc.end_reclaim(at, boost);
         }
+        self.page_alloc.sink_mut().emit(Event::BalanceExit { order });
         let outcome = match self.zones_balanced(&zones, Order::ZERO, wake.highest) {
             true => Balanced::Yes,
             false => Balanced::No,

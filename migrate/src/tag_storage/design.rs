@@ -8,8 +8,9 @@ use core::fmt;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::profile::MovablePcp;
-use pagelab_allocator::units::NodeId;
+use pagelab_allocator::units::{NodeId, Order};
 
 /// Where tag storage lives while it holds no tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -78,6 +79,17 @@ impl Terms {
     pub const fn dropping(self, gfp: GfpFlags) -> Self {
         Self { gfp: self.gfp.difference(gfp), ..self }
     }
+
+    /// What the page allocator is asked for on these terms.
+    #[must_use]
+    pub fn request(self, order: Order) -> AllocRequest {
+        let request = AllocRequest::new(order, self.gfp);
+        let request = request.barring(self.barred).granting(self.granted);
+        match self.node {
+            Some(node) => AllocRequest { node, gfp: self.gfp | GfpFlags::THISNODE, ..request },
+            None => request,
+        }
+    }
 }
 
 /// What a failed reservation means for the allocation that asked for it.
@@ -98,7 +110,8 @@ pub enum Refused {
     /// and v2.
     ToTail,
     /// Out of sight until the request found a page or the lists are exhausted, so that no page is
-    /// offered twice. A filter pays for what it filters, up to 64 pages; then CMA is left alone.
+    /// offered twice. A filter pays for what it filters, up to 64 pages; then CMA is
+    /// left alone, and after as many again the request fails.
     SetAside,
 }
 

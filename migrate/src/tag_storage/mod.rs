@@ -185,23 +185,19 @@ impl TagStorage {
     /// carry tags. Linux (RFC): `arch_calc_gfp()` and `arch_alloc_cma()`.
     #[must_use]
     pub fn request(&self, order: Order, gfp: GfpFlags) -> AllocRequest {
-        let terms = self.design.terms(gfp);
-        let mut request =
-            AllocRequest::new(order, terms.gfp).barring(terms.barred).granting(terms.granted);
-        if let Some(node) = terms.node {
-            request.node = node;
-            request.gfp |= GfpFlags::THISNODE;
-        }
-        request
+        self.design.terms(gfp).request(order)
     }
 
     /// What migration targets gain and lose under the design.
     pub(crate) fn target_rules(&self) -> TargetRules {
         let plain = GfpFlags::HIGHUSER_MOVABLE;
-        let tagged = self.design.terms(self.design.migration_target(plain));
+        let wanted = self.design.migration_target(plain);
+        let tagged = self.design.terms(wanted);
         TargetRules {
-            tagged_barred: tagged.barred,
+            tagged_added: wanted.difference(plain),
             tagged_dropped: plain.difference(tagged.gfp),
+            tagged_barred: tagged.barred,
+            tagged_granted: tagged.granted,
             plain_granted: self.design.terms(plain).granted,
         }
     }

@@ -1,0 +1,96 @@
+//! Requests that take more than one attempt, and turns of the reclaimer in between.
+//!
+//! Only the emulator's own cases have these events. What a recorded kernel tried in vain is unknown;
+//! there the attempt that succeeded is all there is.
+
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
+use pagelab_allocator::page_alloc::Pages;
+use pagelab_allocator::units::{CpuId, Order, PageCount};
+
+use super::cause::Cause;
+use super::ledger::Ledger;
+use super::predicted::Predicted;
+use super::tally::Kind;
+use crate::trace::{Record, TraceEvent};
+
+/// What is going on that began with an attempt in vain.
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Requests that are past the fast path, the innermost last: reclaim makes requests of its own.
+    slow: Vec<(Order, GfpFlags)>,
+    /// Zones that the reclaimer looks at, and how much they were boosted when it began.
+    turn: Vec<(usize, PageCount)>,
+}
+
+impl Predicted {
+    /// Carries an event out, if it is one of these; says whether it was.
+    pub(super) fn attempt(&mut self, record: &Record, ledger: &mut Ledger) -> bool {
+        match record.event {
+            TraceEvent::NoPage { order, gfp, flags } => {
+                self.no_page(record, (order, gfp), flags, ledger);
+            }
+            TraceEvent::BalanceEnter { highest } => self.begin_turn(highest),
+            TraceEvent::BalanceExit => self.end_turn(),
+            _ => return false,
+        }
+        true
+    }
+
+    /// Makes a request as far as a page; an attempt that failed is not made again.
+    pub(super) fn request(&mut self, order: Order, gfp: GfpFlags) -> Option<Pages> {
+        let request = self.origin.request(order, gfp);
+        if !self.ends_slow(order, gfp) {
+            let pages = self.alloc.alloc_pages_fast(CpuId::BOOT, &request);
+            return pages.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
+        }
+        let pages = self.alloc.alloc_pages_slow(CpuId::BOOT, &request);
+        pages.or_else(|| {
+            let last = request.granting(AllocFlags::NO_WATERMARKS);
+            let last = gfp.contains(GfpFlags::NOFAIL).then_some(last)?;
+            self.alloc.alloc_pages_slow(CpuId::BOOT, &last)
+        })
+    }
+
+    /// A request ends: whether it was past the fast path.
+    pub(super) fn ends_slow(&mut self, order: Order, gfp: GfpFlags) -> bool {
+        self.attempts.slow.pop_if(|request| *request == (order, gfp)).is_some()
+    }
+
+    /// One attempt came to nothing: nor should it here.
+    fn no_page(
+        &mut self,
+        record: &Record,
+        (order, gfp): (Order, GfpFlags),
+        flags: AllocFlags,
+        ledger: &mut Ledger,
+    ) {
+        let request = self.origin.request(order, gfp);
+        let pages = if flags.contains(AllocFlags::WMARK_LOW) {
+            self.attempts.slow.push((order, gfp));
+            self.alloc.alloc_pages_fast(CpuId::BOOT, &request)
+        } else {
+            let request = request.granting(flags.intersection(AllocFlags::NO_WATERMARKS));
+            self.alloc.alloc_pages_slow(CpuId::BOOT, &request)
+        };
+        self.compare(ledger);
+        self.settle(record.line, ledger);
+        let Some(pages) = pages else { return ledger.tally.hit(Kind::Allocated) };
+        let cause = *self.astray.get_or_insert(Cause::Unexplained);
+        let said = (pages.into_raw().0.to_string(), "nothing".to_owned());
+        self.differ(Kind::Allocated, cause, record.line, said, ledger);
+    }
+
+    fn begin_turn(&mut self, highest: ZoneType) {
+        let zones = self.alloc.zones().iter().enumerate();
+        let zones = zones.filter(|(_, zone)| zone.kind() <= highest).map(|(at, _)| at);
+        let zones: Vec<_> = zones.collect();
+        let turn = zones.into_iter().map(|at| (at, self.alloc.begin_reclaim(at)));
+        self.attempts.turn = turn.collect();
+    }
+
+    fn end_turn(&mut self) {
+        for (at, boost) in core::mem::take(&mut self.attempts.turn) {
+            self.alloc.end_reclaim(at, boost);
+        }
+    }
+}
