@@ -1,11 +1,12 @@
 //! Requests that take more than one attempt, and turns of the reclaimer in between.
 //!
-//! Only the emulator's own cases have these events. What a recorded kernel tried in vain is unknown;
+//! Only the emulator's own cases have these events, and several nodes. What a recorded kernel tried in vain is unknown;
 //! there the attempt that succeeded is all there is.
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
-use pagelab_allocator::page_alloc::Pages;
-use pagelab_allocator::units::{CpuId, Order, PageCount};
+use pagelab_allocator::page_alloc::{AllocRequest, Pages};
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount};
+use pagelab_allocator::zone::Zone;
 
 use super::cause::Cause;
 use super::ledger::Ledger;
@@ -13,17 +14,19 @@ use super::predicted::Predicted;
 use super::tally::Kind;
 use crate::trace::{Record, TraceEvent};
 
-/// What is going on that began with an attempt in vain.
+/// What requests at hand are part of.
 #[derive(Debug, Default)]
 pub(super) struct Attempts {
     /// Requests that are past the fast path, the innermost last: reclaim makes requests of its own.
     slow: Vec<(Order, GfpFlags)>,
     /// Zones that the reclaimer looks at, and how much they were boosted when it began.
     turn: Vec<(usize, PageCount)>,
+    /// While a range is being claimed: the node in which its pages are to stay.
+    claim: Option<NodeId>,
 }
 
 impl Predicted {
-    /// Carries an event out, if it is one of these; says whether it was.
+    /// Carries an event out, if it is one of these; says whether that was all to be done about it.
     pub(super) fn attempt(&mut self, record: &Record, ledger: &mut Ledger) -> bool {
         match record.event {
             TraceEvent::NoPage { order, gfp, flags } => {
@@ -31,6 +34,14 @@ impl Predicted {
             }
             TraceEvent::BalanceEnter { highest } => self.begin_turn(highest),
             TraceEvent::BalanceExit => self.end_turn(),
+            TraceEvent::ContigEnter { range, .. } => {
+                self.attempts.claim = self.alloc.zone_of(range.start()).map(Zone::node);
+                return false;
+            }
+            TraceEvent::ContigExit { .. } => {
+                self.attempts.claim = None;
+                return false;
+            }
             _ => return false,
         }
         true
@@ -38,7 +49,7 @@ impl Predicted {
 
     /// Makes a request as far as a page; an attempt that failed is not made again.
     pub(super) fn request(&mut self, order: Order, gfp: GfpFlags) -> Option<Pages> {
-        let request = self.origin.request(order, gfp);
+        let request = self.wanted(order, gfp);
         if !self.ends_slow(order, gfp) {
             let pages = self.alloc.alloc_pages_fast(CpuId::BOOT, &request);
             return pages.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
@@ -49,6 +60,16 @@ impl Predicted {
             let last = gfp.contains(GfpFlags::NOFAIL).then_some(last)?;
             self.alloc.alloc_pages_slow(CpuId::BOOT, &last)
         })
+    }
+
+    /// A request with these flags. Linux: the node is that of `alloc_migration_target()`.
+    pub(super) fn wanted(&self, order: Order, gfp: GfpFlags) -> AllocRequest {
+        let request = self.origin.request(order, gfp);
+        let moves = gfp.contains(GfpFlags::MOVABLE) && !request.gfp.contains(GfpFlags::THISNODE);
+        match self.attempts.claim.filter(|_| moves) {
+            Some(node) => AllocRequest { node, ..request },
+            None => request,
+        }
     }
 
     /// A request ends: whether it was past the fast path.
@@ -64,7 +85,7 @@ impl Predicted {
         flags: AllocFlags,
         ledger: &mut Ledger,
     ) {
-        let request = self.origin.request(order, gfp);
+        let request = self.wanted(order, gfp);
         let pages = if flags.contains(AllocFlags::WMARK_LOW) {
             self.attempts.slow.push((order, gfp));
             self.alloc.alloc_pages_fast(CpuId::BOOT, &request)

@@ -331,7 +331,7 @@ impl Predicted {
             // Each attempt was made when it failed.
             return ledger.tally.hit(Kind::Allocated);
         }
-        let request = &self.origin.request(order, gfp);
+        let request = &self.wanted(order, gfp);
         let easy = self.alloc.alloc_pages_fast(CpuId::BOOT, request);
         let short = easy.is_none();
         let pages = easy.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, request));
