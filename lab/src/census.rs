@@ -40,7 +40,7 @@ pub struct Census {
     /// How unevenly unmovable pages lie in the pageblocks, in thousandths: 0 all alike, towards
     /// 1000 all in a few (Gini coefficient).
     pub unmovable_gini: u64,
-    /// Pages of CMA pageblocks, lent tag storage included.
+    /// Pages of CMA pageblocks that hold no tags; tag storage where it is lent as CMA.
     pub cma_pages: u64,
     /// Of these, how many hold movable data.
     pub cma_movable_pages: u64,
@@ -52,7 +52,7 @@ struct Block {
     free: u64,
     movable: u64,
     unmovable: u64,
-    /// Never handed over; more than none, too, when a page is pinned.
+    /// Never handed over, or full of tags; more than none, too, when a page is pinned.
     stays: u64,
 }
 
@@ -76,9 +76,10 @@ enum Kind {
 const GIANT: u64 = 1 << (RUN_ORDERS - 1);
 
 impl Census {
-    /// Walks through `memory`.
+    /// Walks through `memory`, of which `tags` are tag storage: what is reserved there stays, and is
+    /// nobody's unmovable page.
     #[must_use]
-    pub fn take<S: Sink>(driver: &Driver<S>, memory: PfnRange) -> Self {
+    pub fn take<S: Sink>(driver: &Driver<S>, memory: PfnRange, tags: PfnRange) -> Self {
         let alloc = driver.emulator().page_alloc();
         let order = alloc.geometry().pageblock_order();
         let mut walk = Walk::default();
@@ -89,6 +90,9 @@ impl Census {
         for start in memory.blocks(order) {
             let range = PfnRange::block(start, order);
             let mut block = walk.block(driver, range);
+            if tags.overlaps(range) {
+                block.stays += core::mem::take(&mut block.unmovable);
+            }
             block.stays += u64::from(pinned.contains(&start));
             let whole = range.len().get();
             walk.census.book(alloc.pageblock_type(start), &block);

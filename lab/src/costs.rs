@@ -48,6 +48,11 @@ struct RawEvent {
     source: Spanned<String>,
 }
 
+/// Letters of a model's name and unit.
+const MOST_LETTERS: usize = 32;
+/// What one event may take, in the model's unit.
+const MOST_COST: f64 = 1e12;
+
 /// Why a file is no cost model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -104,8 +109,25 @@ impl CostModel {
         let wordy = [("name", &raw.name), ("unit", &raw.unit)];
         let sources = raw.event.iter().map(|event| ("source", &event.source));
         for (key, word) in wordy.into_iter().chain(sources) {
-            if word.get_ref().trim().is_empty() || word.get_ref().contains(char::is_control) {
+            let text = word.get_ref();
+            if text.trim().is_empty() || text.contains(char::is_control) {
                 return Err(error(word.span().start, format!("{key} says nothing")));
+            }
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+            if key != "source" && (text.len() > MOST_LETTERS || !text.chars().all(plain)) {
+                let why =
+                    format!("{key} is not up to {MOST_LETTERS} letters, digits, or one of -_./");
+                return Err(error(word.span().start, why));
+            }
+        }
+        if raw.event.is_empty() {
+            return Err(error(text.len(), "event: there is none".to_owned()));
+        }
+        for (at, event) in raw.event.iter().enumerate() {
+            let name = event.counter.get_ref();
+            if raw.event[..at].iter().any(|other| other.counter.get_ref() == name) {
+                let why = format!("counter {name:?} has a cost already");
+                return Err(error(event.counter.span().start, why));
             }
         }
         let events: Vec<_> = raw.event.into_iter().map(|event| event.check(&error)).collect();
@@ -141,7 +163,7 @@ impl RawEvent {
             let why = format!("counter {counter:?} is neither a counter nor a metric");
             return Err(error(self.counter.span().start, why));
         }
-        if !cost.is_finite() || cost < 0.0 {
+        if !(0.0..=MOST_COST).contains(&cost) {
             return Err(error(self.cost.span().start, format!("cost {cost} is not possible")));
         }
         Ok(EventCost { counter: self.counter.into_inner(), cost, source: self.source.into_inner() })
@@ -176,5 +198,8 @@ mod tests {
         check("pgmigrate_success", "pgmigrate", "m:7: counter \"pgmigrate\" is neither");
         check("unit = \"ns\"", "unit = \"\"", "m:4: unit says nothing");
         check("unit = ", "unit ", "m:4: ");
+        check("copies-epyc", "copies,epyc", "m:3: name is not up to 32 letters");
+        check("cost = 536", "cost = 1e13", "m:8: cost 10000000000000 is not possible");
+        check("tag_stashed", "tag_restored", "m:17: counter \"tag_restored_pages\" has a cost");
     }
 }

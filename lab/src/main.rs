@@ -71,13 +71,24 @@ fn plan_and_run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
         _ => Plan::new(cli)?,
     };
     let costs = plan.costs.as_deref().map(CostModel::read).transpose()?;
-    let files = ResultFiles::create(&plan.files)?;
+    let files = ResultFiles::create(&plan.files, &inputs(cli, &plan))?;
     if plan.is_experiment() || plan.files != Files::default() || costs.is_some() {
         let results = experiment::carry_out(&plan, costs.as_ref())?;
         files.write(&plan.files, &results)?;
         return Ok(report_experiment(&plan, &results));
     }
     Ok(report(&plan, &run(&plan)?))
+}
+
+/// The files that a comparison reads.
+fn inputs<'a>(cli: &'a Cli, plan: &'a Plan) -> Vec<&'a Path> {
+    let words = match &cli.command {
+        Some(Command::Compare(words)) => {
+            [&words.plan, &words.common.trace, &words.common.ops].map(|word| word.as_deref())
+        }
+        _ => [None; 3],
+    };
+    words.into_iter().flatten().map(Path::new).chain(plan.costs.as_deref()).collect()
 }
 
 fn report_experiment(plan: &Plan, results: &Results) -> ExitCode {

@@ -140,6 +140,8 @@ fn files_are_whole_or_not_there() {
         (format!("--csv {} --cma 250MiB", path("a")), "no room for"),
         (format!("--csv {} --tagged 101%", path("a")), "--tagged \"101%\""),
         (format!("--csv {} --costs {}", path("a"), path("none")), "none: No such file"),
+        (format!("--csv {} --html {}", path("a"), path("./a")), "a: is read or written already"),
+        (format!("--csv {}", path("")), "a folder"),
     ] {
         let output = pagelab(&words(&more));
         let said = String::from_utf8(output.stderr).expect("text");

@@ -52,10 +52,18 @@ impl PartialFile {
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when it cannot be created there, or `target` is a folder.
+    /// [`EmitError`] when it cannot be created there, or `target` is there and no regular file.
     pub fn create(target: &Path) -> Result<(Self, File), EmitError> {
-        if target.is_dir() {
-            return Err(at(target)(io::ErrorKind::IsADirectory.into()));
+        match fs::symlink_metadata(target) {
+            Ok(there) if there.is_dir() => {
+                return Err(at(target)(io::ErrorKind::IsADirectory.into()));
+            }
+            // A device, a pipe or a link would be replaced by the file.
+            Ok(there) if !there.is_file() => {
+                let why = io::Error::new(io::ErrorKind::AlreadyExists, "is no regular file");
+                return Err(at(target)(why));
+            }
+            _ => {}
         }
         let temporary = temporary(target)?;
         let file = File::create(&temporary).map_err(at(target))?;

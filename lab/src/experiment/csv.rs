@@ -8,6 +8,7 @@ use std::io::{self, Write};
 
 use super::{Cell, Results, metrics};
 use crate::costs::CostModel;
+use crate::metric::by_name;
 use crate::report::{Moment, approximate};
 
 /// A number of a moment: its name, unit and value.
@@ -69,7 +70,8 @@ fn rows(row: &str, cell: &Cell, out: &mut impl Write) -> io::Result<()> {
             writeln!(out, "{row},{end},{},{},{value}", metric.name, metric.unit.name())?;
         }
     }
-    for (name, value) in &cell.counters {
+    // Some counters are metrics as well.
+    for (name, value) in cell.counters.iter().filter(|(name, _)| by_name(name).is_none()) {
         writeln!(out, "{row},{end},{name},count,{value}")?;
     }
     Ok(())

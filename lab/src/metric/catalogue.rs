@@ -125,9 +125,12 @@ pub const ALL: &[Metric] = &[
         |r| r.claims.as_ref()?.hit_rate(),
     ),
     metric("tagged_pages", PAGES, ("pages that came to carry tags", OWN), |r| count(tagged(r))),
-    metric("tagged_pages_peak", PAGES, ("most pages with tags at one time", OWN), |r| {
-        count(r.tagged_peak_pages)
-    }),
+    metric(
+        "tagged_pages_peak",
+        PAGES,
+        ("most pages at one time whose tags are in tag storage", OWN),
+        |r| count(r.tagged_peak_pages),
+    ),
     metric("tagged_at_once", SHARE, ("pages to be tagged that had not to wait", OWN), |r| {
         part(r.tagging.at_once, r.tagging.asked)
     }),
@@ -203,7 +206,7 @@ pub const ALL: &[Metric] = &[
     metric(
         "cma_utilisation",
         SHARE,
-        ("pages of CMA pageblocks, lent tag storage too, that hold movable data at the end", OWN),
+        ("pages of CMA pageblocks without tags that hold movable data at the end", OWN),
         |r| part(r.census.cma_movable_pages, r.census.cma_pages),
     ),
     metric(

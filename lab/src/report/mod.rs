@@ -67,7 +67,7 @@ pub struct Moment {
     pub huge_available: u64,
     /// Unusable free space index at pageblock order, thousandths.
     pub unusable_index: u64,
-    /// Data pages with tags.
+    /// Data pages whose tags are in tag storage.
     pub tagged_pages: u64,
     /// Pages of tag storage that hold tags.
     pub reserved_tag_pages: u64,

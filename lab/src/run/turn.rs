@@ -131,7 +131,7 @@ fn report<K: Sink>(
         after: picture(&driver, layout.tags.tags),
         counters: counters(&driver),
         extfrag: *driver.sink_mut().extfrag(),
-        census: Census::take(&driver, layout.memory),
+        census: Census::take(&driver, layout.memory, layout.tags.tags),
         moments,
         maps,
     };
