@@ -1,0 +1,58 @@
+//! The protocol of a lock, for comparison.
+
+use crate::{
+    flag::Raised,
+    protocol::Protocol,
+    sync::{
+        Backoff,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// One flag that both sides raise: one atomic read-modify-write to enter, a plain store to leave, and
+/// spinning in between, as with `pcp->lock`.
+#[derive(Debug)]
+pub struct Locked {
+    held: AtomicBool,
+}
+
+impl Locked {
+    /// A lock that nobody holds.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { held: AtomicBool::new(false) }
+    }
+
+    /// Waits until the lock looks free.
+    #[cold]
+    fn wait(&self) {
+        let backoff = Backoff::new();
+        while self.held.load(Ordering::Relaxed) {
+            backoff.snooze();
+        }
+    }
+}
+
+impl Default for Locked {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Protocol for Locked {
+    #[inline(always)]
+    fn owner<R>(&self, work: impl FnOnce() -> R) -> R {
+        self.remote(work)
+    }
+
+    #[inline(always)]
+    fn remote<R>(&self, work: impl FnOnce() -> R) -> R {
+        let _held = loop {
+            if let Some(held) = Raised::by_swap(&self.held) {
+                break held;
+            }
+            self.wait();
+        };
+        work()
+    }
+}
