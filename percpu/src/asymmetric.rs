@@ -89,7 +89,9 @@ impl Protocol for Asymmetric {
     #[inline(always)]
     fn owner<R>(&self, work: impl FnOnce() -> R) -> R {
         let busy = Raised::by_store(&self.busy);
-        self.fence.light();
+        if self.steps.has(Step::LightFence) {
+            self.fence.light();
+        }
         if self.is_claimed() {
             drop(busy);
             return self.queue(work);
@@ -100,7 +102,7 @@ impl Protocol for Asymmetric {
     fn remote<R>(&self, work: impl FnOnce() -> R) -> R {
         let _turn = self.steps.has(Step::RemotesQueue).then(|| self.remotes.lock());
         let _claim = Raised::by_store(&self.claimed);
-        if self.steps.has(Step::Fence) {
+        if self.steps.has(Step::HeavyFence) {
             self.fence.heavy();
         }
         if self.steps.has(Step::RemoteWaits) {

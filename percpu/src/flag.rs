@@ -15,12 +15,12 @@ impl<'a> Raised<'a> {
         Self(flag)
     }
 
-    /// Raises a flag that others raise too, unless one of them has.
+    /// Raises a flag that others raise too, unless one of them has. Not `swap`: raising it a second
+    /// time would be one more store, which loom lets follow the other thread's lowering.
     #[inline(always)]
-    pub(crate) fn by_swap(flag: &'a AtomicBool) -> Option<Self> {
-        // Not `then_some`: it would make a `Raised` to drop it, and lower another thread's flag.
-        let was_raised = flag.swap(true, Ordering::Acquire);
-        (!was_raised).then(|| Self(flag))
+    pub(crate) fn by_exchange(flag: &'a AtomicBool) -> Option<Self> {
+        let raised = flag.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed);
+        raised.ok().map(|_| Self(flag))
     }
 }
 

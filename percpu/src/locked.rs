@@ -3,10 +3,7 @@
 use crate::{
     flag::Raised,
     protocol::Protocol,
-    sync::{
-        Backoff,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Backoff, atomic::AtomicBool},
 };
 
 /// One flag that both sides raise: one atomic read-modify-write to enter, a plain store to leave, and
@@ -23,12 +20,15 @@ impl Locked {
         Self { held: AtomicBool::new(false) }
     }
 
-    /// Waits until the lock looks free.
+    /// The lock, once its holder has let go of it.
     #[cold]
-    fn wait(&self) {
+    fn wait(&self) -> Raised<'_> {
         let backoff = Backoff::new();
-        while self.held.load(Ordering::Relaxed) {
+        loop {
             backoff.snooze();
+            if let Some(held) = Raised::by_exchange(&self.held) {
+                return held;
+            }
         }
     }
 }
@@ -47,12 +47,7 @@ impl Protocol for Locked {
 
     #[inline(always)]
     fn remote<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _held = loop {
-            if let Some(held) = Raised::by_swap(&self.held) {
-                break held;
-            }
-            self.wait();
-        };
+        let _held = Raised::by_exchange(&self.held).unwrap_or_else(|| self.wait());
         work()
     }
 }

@@ -28,7 +28,7 @@ pub unsafe trait Exclusive: Protocol {}
 // mutex. `loom-tests/tests/owner_vs_drain.rs` and `drain_vs_drain.rs` explore the schedules.
 unsafe impl Exclusive for Asymmetric {}
 
-// SAFETY: one flag, raised by an atomic swap that acquires and lowered by a store that releases.
+// SAFETY: one flag, raised by an atomic exchange that acquires and lowered by a store that releases.
 unsafe impl Exclusive for Locked {}
 
 /// A value of one CPU.

@@ -8,12 +8,14 @@ pub(crate) use imp::Steps;
 /// did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
+    /// The owner's half of the fence.
+    LightFence,
     /// The owner looks at the claim before it touches the value.
     OwnerLooks,
     /// And it does so with Acquire.
     OwnerAcquires,
     /// The remote's half of the fence.
-    Fence,
+    HeavyFence,
     /// The remote waits until the owner is not busy.
     RemoteWaits,
     /// One remote at a time.
