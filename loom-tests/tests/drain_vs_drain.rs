@@ -10,12 +10,14 @@ use pagelab_percpu::{Asymmetric, Exclusive, Slot};
 /// Pages on the list.
 const PAGES: [u32; 2] = [1, 2];
 
-/// Runs two drains against each other and an allocation, then counts the pages.
+/// Runs two drains against each other and the owner, then counts the pages.
 fn race<P: Exclusive + Send + Sync + 'static>(protocol: P) {
     let (mut owner, remote) = Slot::new(PAGES.to_vec(), protocol).split();
     let drains =
         [remote.clone(), remote].map(|remote| thread::spawn(move || remote.with(std::mem::take)));
-    let mut pages: Vec<_> = owner.with(Vec::pop).into_iter().collect();
+    let page = owner.with(Vec::pop);
+    owner.with(|list| list.extend(page));
+    let mut pages = owner.with(std::mem::take);
     for drain in drains {
         pages.extend(drain.join().expect("the drain ends"));
     }

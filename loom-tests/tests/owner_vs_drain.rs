@@ -11,16 +11,16 @@ use pagelab_percpu::{Asymmetric, Exclusive, Locked, Slot};
 /// Pages on the list.
 const PAGES: [u32; 2] = [1, 2];
 
-/// Runs an allocation and a free of the owner against a drain, then counts the pages.
+/// Runs an allocation and a free of the owner against two drains, then counts the pages.
 fn race<P: Exclusive + Send + Sync + 'static>(protocol: P) {
     let (mut owner, remote) = Slot::new(PAGES.to_vec(), protocol).split();
     let draining = thread::spawn({
         let remote = remote.clone();
-        move || remote.with(std::mem::take)
+        move || [remote.with(std::mem::take), remote.with(std::mem::take)].concat()
     });
     let page = owner.with(Vec::pop);
     owner.with(|list| list.extend(page));
-    let mut pages = draining.join().expect("the drain ends");
+    let mut pages = draining.join().expect("the drains end");
     pages.extend(remote.with(std::mem::take));
     pages.sort_unstable();
     assert_eq!(pages, PAGES, "drained, and left on the list");
