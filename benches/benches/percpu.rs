@@ -1,17 +1,18 @@
-//! Times the slot of one CPU: what its owner pays for a turn, and what a remote pays. One thread;
-//! nobody is in the way.
+//! Times the slot of one CPU: what its owner pays for a turn, and what a remote pays.
 //!
 //! Dimensions, as `group/case`:
 //!
 //! * `pair`: the owner pushes a page number to a small stack and pops it, in two turns. Cases:
 //!   `plain` (the stack without a slot), `swaps` (a yardstick: the same and two atomic swaps),
 //!   `asymmetric`, `portable` (asymmetric with a full fence on both sides), `locked`.
-//! * `drain`: a remote empties a stack that is empty already. Cases: `asymmetric` (a system call),
-//!   `portable`, `locked`.
+//! * `drain`: a remote empties the stack, and nobody is in the way. Cases: `asymmetric` (a system call,
+//!   which has little to do in a process of one thread), `portable`, `locked`.
+//! * `drain_beside_owner`: the same while the owner pushes without a pause on another thread.
 
 use std::{
     hint::black_box,
     sync::atomic::{AtomicBool, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -28,6 +29,7 @@ fn main() {
         .configure_from_args();
     pair(&mut criterion);
     drain(&mut criterion);
+    drain_beside_owner(&mut criterion);
     criterion.final_summary();
 }
 
@@ -111,4 +113,29 @@ fn drain(criterion: &mut Criterion) {
 fn drains<P: Exclusive>(bencher: &mut Bencher<'_>, protocol: P) {
     let (_owner, remote) = Slot::new(Stack::new(), protocol).split();
     bencher.iter(|| remote.with(Stack::drain));
+}
+
+fn drain_beside_owner(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("drain_beside_owner");
+    group.bench_function("asymmetric", |bencher| drains_beside(bencher, Asymmetric::new()));
+    group.bench_function("portable", |bencher| {
+        drains_beside(bencher, Asymmetric::with_fence(Fence::PORTABLE));
+    });
+    group.bench_function("locked", |bencher| drains_beside(bencher, Locked::new()));
+    group.finish();
+}
+
+/// One turn of a remote beside an owner at work.
+fn drains_beside<P: Exclusive + Send + Sync>(bencher: &mut Bencher<'_>, protocol: P) {
+    let (mut owner, remote) = Slot::new(Stack::new(), protocol).split();
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                owner.with(|stack| black_box(stack).push(black_box(7)));
+            }
+        });
+        bencher.iter(|| remote.with(Stack::drain));
+        done.store(true, Ordering::Relaxed);
+    });
 }

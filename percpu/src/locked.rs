@@ -7,7 +7,8 @@ use crate::{
 };
 
 /// One flag that both sides raise: one atomic read-modify-write to enter, a plain store to leave, and
-/// spinning in between, as with `pcp->lock`.
+/// spinning in between, as with `pcp->lock`. It is not fair: beside an owner that takes turn after turn
+/// a remote may wait for long.
 #[derive(Debug)]
 pub struct Locked {
     held: AtomicBool,
