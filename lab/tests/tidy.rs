@@ -11,16 +11,20 @@ use std::{
 use toml::Table;
 
 /// Who may use whom. A member that is not listed has no place in the architecture yet.
-const MAY_USE: [(&str, &[&str]); 5] = [
+const MAY_USE: [(&str, &[&str]); 6] = [
     ("pagelab-allocator", &[]),
+    ("pagelab-percpu", &[]),
     ("pagelab-migrate", &["pagelab-allocator"]),
     ("pagelab", &["pagelab-allocator", "pagelab-migrate"]),
-    ("pagelab-benches", &["pagelab-allocator", "pagelab-migrate", "pagelab"]),
-    ("pagelab-loom-tests", &["pagelab-allocator"]),
+    ("pagelab-benches", &["pagelab-allocator", "pagelab-percpu", "pagelab-migrate", "pagelab"]),
+    ("pagelab-loom-tests", &["pagelab-allocator", "pagelab-percpu"]),
 ];
 
-/// Measured peers have unsafe interfaces, and Cargo cannot override one inherited lint.
-const OWN_LINTS: &str = "pagelab-benches";
+/// Measured peers have unsafe interfaces, a slot of one CPU is a cell between threads, and Cargo
+/// cannot override one inherited lint.
+const OWN_LINTS: [&str; 2] = ["pagelab-benches", "pagelab-percpu"];
+/// Where each of them may write unsafe code: the file, or the folder.
+const UNSAFE: [&str; 2] = ["benches/", "percpu/src/slot.rs"];
 
 /// Longest a source file may be, in lines: without its tests, and with them.
 const LIMITS: (usize, usize) = (500, 800);
@@ -38,7 +42,7 @@ const UNFINISHED: [&str; 4] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME"), concat!("XX", "X")];
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("/ho", "me/")];
-/// What allocator and migrate must not know: files, environment, clocks, threads, output,
+/// What allocator, percpu and migrate must not know: files, environment, clocks, threads, output,
 /// randomness, random iteration order and floats.
 const AMBIENT: [&str; 11] = [
     "std::fs",
@@ -53,8 +57,10 @@ const AMBIENT: [&str; 11] = [
     "f32",
     "f64",
 ];
-/// What only `allocator/src/sync.rs` may name.
+/// What only the two `sync.rs` may name.
 const LOCK_CRATES: [&str; 2] = ["parking_lot", "loom"];
+const CORES: [&str; 3] = ["allocator/src/", "percpu/src/", "migrate/src/"];
+const SEAMS: [&str; 2] = ["allocator/src/sync.rs", "percpu/src/sync.rs"];
 
 // ---- rules -------------------------------------------------------------------------------------
 
@@ -84,7 +90,7 @@ fn shared_lints(manifest: &Table) -> Vec<String> {
         return vec![];
     }
     let unsafe_code = flag("rust").and_then(|r| r.get("unsafe_code")).and_then(|v| v.as_str());
-    if name == OWN_LINTS && unsafe_code == Some("deny") {
+    if OWN_LINTS.contains(&name) && unsafe_code == Some("deny") {
         return vec![];
     }
     vec![format!("{name}: lacks `[lints] workspace = true`")]
@@ -143,16 +149,23 @@ fn finished(path: &str, text: &str) -> Vec<String> {
 }
 
 fn no_ambient(path: &str, text: &str) -> Vec<String> {
-    let core = path.starts_with("allocator/src/") || path.starts_with("migrate/src/");
-    if !core {
+    if !CORES.iter().any(|core| path.starts_with(core)) {
         return vec![];
     }
     let code = before_tests(path, text);
     let mut complaints = name_lines(path, code, &AMBIENT, "belongs in lab");
-    if path != "allocator/src/sync.rs" {
-        complaints.extend(name_lines(path, code, &LOCK_CRATES, "belongs in allocator/src/sync.rs"));
+    if !SEAMS.contains(&path) {
+        let gates = code.lines().filter(|line| !line.contains("cfg(")).collect::<Vec<_>>();
+        complaints.extend(name_lines(path, &gates.join("\n"), &LOCK_CRATES, "belongs in sync.rs"));
     }
     complaints
+}
+
+fn no_unsafe(path: &str, text: &str) -> Vec<String> {
+    if UNSAFE.iter().any(|place| path.starts_with(place)) {
+        return vec![];
+    }
+    name_lines(path, text, &[concat!("uns", "afe")], "belongs in percpu/src/slot.rs")
 }
 
 fn no_machine_paths(path: &str, text: &str) -> Vec<String> {
@@ -314,8 +327,10 @@ fn canary_shared_lints() {
     refused(&shared_lints(&package("pagelab", "[lints]\nworkspace = false")), "lacks");
     let own = "[lints.rust]\nunsafe_code = \"deny\"";
     refused(&shared_lints(&package("pagelab", own)), "lacks");
-    refused(&shared_lints(&package(OWN_LINTS, "[lints.rust]\nmissing_docs = \"deny\"")), "lacks");
-    accepted(&shared_lints(&package(OWN_LINTS, own)));
+    for name in OWN_LINTS {
+        refused(&shared_lints(&package(name, "[lints.rust]\nmissing_docs = \"deny\"")), "lacks");
+        accepted(&shared_lints(&package(name, own)));
+    }
     accepted(&shared_lints(&package("pagelab", "[lints]\nworkspace = true")));
 }
 
@@ -368,8 +383,21 @@ fn canary_no_ambient() {
         accepted(&no_ambient("lab/src/a.rs", &format!("use {word};\n")));
         accepted(&no_ambient("migrate/src/a.rs", &format!("// not {word}\nlet a{word} = 1;\n")));
     }
-    accepted(&no_ambient("allocator/src/sync.rs", "use parking_lot::Mutex;"));
-    refused(&no_ambient("allocator/src/sync.rs", "use std::thread;"), "std::thread");
+    for seam in SEAMS {
+        accepted(&no_ambient(seam, "use parking_lot::Mutex;"));
+        refused(&no_ambient(seam, "use std::thread;"), "std::thread");
+    }
+    accepted(&no_ambient("percpu/src/step.rs", "#[cfg(all(loom, feature = \"loom\"))]"));
+    refused(&no_ambient("percpu/src/step.rs", "use loom::cell::Cell;"), "loom");
+}
+
+#[test]
+fn canary_no_unsafe() {
+    let text = concat!("uns", "afe impl Sync for A {}");
+    refused(&no_unsafe("percpu/src/flag.rs", text), ":1:");
+    refused(&no_unsafe("allocator/src/zone.rs", text), ":1:");
+    accepted(&no_unsafe("percpu/src/slot.rs", text));
+    accepted(&no_unsafe("lab/src/a.rs", "#![deny(unsafe_code)] // nothing else"));
 }
 
 #[test]
@@ -431,6 +459,7 @@ fn the_tree_is_tidy() {
             complaints.extend(no_allow(&path, &text));
             complaints.extend(finished(&path, &text));
             complaints.extend(no_ambient(&path, &text));
+            complaints.extend(no_unsafe(&path, &text));
         }
         if path == "README.md" {
             complaints.extend(short_readme(&text));

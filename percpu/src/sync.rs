@@ -1,0 +1,71 @@
+//! The seam to the outside world of threads: the only file that names parking_lot or loom.
+//!
+//! As in the allocator, two gates must be open before loom's types appear: `--cfg loom`, and the
+//! feature `loom`.
+
+pub(crate) use imp::{Arc, Backoff, Mutex, UnsafeCell, atomic};
+
+#[cfg(not(all(loom, feature = "loom")))]
+mod imp {
+    pub(crate) use std::sync::{Arc, atomic};
+
+    pub(crate) use crossbeam_utils::Backoff;
+    pub(crate) use parking_lot::Mutex;
+
+    /// std's cell with the interface of loom's, which wants to know when an access ends.
+    #[derive(Debug)]
+    pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+    impl<T> UnsafeCell<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(std::cell::UnsafeCell::new(value))
+        }
+
+        #[inline(always)]
+        pub(crate) fn with_mut<R>(&self, access: impl FnOnce(*mut T) -> R) -> R {
+            access(self.0.get())
+        }
+    }
+}
+
+#[cfg(all(loom, feature = "loom"))]
+mod imp {
+    use std::sync::PoisonError;
+
+    pub(crate) use loom::{cell::UnsafeCell, sync::Arc};
+    use loom::{sync::MutexGuard, thread};
+
+    pub(crate) mod atomic {
+        pub(crate) use std::sync::atomic::compiler_fence;
+
+        pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+    }
+
+    /// loom's mutex with the interface of parking_lot's.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(loom::sync::Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+    }
+
+    /// Waiting: under loom it is always another thread's turn.
+    #[derive(Debug)]
+    pub(crate) struct Backoff;
+
+    impl Backoff {
+        pub(crate) fn new() -> Self {
+            Self
+        }
+
+        pub(crate) fn snooze(&self) {
+            thread::yield_now();
+        }
+    }
+}
