@@ -127,6 +127,7 @@ mod tests {
     use super::*;
     use crate::replay::isolation::{Isolation, join};
     use crate::replay::ledger::Ledger;
+    use crate::replay::origin::Origin;
     use crate::trace::{PageMap, Strictness, TraceReader};
 
     const MEMORY: PfnRange = PfnRange::new(Pfn::new(0x3000), Pfn::new(0x3400));
@@ -176,7 +177,7 @@ mod tests {
         let mut reader = reader.expect("a trace");
         reader.set_page_map(PageMap::Known { base: VMEMMAP, size: 64 });
         let (mut alloc, mut ledger) = (machine(), Ledger::default());
-        let mut isolation = Isolation::new(alloc.zones().len());
+        let mut isolation = Isolation::new(alloc.zones().len(), Origin::Kernel);
         let mut watch = HotplugWatch::default();
         let mut after = Vec::new();
         for record in reader {
