@@ -2,11 +2,13 @@
 //! noticed.
 
 mod fixture;
+mod replayed;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fixture::{FIXTURE, copy, edit, replay, summary};
+use fixture::{FIXTURE, copy};
+use replayed::{edit, replay, summary};
 use serde_json::Value;
 
 const KERNEL: &str = "6.1.0-56-cloud-amd64";

@@ -1,13 +1,13 @@
 //! The emulator's own runs, written as cases and replayed: every event foreseen, every list equal,
 //! under every design; and not without the design's rules.
 
-mod fixture;
+mod replayed;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fixture::{edit, summary};
 use pagelab::plan::Design;
+use replayed::{edit, summary};
 use serde_json::Value;
 
 const PROFILES: [&str; 2] = ["6.1", "6.12"];

@@ -1,11 +1,13 @@
 //! Recorded cases that are spoilt: refused with file and line, or counted as misses.
 
 mod fixture;
+mod replayed;
 
 use std::fs;
 use std::path::Path;
 
-use fixture::{FIXTURE, copy, edit, replay, summary};
+use fixture::{FIXTURE, copy};
+use replayed::{edit, replay, summary};
 use serde_json::Value;
 
 #[track_caller]
