@@ -1,4 +1,4 @@
-//! Replays by the command, and cases that are edited first.
+//! `pagelab replay` as it is typed, and cases to be spoilt.
 
 use std::fs;
 use std::path::Path;
