@@ -233,9 +233,19 @@ impl ByHand<'_> {
     /// Linux: `set_pageblock_migratetype()`.
     pub fn set_type(&mut self, pfn: Pfn, mt: MigrateType) {
         let Some(index) = self.zone.buddy.map.index(pfn) else { return };
-        let blocks = &mut self.zone.buddy.blocks;
-        if blocks.migratetype(index) != mt {
-            blocks.set_isolation(index, mt);
+        let former = self.zone.buddy.blocks.migratetype(index);
+        if former == mt {
+            return;
+        }
+        self.zone.buddy.blocks.set_isolation(index, mt);
+        let block = self.zone.buddy.geometry.pageblock_pages();
+        let reserved = &mut self.zone.reserved_highatomic;
+        match (former, mt) {
+            (_, MigrateType::HighAtomic) if former.is_mergeable() => *reserved += block,
+            (MigrateType::HighAtomic, _) if mt.is_mergeable() => {
+                *reserved = reserved.saturating_sub(block);
+            }
+            _ => {}
         }
     }
 

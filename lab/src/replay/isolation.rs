@@ -335,14 +335,16 @@ impl Isolation {
         let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);
         let Some(mut hand) = hand_of(alloc, pfn) else { return false };
         let Some(now) = hand.migratetype(pfn) else { return false };
+        let from = former.unwrap_or(now);
         match (now, mt) {
             (MigrateType::Isolate, MigrateType::Isolate) => {
                 hand.move_free(pfn, former.unwrap_or(MigrateType::Movable), mt);
             }
             (MigrateType::Isolate, _) => hand.move_free(pfn, now, mt),
-            (MigrateType::HighAtomic, _) | (_, MigrateType::HighAtomic) if now != mt => {
+            // The type may have been announced before.
+            _ if from != mt && [from, mt].contains(&MigrateType::HighAtomic) => {
                 hand.set_type(pfn, mt);
-                hand.move_free(pfn, now, mt);
+                hand.move_free(pfn, from, mt);
             }
             _ => {}
         }
