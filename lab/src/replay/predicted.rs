@@ -248,6 +248,10 @@ impl Predicted {
             TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
                 self.marker(phase, record.timestamp);
             }
+            // Told before the request ends that sets the pageblock aside: it will do so here as well.
+            TraceEvent::SetPageblockType { migratetype, .. }
+            | TraceEvent::MoveFreepages { migratetype, .. }
+                if type_of(&self.alloc, migratetype) == Some(MigrateType::HighAtomic) => {}
             _ => {
                 self.hotplug.before(&mut self.alloc, record);
                 self.isolation.step(&mut self.alloc, record, ledger);
