@@ -15,7 +15,7 @@ use pagelab::explain;
 use pagelab::explain::plan::ExplainPlan;
 use pagelab::metric;
 use pagelab::plan::file::PlanFile;
-use pagelab::plan::{Files, Output, Plan};
+use pagelab::plan::{Output, Plan};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
 use pagelab::replay::summary::Summary;
 use pagelab::replay::{self, replay};
@@ -36,34 +36,20 @@ fn main() -> ExitCode {
             return exit(printed, if words.use_stderr() { COULD_NOT_RUN } else { 0 });
         }
     };
-    if let Some(Command::Replay(words)) = &cli.command {
-        return match plan_and_replay(words) {
-            Ok((plan, summary)) => report_replay(&plan, &summary),
-            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
-        };
-    }
-    if let Some(Command::Explain(words)) = &cli.command {
-        return match plan_and_explain(words) {
-            Ok(text) => exit(io::stdout().lock().write_all(text.as_bytes()), 0),
-            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
-        };
-    }
-    if let Some(Command::Shrink(words)) = &cli.command {
-        return match plan_and_shrink(words) {
-            Ok(code) => code,
-            Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
-        };
-    }
-    if let Some(Command::Metrics) = &cli.command {
-        return exit(io::stdout().lock().write_all(metric::table().as_bytes()), 0);
-    }
-    match plan_and_run(&cli) {
-        Ok(code) => code,
-        Err(failure) => exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN),
-    }
+    let done = match &cli.command {
+        Some(Command::Replay(words)) => plan_and_replay(words),
+        Some(Command::Explain(words)) => plan_and_explain(words),
+        Some(Command::Shrink(words)) => plan_and_shrink(words),
+        Some(Command::Metrics) => Ok(print(&metric::table(), 0)),
+        None | Some(Command::Run { .. } | Command::Compare(_)) => plan_and_run(&cli),
+    };
+    done.unwrap_or_else(|failure| exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN))
 }
 
-fn plan_and_run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
+/// The exit code, or why there is nothing to show.
+type Done = Result<ExitCode, Box<dyn std::error::Error>>;
+
+fn plan_and_run(cli: &Cli) -> Done {
     let plan = match &cli.command {
         Some(Command::Compare(CompareWords { plan: Some(path), .. })) => {
             PlanFile::read(Path::new(path))?.plan(cli)?
@@ -72,7 +58,7 @@ fn plan_and_run(cli: &Cli) -> Result<ExitCode, Box<dyn std::error::Error>> {
     };
     let costs = plan.costs.as_deref().map(CostModel::read).transpose()?;
     let files = ResultFiles::create(&plan.files, &inputs(cli, &plan))?;
-    if plan.is_experiment() || plan.files != Files::default() || costs.is_some() {
+    if plan.is_experiment() {
         let results = experiment::carry_out(&plan, costs.as_ref())?;
         files.write(&plan.files, &results)?;
         return Ok(report_experiment(&plan, &results));
@@ -105,32 +91,31 @@ fn report_experiment(plan: &Plan, results: &Results) -> ExitCode {
     exit(printed, if results.violations.is_empty() { 0 } else { EXPECTATION_FAILED })
 }
 
-fn plan_and_replay(
-    words: &ReplayWords,
-) -> Result<(ReplayPlan, Summary), Box<dyn std::error::Error>> {
+fn plan_and_replay(words: &ReplayWords) -> Done {
     let plan = ReplayPlan::new(words)?;
     let summary = replay(&plan)?;
-    Ok((plan, summary))
+    Ok(report_replay(&plan, &summary))
 }
 
-fn plan_and_explain(words: &ExplainWords) -> Result<String, Box<dyn std::error::Error>> {
+fn plan_and_explain(words: &ExplainWords) -> Done {
     let plan = ExplainPlan::new(words)?;
     let explanation = explain::explain(&plan)?;
-    Ok(match plan.output {
+    let text = match plan.output {
         Output::Text => explain::text::render(&explanation),
         Output::Json => format!("{:#}\n", explain::text::json(&explanation)),
-    })
+    };
+    Ok(print(&text, 0))
 }
 
-fn plan_and_shrink(words: &ShrinkWords) -> Result<ExitCode, Box<dyn std::error::Error>> {
+fn plan_and_shrink(words: &ShrinkWords) -> Done {
     let plan = ShrinkPlan::new(words)?;
     let file = plan.out.as_deref().map(shrink::file::OpsFile::create).transpose()?;
     let shrunk = shrink::shrink(&plan)?;
     if let (Some(file), Some(found)) = (file, &shrunk.difference) {
         file.write(&shrink::text::file(&plan, found))?;
     }
-    let printed = io::stdout().lock().write_all(shrink::text::render(&plan, &shrunk).as_bytes());
-    Ok(exit(printed, if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED }))
+    let code = if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED };
+    Ok(print(&shrink::text::render(&plan, &shrunk), code))
 }
 
 fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {
@@ -139,10 +124,9 @@ fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {
         ReplayOutput::Text => replay::text::render(summary),
         ReplayOutput::Row => replay::table::render(summary),
     };
-    let printed = io::stdout().lock().write_all(text.as_bytes());
     let short = plan.require.is_some_and(|least| summary.exact_ratio() < least);
     let failed = short || plan.require_lists && !summary.lists_hold();
-    exit(printed, if failed { EXPECTATION_FAILED } else { 0 })
+    print(&text, if failed { EXPECTATION_FAILED } else { 0 })
 }
 
 fn report(plan: &Plan, outcome: &Outcome) -> ExitCode {
@@ -164,6 +148,11 @@ fn report(plan: &Plan, outcome: &Outcome) -> ExitCode {
 fn colour() -> Colour {
     let asked_for_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     if io::stdout().is_terminal() && !asked_for_none { Colour::Ansi } else { Colour::Plain }
+}
+
+/// Prints all there is to say.
+fn print(text: &str, code: u8) -> ExitCode {
+    exit(io::stdout().lock().write_all(text.as_bytes()), code)
 }
 
 /// The exit code; a reader that went away is no failure.

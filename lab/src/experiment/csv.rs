@@ -41,11 +41,8 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
     }
     writeln!(out, "design,memory_mib,tagged_percent,seed,time_s,metric,unit,value")?;
     for group in &results.groups {
-        let memory = group.cells[0][0].pages >> 8;
-        let tagged = group
-            .scene
-            .tagged
-            .map_or_else(String::new, |share| (f64::from(share.per_10_000()) / 100.0).to_string());
+        let memory = group.mebibytes();
+        let tagged = group.tagged_percent().map_or_else(String::new, |share| share.to_string());
         for (design, cells) in results.designs.iter().zip(&group.cells) {
             for (seed, cell) in (group.scene.seed..).zip(cells) {
                 let row = format!("{design},{memory},{tagged},{seed}");

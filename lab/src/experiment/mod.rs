@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use pagelab_allocator::check::Violation;
 use rayon::prelude::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::contender::Contender;
 use crate::costs::CostModel;
@@ -71,7 +71,38 @@ pub struct Group {
     pub cells: Vec<Vec<Cell>>,
 }
 
+impl Results {
+    /// The groups of each memory size.
+    pub fn by_memory(&self) -> impl Iterator<Item = &[Group]> {
+        self.groups.chunk_by(|a, b| a.pages() == b.pages())
+    }
+}
+
 impl Group {
+    /// Pages of the machine.
+    #[must_use]
+    pub fn pages(&self) -> u64 {
+        self.cells[0][0].pages
+    }
+
+    /// Memory of the machine in MiB.
+    #[must_use]
+    pub fn mebibytes(&self) -> u64 {
+        self.pages() >> 8
+    }
+
+    /// The tagged share in words.
+    #[must_use]
+    pub fn tagged(&self) -> String {
+        self.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string())
+    }
+
+    /// The tagged share in percent; `None`: as recorded.
+    #[must_use]
+    pub fn tagged_percent(&self) -> Option<f64> {
+        self.scene.tagged.map(|share| f64::from(share.per_10_000()) / 100.0)
+    }
+
     /// A metric of a design over the seeds; `None` where no run has it.
     #[must_use]
     pub fn estimate(&self, design: usize, metric: usize) -> Option<Estimate> {
@@ -100,6 +131,12 @@ pub fn metrics() -> impl Iterator<Item = (usize, &'static Metric)> {
     metric::ALL.iter().enumerate()
 }
 
+/// The metric of that name, with its position.
+#[must_use]
+pub fn find_metric(name: &str) -> Option<(usize, &'static Metric)> {
+    metrics().find(|(_, metric)| metric.name == name)
+}
+
 /// Carries a plan out, and prices what happens by `costs`.
 ///
 /// # Errors
@@ -109,7 +146,7 @@ pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunE
     in_pool(plan.threads, || {
         let stages: Vec<_> = plan.scenes.par_iter().map(Stage::new).collect();
         let stages = stages.into_iter().collect::<Result<Vec<_>, _>>()?;
-        let operations = stages.iter().map(|stage| stage.survey.operations.values().sum::<u64>());
+        let operations = stages.iter().map(Stage::operations);
         let designs = u64::try_from(plan.designs.len()).unwrap_or(u64::MAX);
         let progress = Progress::new(operations.sum::<u64>() * designs);
         let runs: Vec<(usize, Contender)> = (0..stages.len())
@@ -126,7 +163,7 @@ pub fn carry_out(plan: &Plan, costs: Option<&CostModel>) -> Result<Results, RunE
         let carried: Vec<Result<_, RunError>> = carried.collect();
         progress.finish();
         let carried = carried.into_iter().collect::<Result<_, _>>()?;
-        Ok(Results { costs: costs.cloned(), ..results(plan, &stages, carried) })
+        Ok(results(plan, &stages, carried, costs))
     })
 }
 
@@ -148,7 +185,12 @@ fn leave((report, checked): Shown, costs: Option<&CostModel>) -> (Cell, Option<V
     (Cell { values, counters, moments, maps, pages: machine.pages, price }, checked.err())
 }
 
-fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violation>)>) -> Results {
+fn results(
+    plan: &Plan,
+    stages: &[Stage<'_>],
+    carried: Vec<(Cell, Option<Violation>)>,
+    costs: Option<&CostModel>,
+) -> Results {
     let mut violations = Vec::new();
     let mut groups = Vec::new();
     let mut carried = carried.into_iter();
@@ -169,17 +211,7 @@ fn results(plan: &Plan, stages: &[Stage<'_>], carried: Vec<(Cell, Option<Violati
         plan: preface::describe_experiment(plan, stages),
         designs: plan.designs.clone(),
         groups,
-        costs: None,
+        costs: costs.cloned(),
         violations,
     }
-}
-
-/// What a group is called in data files.
-#[must_use]
-pub fn labels(group: &Group) -> Value {
-    let pages = group.cells[0][0].pages;
-    json!({
-        "memory_bytes": pages * 4096,
-        "tagged_percent": group.scene.tagged.map(|share| f64::from(share.per_10_000()) / 100.0),
-    })
 }

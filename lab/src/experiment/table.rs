@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 
+use super::estimate::Estimate;
 use super::{Group, Results, metrics};
 use crate::metric::{Metric, Unit};
 use crate::report::text::wrapped;
@@ -61,14 +62,9 @@ pub fn render(results: &Results) -> String {
         results.designs[0],
     );
     let per_line = (WIDTH - NAME) / VALUE;
-    let mut rest = &results.groups[..];
-    while let Some(first) = rest.first() {
-        let memory = first.cells[0][0].pages;
-        let same = rest.iter().take_while(|group| group.cells[0][0].pages == memory).count();
-        let (sized, others) = rest.split_at(same);
-        rest = others;
-        if results.groups.len() > same {
-            let _ = writeln!(out, "\n==== {} MiB of memory", memory >> 8);
+    for sized in results.by_memory() {
+        if results.groups.len() > sized.len() {
+            let _ = writeln!(out, "\n==== {} MiB of memory", sized[0].mebibytes());
         }
         for columns in sized.chunks(per_line) {
             page(&mut out, results, columns);
@@ -104,8 +100,9 @@ fn block(
     columns: &[Group],
     (at, metric, show): (usize, &Metric, Show),
 ) {
-    let title = format!("{}, {} ({})", metric.meaning, metric.unit.name(), metric.name);
-    rows(out, &title, results, columns, |group, design| value(group, design, at, (metric, show)));
+    rows(out, &metric.title(), results, columns, |group, design| {
+        value(group, design, at, (metric, show))
+    });
 }
 
 /// What the runs take by the cost model, if there is one.
@@ -113,11 +110,7 @@ fn prices(out: &mut String, results: &Results, columns: &[Group]) {
     let Some(costs) = &results.costs else { return };
     let title = format!("cost by the model {}, {}", costs.name, costs.unit);
     rows(out, &title, results, columns, |group, design| {
-        let shown = |value| Unit::Count.show(value);
-        group.price(design).map_or("-".to_owned(), |price| match price.half_width {
-            Some(half) => format!("{} +-{}", shown(price.mean), shown(half)),
-            None => shown(price.mean),
-        })
+        group.price(design).map_or("-".to_owned(), |price| interval(Unit::Count, price))
     });
     out.push_str(&costs.describe());
 }
@@ -133,8 +126,7 @@ fn rows(
     let _ = writeln!(out, "\n{title}");
     let _ = write!(out, "{:<NAME$}", "  tagged");
     for group in columns {
-        let tagged = group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string());
-        let _ = write!(out, "{tagged:>VALUE$}");
+        let _ = write!(out, "{:>VALUE$}", group.tagged());
     }
     out.push('\n');
     for (design, contender) in results.designs.iter().enumerate() {
@@ -162,16 +154,20 @@ fn fitted(value: String) -> String {
 /// One value of the table.
 fn value(group: &Group, design: usize, at: usize, (metric, show): (&Metric, Show)) -> String {
     let Some(estimate) = group.estimate(design, at) else { return "-".to_owned() };
-    let shown = metric.unit.show(estimate.mean);
     match show {
-        Show::Interval => match estimate.half_width {
-            Some(half) => {
-                let half = metric.unit.show(half);
-                format!("{} +-{half}", shown.strip_suffix('%').unwrap_or(&shown))
-            }
-            None => shown,
-        },
-        Show::Change => format!("{shown} ({})", change(group, design, at)),
+        Show::Interval => interval(metric.unit, estimate),
+        Show::Change => {
+            format!("{} ({})", metric.unit.show(estimate.mean), change(group, design, at))
+        }
+    }
+}
+
+/// A mean with half the width of its interval.
+fn interval(unit: Unit, estimate: Estimate) -> String {
+    let mean = unit.show(estimate.mean);
+    match estimate.half_width {
+        Some(half) => format!("{} +-{}", mean.strip_suffix('%').unwrap_or(&mean), unit.show(half)),
+        None => mean,
     }
 }
 

@@ -3,9 +3,8 @@
 use serde::Serialize;
 
 use super::chart::{Axis, Chart, Level, Place, Point, Series};
-use super::tables::tagged;
 use crate::census::RUN_ORDERS;
-use crate::experiment::{Cell, Group, Results, metrics};
+use crate::experiment::{Cell, Group, Results, find_metric};
 use crate::metric::{Unit, by_name};
 use crate::report::approximate;
 
@@ -28,13 +27,12 @@ impl Figure {
 }
 
 fn position(metric: &str) -> usize {
-    let found = metrics().find(|(_, other)| other.name == metric);
-    found.expect("pictures show metrics that there are").0
+    find_metric(metric).expect("pictures show metrics that there are").0
 }
 
-/// The tagged share of a group in percent.
+/// Where a group stands on the axis of shares.
 fn percent(group: &Group) -> f64 {
-    group.scene.tagged.map_or(0.0, |share| f64::from(share.per_10_000()) / 100.0)
+    group.tagged_percent().unwrap_or(0.0)
 }
 
 /// A metric of every design against the tagged share.
@@ -62,7 +60,7 @@ fn shares(groups: &[Group]) -> Axis {
         return Axis { title, range: (least, most), limit: 100.0, labels: 6, label };
     }
     // One share is no axis: its name stands where others have a scale.
-    let title = format!("tagged {}", tagged(&groups[0]));
+    let title = format!("tagged {}", groups[0].tagged());
     Axis { title, range: (least - 1.0, least + 1.0), limit: 100.0, labels: 0, label }
 }
 
@@ -82,8 +80,7 @@ fn from_zero(title: &str, series: &[(String, Series)], label: fn(f64) -> String)
 #[must_use]
 pub fn given_back(results: &Results, groups: &[Group]) -> Figure {
     let series = by_share(results, groups, "given_back");
-    let pages = groups[0].cells[0][0].pages;
-    let carve_out = approximate(pages) / 32.0 / 256.0;
+    let carve_out = approximate(groups[0].pages()) / 32.0 / 256.0;
     let y = Axis {
         title: "MiB given back".to_owned(),
         range: (0.0, 1.15 * carve_out),
@@ -97,7 +94,7 @@ pub fn given_back(results: &Results, groups: &[Group]) -> Figure {
         level(carve_out * 2.0 / 3.0, "if 1 % held tags", Place::BelowLeft),
     ];
     let chart = Chart { x: shares(groups), y, levels, absent: "no value", series };
-    let title = format!("Memory given back, {} MiB machine", pages >> 8);
+    let title = format!("Memory given back, {} MiB machine", groups[0].mebibytes());
     let caption = "Tag storage that holds no tags, averaged over time, against the share of memory \
                    that is tagged. One panel a design; the others are grey. A band is the 95 % \
                    interval over the seeds, where there are several. The upper line is all of tag \
@@ -241,7 +238,7 @@ pub fn contiguity(results: &Results, group: &Group) -> Figure {
         absent: "no free memory",
         series: series.collect(),
     };
-    let title = format!("Contiguity of free memory at the end, tagged {}", tagged(group));
+    let title = format!("Contiguity of free memory at the end, tagged {}", group.tagged());
     let caption = "Share of free memory that lies in runs of free pages at least so long. A curve \
                    that stays high to the right is memory in large pieces.";
     Figure::new(title, caption, &chart)

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use minijinja::value::Serde;
 use minijinja::{AutoEscape, Environment, Value, context};
 
-use crate::experiment::{Group, Results};
+use crate::experiment::Results;
 use crate::metric;
 
 const PAGE: &str = include_str!("page.html");
@@ -33,7 +33,7 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
     engine.set_auto_escape_callback(|_| AutoEscape::Html);
     engine.add_filter("safe", |text: String| Value::from_safe_string(text));
     engine.add_template("page", PAGE).expect("the template is whole");
-    let sizes = by_memory(results);
+    let sizes: Vec<_> = results.by_memory().collect();
     let groups = sizes[0];
     let middle = &groups[groups.len() / 2];
     let given_back = sizes.iter().map(|groups| figures::given_back(results, groups));
@@ -49,7 +49,7 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
         preface => results.preface.as_str(),
         plan => format!("{:#}", results.plan),
         seeds => results.groups[0].cells[0].len(),
-        memory => groups[0].cells[0][0].pages >> 8,
+        memory => groups[0].mebibytes(),
         summary => Serde(tables::summary(results, middle)),
         sizes => sizes.len(),
         given_back => Serde(given_back.collect::<Vec<_>>()),
@@ -57,17 +57,11 @@ pub fn write(results: &Results, out: &mut impl Write) -> io::Result<()> {
         maps => Serde(maps::rows(results, middle)),
         map_legend => Serde(maps::legend(middle)),
         map_fold => maps::fold(middle),
-        map_share => tables::tagged(middle),
+        map_share => middle.tagged(),
         tables => Serde(tables::headlines(results, groups)),
         blocked => Serde(tables::blocked(results, groups)),
         costs => Serde(tables::costs(results, groups)),
         metrics => Serde(metric::ALL.iter().map(tables::definition).collect::<Vec<_>>()),
     });
     out.write_all(page.expect("the template asks for what is given").as_bytes())
-}
-
-/// Groups of the same memory size.
-fn by_memory(results: &Results) -> Vec<&[Group]> {
-    let pages = |group: &Group| group.cells[0][0].pages;
-    results.groups.chunk_by(|a, b| pages(a) == pages(b)).collect()
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::experiment::estimate::Estimate;
-use crate::experiment::{Group, Results, metrics};
+use crate::experiment::{Group, Results, find_metric, metrics};
 use crate::metric::{Metric, Unit};
 
 /// A table with named rows and columns.
@@ -32,12 +32,6 @@ pub struct Definition {
 pub const fn definition(metric: &Metric) -> Definition {
     let &Metric { name, unit, range, meaning, source, .. } = metric;
     Definition { name, unit: unit.name(), range, meaning, source }
-}
-
-/// A group's tagged share in words.
-#[must_use]
-pub fn tagged(group: &Group) -> String {
-    group.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string())
 }
 
 /// What a vendor reads off first: metrics, and the heads of their columns.
@@ -86,7 +80,7 @@ fn shown(unit: Unit, estimate: Option<Estimate>) -> String {
 }
 
 fn find(name: &str) -> (usize, &'static Metric) {
-    metrics().find(|(_, metric)| metric.name == name).expect("a test looks all of them up")
+    find_metric(name).expect("a test looks all of them up")
 }
 
 /// Every design at one tagged share.
@@ -101,7 +95,7 @@ pub fn summary(results: &Results, group: &Group) -> Table {
     };
     let designs = results.designs.iter().enumerate();
     Table {
-        title: tagged(group),
+        title: group.tagged(),
         columns: SUMMARY.iter().map(|(_, head)| (*head).to_owned()).collect(),
         rows: designs.map(|(design, name)| (name.to_string(), row(design))).collect(),
     }
@@ -112,8 +106,7 @@ pub fn summary(results: &Results, group: &Group) -> Table {
 pub fn headlines(results: &Results, groups: &[Group]) -> Vec<Table> {
     let table = |name: &&str| {
         let (at, metric) = find(name);
-        let title = format!("{}, {} ({})", metric.meaning, metric.unit.name(), metric.name);
-        by_share(results, groups, title, |group, design| {
+        by_share(results, groups, metric.title(), |group, design| {
             shown(metric.unit, group.estimate(design, at))
         })
     };
@@ -130,7 +123,7 @@ fn by_share(
     let rows = designs.map(|(design, name)| {
         (name.to_string(), groups.iter().map(|group| value(group, design)).collect())
     });
-    Table { title, columns: groups.iter().map(tagged).collect(), rows: rows.collect() }
+    Table { title, columns: groups.iter().map(Group::tagged).collect(), rows: rows.collect() }
 }
 
 /// Claims given up by cause, all shares and seeds together; `None` when none was.

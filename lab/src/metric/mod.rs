@@ -26,6 +26,14 @@ pub struct Metric {
     pub of: fn(&RunReport) -> Option<f64>,
 }
 
+impl Metric {
+    /// Meaning, unit and name, as the heading of a table.
+    #[must_use]
+    pub fn title(&self) -> String {
+        format!("{}, {} ({})", self.meaning, self.unit.name(), self.name)
+    }
+}
+
 /// What a metric is counted in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unit {

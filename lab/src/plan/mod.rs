@@ -263,10 +263,10 @@ impl Plan {
         })
     }
 
-    /// Whether there is more than one run a design.
+    /// Whether numbers of all runs are wanted, and not one report a design.
     #[must_use]
-    pub const fn is_experiment(&self) -> bool {
-        self.scenes.len() > 1
+    pub fn is_experiment(&self) -> bool {
+        self.scenes.len() > 1 || self.files != Files::default() || self.costs.is_some()
     }
 }
 

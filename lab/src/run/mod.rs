@@ -90,8 +90,8 @@ pub struct Outcome {
 /// [`RunError`] when trace or machine are impossible.
 pub fn run(plan: &Plan) -> Result<Outcome, RunError> {
     let stage = Stage::new(&plan.scenes[0])?;
-    let operations = stage.survey.operations.values().sum::<u64>();
-    let progress = Progress::new(operations * plan.designs.len() as u64);
+    let designs = u64::try_from(plan.designs.len()).unwrap_or(u64::MAX);
+    let progress = Progress::new(stage.operations() * designs);
     let turn = |&design: &Contender| {
         let turn = Turn {
             stage: &stage,

@@ -95,24 +95,37 @@ pub fn preface(stage: &Stage<'_>) -> String {
 /// The same as data, with the designs that were run.
 #[must_use]
 pub fn describe(plan: &Plan, stage: &Stage<'_>) -> Value {
-    let Stage { scene, machine, meta, survey, .. } = stage;
-    json!({
+    let Stage { scene, machine, survey, .. } = stage;
+    with_common(
+        plan,
+        stage,
+        [
+            ("memory_bytes", json!(machine.memory)),
+            ("cma_bytes", json!(machine.cma)),
+            ("tagged_share", json!(scene.tagged.map(|share| share.to_string()))),
+            ("seed", json!(scene.seed)),
+            ("survey", survey.json()),
+        ],
+    )
+}
+
+/// `more`, and what reports of one scene and of several begin with alike.
+fn with_common<const N: usize>(plan: &Plan, stage: &Stage<'_>, more: [(&str, Value); N]) -> Value {
+    let Stage { scene, machine, meta, .. } = stage;
+    let mut all = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "kernel": machine.profile.version(),
         "trace": scene.source(),
         "recorded_on": meta.as_ref().map(|meta| meta.kernel.clone()),
         "designs": plan.designs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "memory_bytes": machine.memory,
-        "cma_bytes": machine.cma,
         "block_size_bytes": machine.block_size,
-        "tagged_share": scene.tagged.map(|share| share.to_string()),
-        "seed": scene.seed,
-        "survey": survey.json(),
         "workload": match &scene.trace {
             TraceChoice::Workload(load) => workload_json(scene, load),
             _ => Value::Null,
         },
-    })
+    });
+    more.into_iter().for_each(|(key, value)| all[key] = value);
+    all
 }
 
 /// The beginning of a report about an experiment; `stages` are those of its scenes.
@@ -153,26 +166,20 @@ pub fn of_experiment(plan: &Plan, stages: &[Stage<'_>]) -> String {
 /// The same as data.
 #[must_use]
 pub fn describe_experiment(plan: &Plan, stages: &[Stage<'_>]) -> Value {
-    let Stage { scene, machine, meta, .. } = &stages[0];
     let sized = machines(stages).map(
         |stage| json!({ "memory_bytes": stage.machine.memory, "cma_bytes": stage.machine.cma }),
     );
-    json!({
-        "version": env!("CARGO_PKG_VERSION"),
-        "kernel": machine.profile.version(),
-        "trace": scene.source(),
-        "recorded_on": meta.as_ref().map(|meta| meta.kernel.clone()),
-        "designs": plan.designs.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "machines": sized.collect::<Vec<_>>(),
-        "block_size_bytes": machine.block_size,
-        "tagged_shares": shares(plan).iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "first_seed": scene.seed,
-        "seeds": plan.seeds,
-        "workload": match &scene.trace {
-            TraceChoice::Workload(load) => workload_json(scene, load),
-            _ => Value::Null,
-        },
-    })
+    let shares: Vec<_> = shares(plan).iter().map(ToString::to_string).collect();
+    with_common(
+        plan,
+        &stages[0],
+        [
+            ("machines", sized.collect()),
+            ("tagged_shares", json!(shares)),
+            ("first_seed", json!(stages[0].scene.seed)),
+            ("seeds", json!(plan.seeds)),
+        ],
+    )
 }
 
 /// The first stage of each memory size.
