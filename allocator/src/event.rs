@@ -34,6 +34,21 @@ pub enum Event {
         /// How hard it tried.
         flags: AllocFlags,
     },
+    /// A request goes on with other flags than its gfp and design imply, until
+    /// [`TermsExit`](Self::TermsExit). Not a function of Linux: what a probe in the middle of
+    /// `__alloc_pages()` would show.
+    TermsEnter {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// What it may use besides.
+        granted: AllocFlags,
+        /// What it leaves alone.
+        barred: AllocFlags,
+    },
+    /// The request whose flags changed last has ended.
+    TermsExit,
     /// `mm_page_free`: a block is being freed.
     PageFree {
         /// First frame.

@@ -258,6 +258,13 @@ fn reclaim_probes() -> Vec<Line> {
             "",
         ),
         (
+            Event::TermsEnter { order, gfp, granted: AllocFlags::empty(), barred: AllocFlags::CMA },
+            "alloc_flags: (alloc_flags+0x0/0x0) order=3 gfp_flags=GFP_HIGHUSER_MOVABLE \
+             granted=0x0 barred=0x80",
+            "",
+        ),
+        (Event::TermsExit, "alloc_flags_ret: (0x0 <- alloc_flags)", ""),
+        (
             Event::BalanceEnter { order, highest: ZoneType::Movable },
             "balance_pgdat: (balance_pgdat+0x0/0x0) order=3 highest=3",
             "",

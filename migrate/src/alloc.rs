@@ -3,7 +3,7 @@
 //! A request that may wait reclaims before it fails; what there is to reclaim is on the LRU lists
 //! of [`crate::reclaim`]. kswapd is asked for a turn, which the owner of the machine gives it.
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::highatomic::Unreserve;
 use pagelab_allocator::migratetype::MigrateType;
@@ -118,9 +118,14 @@ impl<S: Sink> Mover<'_, S> {
             let pages = if waits { self.wait_for_block(request) } else { None };
             let desperate = request.gfp.contains(GfpFlags::NOFAIL);
             pages.or_else(|| {
-                let last = request.granting(AllocFlags::NO_WATERMARKS);
-                let last = desperate.then_some(last)?;
-                self.page_alloc.alloc_pages_slow(self.cpu, &last)
+                let reserves = AllocFlags::NO_WATERMARKS;
+                let last = desperate.then_some(request.granting(reserves))?;
+                let (order, gfp) = (last.order, last.gfp);
+                let (granted, barred) = (reserves, AllocFlags::empty());
+                self.page_alloc.sink_mut().emit(Event::TermsEnter { order, gfp, granted, barred });
+                let pages = self.page_alloc.alloc_pages_slow(self.cpu, &last);
+                self.page_alloc.sink_mut().emit(Event::TermsExit);
+                pages
             })
         })
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use pagelab_allocator::event::Sink;
+use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
 use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
@@ -30,22 +30,13 @@ enum Next {
     Failed,
 }
 
-impl Next {
-    /// The request for the next page; `None` when there is to be none.
-    fn request(self, request: AllocRequest) -> Option<AllocRequest> {
-        match self {
-            Self::Another => Some(request),
-            Self::NotCma => Some(request.barring(AllocFlags::CMA)),
-            Self::Failed => None,
-        }
-    }
-}
-
 /// What one request refused so far.
 #[derive(Default)]
 struct Refusals {
     seen: BTreeSet<Pfn>,
     aside: Vec<Pages>,
+    /// Whether the request leaves CMA alone on their account.
+    without_cma: bool,
 }
 
 impl<S: Sink> Emulator<S> {
@@ -80,11 +71,13 @@ impl<S: Sink> Emulator<S> {
                 break Ok(id);
             }
             let pages = self.memory.disown(id);
-            match self.refuse(pages, &mut refusals).request(request) {
-                Some(next) => request = next,
-                None => break Err(error.into()),
+            if !self.goes_on(pages, &mut request, &mut refusals) {
+                break Err(error.into());
             }
         };
+        if refusals.without_cma {
+            self.memory.page_alloc.sink_mut().emit(Event::TermsExit);
+        }
         for pages in refusals.aside {
             self.memory.page_alloc.free_to_tail(pages);
         }
@@ -120,8 +113,9 @@ impl<S: Sink> Emulator<S> {
                     self.memory.page_alloc.set_movability(&pages, kind.movability());
                     self.tags.wrote_data(pages.range());
                     self.tags.note_untaggable();
-                    let next = self.refuse(pages, refusals).request(*request);
-                    *request = next.ok_or(ReserveError::Untaggable(pfn))?;
+                    if !self.goes_on(pages, request, refusals) {
+                        return Err(ReserveError::Untaggable(pfn).into());
+                    }
                 }
                 ready => return self.folio_of(cpu, request, kind, ready),
             }
@@ -149,6 +143,25 @@ impl<S: Sink> Emulator<S> {
         let id = allocated?;
         self.tags.wrote_data(self.memory.folios[id].range());
         Ok(id)
+    }
+
+    /// Refuses pages, and changes the request for the next ones; says whether there are to be any.
+    fn goes_on(
+        &mut self,
+        pages: Pages,
+        request: &mut AllocRequest,
+        refusals: &mut Refusals,
+    ) -> bool {
+        let next = self.refuse(pages, refusals);
+        let barred = AllocFlags::CMA;
+        if next == Next::NotCma && !request.barred.contains(barred) {
+            let (order, gfp, granted) = (request.order, request.gfp, AllocFlags::empty());
+            let changed = Event::TermsEnter { order, gfp, granted, barred };
+            self.memory.page_alloc.sink_mut().emit(changed);
+            *request = request.barring(barred);
+            refusals.without_cma = true;
+        }
+        next != Next::Failed
     }
 
     /// Takes back pages whose tag storage is missing; says how the request goes on.

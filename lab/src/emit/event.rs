@@ -30,6 +30,7 @@ pub(super) fn render(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result
         | Event::Extfrag(_)
         | Event::WakeKswapd { .. } => page_event(kernel, event, say),
         Event::BalanceEnter { .. } | Event::BalanceExit { .. } => balance_event(kernel, event, say),
+        Event::TermsEnter { .. } | Event::TermsExit => terms_event(kernel, event, say),
         Event::CmaAllocStart { .. }
         | Event::CmaBusyRetry { .. }
         | Event::CmaAllocFinish { .. }
@@ -91,6 +92,22 @@ fn page_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
         Event::WakeKswapd { order } => {
             say(format_args!("mm_vmscan_wakeup_kswapd: nid=0 order={order} gfp_flags=none"))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Where the flags of a request change.
+fn terms_event(kernel: &Kernel, event: &Event, say: Say<'_>) -> io::Result<()> {
+    const NAME: &str = "alloc_flags";
+    match *event {
+        Event::TermsEnter { order, gfp, granted, barred } => say(format_args!(
+            "{NAME}: {} order={order} gfp_flags={} granted={:#x} barred={:#x}",
+            entry(kernel, NAME),
+            gfp.text(kernel.profile),
+            granted.bits(),
+            barred.bits()
+        )),
+        Event::TermsExit => say(format_args!("{NAME}_ret: {}", exit(kernel, NAME))),
         _ => Ok(()),
     }
 }

@@ -19,10 +19,20 @@ use crate::trace::{Record, TraceEvent};
 pub(super) struct Attempts {
     /// Requests that are past the fast path, the innermost last: reclaim makes requests of its own.
     slow: Vec<(Order, GfpFlags)>,
+    /// Requests whose flags changed, and how, the innermost last.
+    terms: Vec<Changed>,
     /// Zones that the reclaimer looks at, and how much they were boosted when it began.
     turn: Vec<(usize, PageCount)>,
     /// While a range is being claimed: the node in which its pages are to stay.
     claim: Option<NodeId>,
+}
+
+/// A request with other flags than it began with.
+#[derive(Debug)]
+struct Changed {
+    request: (Order, GfpFlags),
+    granted: AllocFlags,
+    barred: AllocFlags,
 }
 
 impl Predicted {
@@ -31,6 +41,12 @@ impl Predicted {
         match record.event {
             TraceEvent::NoPage { order, gfp, flags } => {
                 self.no_page(record, (order, gfp), flags, ledger);
+            }
+            TraceEvent::TermsEnter { order, gfp, granted, barred } => {
+                self.attempts.terms.push(Changed { request: (order, gfp), granted, barred });
+            }
+            TraceEvent::TermsExit => {
+                self.attempts.terms.pop();
             }
             TraceEvent::BalanceEnter { highest } => self.begin_turn(highest),
             TraceEvent::BalanceExit => self.end_turn(),
@@ -54,17 +70,17 @@ impl Predicted {
             let pages = self.alloc.alloc_pages_fast(CpuId::BOOT, &request);
             return pages.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
         }
-        let pages = self.alloc.alloc_pages_slow(CpuId::BOOT, &request);
-        pages.or_else(|| {
-            let last = request.granting(AllocFlags::NO_WATERMARKS);
-            let last = gfp.contains(GfpFlags::NOFAIL).then_some(last)?;
-            self.alloc.alloc_pages_slow(CpuId::BOOT, &last)
-        })
+        self.alloc.alloc_pages_slow(CpuId::BOOT, &request)
     }
 
     /// A request with these flags. Linux: the node is that of `alloc_migration_target()`.
     pub(super) fn wanted(&self, order: Order, gfp: GfpFlags) -> AllocRequest {
-        let request = self.origin.request(order, gfp);
+        let mut request = self.origin.request(order, gfp);
+        if let Some(changed) = self.attempts.terms.last()
+            && changed.request == (order, gfp)
+        {
+            request = request.granting(changed.granted).barring(changed.barred);
+        }
         let moves = gfp.contains(GfpFlags::MOVABLE) && !request.gfp.contains(GfpFlags::THISNODE);
         match self.attempts.claim.filter(|_| moves) {
             Some(node) => AllocRequest { node, ..request },

@@ -180,6 +180,13 @@ impl EventParser {
                 gfp: fields.gfp()?,
                 flags: AllocFlags::from_bits_truncate(fields.small("alloc_flags")?),
             },
+            b"alloc_flags" => TraceEvent::TermsEnter {
+                order: fields.order("order")?,
+                gfp: fields.gfp()?,
+                granted: AllocFlags::from_bits_truncate(fields.small("granted")?),
+                barred: AllocFlags::from_bits_truncate(fields.small("barred")?),
+            },
+            b"alloc_flags_ret" => TraceEvent::TermsExit,
             b"balance_pgdat" => TraceEvent::BalanceEnter { highest: fields.zone("highest")? },
             b"balance_pgdat_ret" => TraceEvent::BalanceExit,
             b"isolate_free_page" => TraceEvent::IsolateFreePage {

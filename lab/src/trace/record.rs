@@ -270,6 +270,19 @@ pub enum TraceEvent {
         /// How hard it tried.
         flags: AllocFlags,
     },
+    /// A request goes on with other flags than it began with; the emulator writes it.
+    TermsEnter {
+        /// Order asked for.
+        order: Order,
+        /// Flags of the request.
+        gfp: GfpFlags,
+        /// What it may use besides.
+        granted: AllocFlags,
+        /// What it leaves alone.
+        barred: AllocFlags,
+    },
+    /// The request whose flags changed last has ended.
+    TermsExit,
     /// Entry of `balance_pgdat()` (kprobe), which the emulator writes: the reclaimer has a turn.
     BalanceEnter {
         /// Highest zone that is looked at.
@@ -347,6 +360,8 @@ impl TraceEvent {
             Self::WakeupKswapd => "mm_vmscan_wakeup_kswapd",
             Self::KswapdSleep => "mm_vmscan_kswapd_sleep",
             Self::NoPage { .. } => "get_page_from_freelist_ret",
+            Self::TermsEnter { .. } => "alloc_flags",
+            Self::TermsExit => "alloc_flags_ret",
             Self::BalanceEnter { .. } => "balance_pgdat",
             Self::BalanceExit => "balance_pgdat_ret",
             Self::Offline { .. } => "offline_isolated",

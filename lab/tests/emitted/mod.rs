@@ -197,6 +197,10 @@ pub(crate) fn expected(event: &Event, kernel: &Kernel) -> Vec<TraceEvent> {
         Event::IsolateFreepages(part) => TraceEvent::IsolateFreepages(scanned(&part)),
         Event::WakeKswapd { .. } => TraceEvent::WakeupKswapd,
         Event::NoPage { order, gfp, flags } => TraceEvent::NoPage { order, gfp, flags },
+        Event::TermsEnter { order, gfp, granted, barred } => {
+            TraceEvent::TermsEnter { order, gfp, granted, barred }
+        }
+        Event::TermsExit => TraceEvent::TermsExit,
         Event::BalanceEnter { highest, .. } => TraceEvent::BalanceEnter { highest },
         Event::BalanceExit { .. } => TraceEvent::BalanceExit,
         _ => return vec![probed(event, kernel)],
