@@ -21,11 +21,11 @@ use crate::costs::CostModel;
 use crate::metric::{self, Metric};
 use crate::plan::{Plan, Scene};
 use crate::progress::Progress;
+use crate::report::blocks::TimedMap;
 use crate::report::{Moment, RunReport};
 use crate::run::stage::Stage;
 use crate::run::turn::{Audit, KeepMaps, Shown, Turn};
 use crate::run::{RunError, preface};
-use crate::sample::TimedMap;
 use estimate::Estimate;
 
 /// What one run of an experiment leaves.

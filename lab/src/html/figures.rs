@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::chart::{Axis, Chart, Level, Place, Point, Series};
-use crate::census::RUN_ORDERS;
 use crate::experiment::{Cell, Group, Results, find_metric};
 use crate::metric::{Unit, by_name};
 use crate::report::approximate;
+use crate::report::census::RUN_ORDERS;
 
 /// A picture with its words.
 #[derive(Clone, Debug, Serialize)]

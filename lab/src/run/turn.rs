@@ -13,7 +13,7 @@ use pagelab_migrate::tag_storage::stats::TagStats;
 use super::RunError;
 use super::boot::boot;
 use super::stage::Stage;
-use crate::census::Census;
+use crate::census::census;
 use crate::contender::Contender;
 use crate::drive::Driver;
 use crate::emit::{Destination, NoRecord, Provenance, Recorder, Recording};
@@ -131,7 +131,7 @@ fn report<K: Sink>(
         after: picture(&driver, layout.tags.tags),
         counters: counters(&driver),
         extfrag: *driver.sink_mut().extfrag(),
-        census: Census::take(&driver, layout.memory, layout.tags.tags),
+        census: census(&driver, layout.memory, layout.tags.tags),
         moments,
         maps,
     };
