@@ -120,6 +120,12 @@ pub const fn approximate(count: u64) -> f64 {
     count as f64
 }
 
+/// Nanoseconds in seconds, for rendering only.
+#[must_use]
+pub const fn seconds(nanoseconds: u64) -> f64 {
+    approximate(nanoseconds) / 1e9
+}
+
 /// Tag storage that ordinary data could use.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct Lent {

@@ -6,9 +6,9 @@ use pagelab_allocator::migratetype::MigrateType;
 use serde::Serialize;
 
 use super::chart::escaped;
-use crate::experiment::csv::seconds;
 use crate::experiment::{Group, Results};
 use crate::report::blocks::{BlockMap, Cell, CellKind, TimedMap};
+use crate::report::seconds;
 
 /// Cells in a row of a map.
 const ROW: usize = 64;
