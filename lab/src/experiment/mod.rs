@@ -7,6 +7,7 @@
 pub mod csv;
 pub mod estimate;
 pub mod files;
+pub mod headline;
 pub mod html;
 pub mod jsonl;
 pub mod table;
