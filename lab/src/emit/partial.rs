@@ -5,9 +5,6 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// How hard zstd tries; traces are repetitive, so that more effort gains little.
-pub(super) const LEVEL: i32 = 3;
-
 /// Why something could not be written.
 #[derive(Debug)]
 pub struct EmitError {
@@ -139,7 +136,7 @@ impl PartialFolder {
     ///
     /// [`EmitError`] with the name that it was to have.
     pub fn write_zstd(&self, name: &str, text: &str) -> Result<(), EmitError> {
-        let packed = zstd::encode_all(text.as_bytes(), LEVEL);
+        let packed = zstd::encode_all(text.as_bytes(), super::recording::LEVEL);
         self.write(name, &packed.map_err(at(&self.target.join(name)))?)
     }
 

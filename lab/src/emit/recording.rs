@@ -10,7 +10,7 @@ use pagelab_allocator::restore::MachineState;
 
 use super::kernel::Kernel;
 use super::meta::{Provenance, meta};
-use super::partial::{EmitError, LEVEL, PartialFile, PartialFolder, at};
+use super::partial::{EmitError, PartialFile, PartialFolder, at};
 use super::recorder::Recorder;
 use super::snapshot::{Snap, write_snapshot};
 use super::writer::{Task, TraceWriter};
@@ -18,6 +18,9 @@ use crate::drive::Driver;
 use crate::listener::Listener;
 use crate::logical::{Op, Step};
 use crate::trace::SnapPhase;
+
+/// How hard zstd tries; traces are repetitive, so that more effort gains little.
+pub(super) const LEVEL: i32 = 3;
 
 /// Where a run is written down, and as what.
 #[derive(Clone, PartialEq, Eq, Debug)]
