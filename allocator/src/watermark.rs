@@ -154,18 +154,6 @@ impl WatermarkSum {
     }
 }
 
-/// What a request has to leave out of the free pages. Linux: `__zone_watermark_unusable_free()`.
-#[inline]
-#[must_use]
-pub fn unusable_free(
-    free: FreePages,
-    highatomic: PageCount,
-    order: Order,
-    flags: AllocFlags,
-) -> PageCount {
-    Unusable::new(free, highatomic, order, flags).pages()
-}
-
 /// How much of the min mark a request with reserves must respect.
 fn reduced(mark: PageCount, flags: AllocFlags) -> u64 {
     let mut min = mark.get();
@@ -266,19 +254,12 @@ impl Zone {
         highest: ZoneType,
         flags: AllocFlags,
     ) -> bool {
-        if order == Order::ZERO {
-            let free = self.counted();
-            let unusable = unusable_free(free, self.highatomic_unusable(), order, flags);
-            let floor = self.watermarks.get(mark) + self.lowmem_reserve[highest.index()];
-            if free.all > floor + unusable {
-                return true;
-            }
-        }
         self.fast_sum(order, mark, highest, flags).is_ok()
     }
 
-    /// The arithmetic that decides [`watermark_fast`](Self::watermark_fast): its first look, which
-    /// opens no reserve, passes only what passes here too. Linux: `zone_watermark_fast()`.
+    /// The arithmetic of [`watermark_fast`](Self::watermark_fast). Linux looks at single pages once
+    /// before, with no reserve opened; that passes only what passes here too.
+    #[inline]
     #[must_use]
     pub fn fast_sum(
         &self,
@@ -479,5 +460,26 @@ mod tests {
         assert!(fast(Mark::High, AllocFlags::MIN_RESERVE));
         assert!(!fast(Mark::Min, AllocFlags::empty()));
         assert!(!fast(Mark::Low, AllocFlags::MIN_RESERVE | AllocFlags::WMARK_LOW));
+    }
+    /// Linux's first look at single pages opens no reserve. Here there is none.
+    #[test]
+    fn a_first_look_passes_nothing_more() {
+        let mut zone = zone(4 * 512, 300);
+        (zone.watermarks.min, zone.watermarks.low) = (PageCount::new(100), PageCount::new(200));
+        zone.lowmem_reserve[ZoneType::Normal.index()] = PageCount::new(30);
+        zone.reserved_highatomic = PageCount::new(40);
+        for (free, boost) in (0..1000).step_by(31).flat_map(|free| [(free, 0), (free, 512)]) {
+            zone.buddy.free.all = PageCount::new(free);
+            zone.buddy.free.cma = PageCount::new(free / 3);
+            zone.watermarks.boost = PageCount::new(boost);
+            for flags in (0..=AllocFlags::all().bits()).filter_map(AllocFlags::from_bits) {
+                for mark in [Mark::Min, Mark::Low, Mark::High] {
+                    let sum = zone.fast_sum(Order::ZERO, mark, ZoneType::Normal, flags);
+                    let floor = zone.watermarks.get(mark) + sum.lowmem_reserve;
+                    let first = sum.free > floor + sum.unusable.pages();
+                    assert!(!first || sum.is_ok(), "{mark:?}, {flags:?}: {sum:?}");
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,7 @@ use toml::Spanned;
 
 use crate::metric::by_name;
 use crate::report::{RunReport, approximate};
-use crate::run::turn::counter_names;
+use crate::run::counters::Counters;
 
 /// What some events take. The rest takes nothing.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -159,7 +159,7 @@ impl CostModel {
 impl RawEvent {
     fn check<E>(self, error: &impl Fn(usize, String) -> E) -> Result<EventCost, E> {
         let (counter, cost) = (self.counter.get_ref(), *self.cost.get_ref());
-        if by_name(counter).is_none() && !counter_names().any(|name| name == counter) {
+        if by_name(counter).is_none() && !Counters::has(counter) {
             let why = format!("counter {counter:?} is neither a counter nor a metric");
             return Err(error(self.counter.span().start, why));
         }

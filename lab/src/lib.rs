@@ -11,7 +11,6 @@ pub mod drive;
 pub mod emit;
 pub mod experiment;
 pub mod explain;
-pub mod html;
 pub mod listener;
 pub mod logical;
 pub mod machine;

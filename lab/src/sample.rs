@@ -5,7 +5,7 @@ use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
 use crate::picture::{all_free, block_map, free_cma, occupancy};
-use crate::report::blocks::BlockMap;
+use crate::report::blocks::TimedMap;
 use crate::report::{Barred, Lent, Moment, approximate};
 use crate::survey::Span;
 
@@ -27,15 +27,6 @@ pub enum Maps {
     Kept(PfnRange),
     /// They are not: they are large.
     Dropped,
-}
-
-/// The pageblocks at one moment of a run.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TimedMap {
-    /// Since the first operation, by the trace's clock.
-    pub nanoseconds: u64,
-    /// The pageblocks.
-    pub blocks: BlockMap,
 }
 
 /// A value that is averaged over time: each value counts for as long as it held.

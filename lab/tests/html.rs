@@ -3,8 +3,7 @@
 
 use clap::Parser;
 use pagelab::cli::Cli;
-use pagelab::experiment::{Results, carry_out};
-use pagelab::html;
+use pagelab::experiment::{Results, carry_out, html};
 use pagelab::metric;
 use pagelab::plan::{Design, Plan};
 

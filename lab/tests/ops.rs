@@ -4,12 +4,12 @@ use std::path::Path;
 
 use clap::Parser;
 use pagelab::cli::Cli;
+use pagelab::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use pagelab::logical::{ContigOwner, Op, PageId, PageSpan};
 use pagelab::ops::{Line, parse};
 use pagelab::plan::{Design, Plan, Scene};
 use pagelab::run::boot::boot;
 use pagelab::run::stage::Stage;
-use pagelab::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};

@@ -6,11 +6,11 @@ use std::process::{Command, Output};
 
 use clap::Parser;
 use pagelab::cli::Cli;
+use pagelab::logical::process::{AreaId, PinId, ProcessId, ProcessOp};
 use pagelab::logical::{Op, PageId, PageSpan};
 use pagelab::plan::{Plan, TraceChoice};
 use pagelab::report::RunReport;
 use pagelab::run::run;
-use pagelab::workload::op::{AreaId, PinId, ProcessId, ProcessOp};
 use pagelab::workload::{
     AdversaryParams, FragmentParams, GuestParams, KbuildParams, Kind, PhoneParams, Scale,
     ServerParams, Stream, WorkloadPlan,

@@ -15,7 +15,7 @@ use pagelab_migrate::vma::{Backing, Prot, VirtRange};
 use super::note::Note;
 use super::{Driver, Tags};
 use crate::logical::PageSpan;
-use crate::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 
 /// Pages that the disk writes in a tick. Assumed: 500 MB/s.
 const DISK: u64 = 12_800;

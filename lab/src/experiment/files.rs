@@ -4,9 +4,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Results, csv, jsonl};
+use super::{Results, csv, html, jsonl};
 use crate::emit::{EmitError, PartialFile};
-use crate::html;
 use crate::plan::Files;
 
 /// Files that are open under temporary names until there is something to write.

@@ -7,6 +7,8 @@
 pub mod csv;
 pub mod estimate;
 pub mod files;
+pub mod headline;
+pub mod html;
 pub mod jsonl;
 pub mod table;
 
@@ -21,11 +23,11 @@ use crate::costs::CostModel;
 use crate::metric::{self, Metric};
 use crate::plan::{Plan, Scene};
 use crate::progress::Progress;
+use crate::report::blocks::TimedMap;
 use crate::report::{Moment, RunReport};
 use crate::run::stage::Stage;
 use crate::run::turn::{Audit, KeepMaps, Shown, Turn};
 use crate::run::{RunError, preface};
-use crate::sample::TimedMap;
 use estimate::Estimate;
 
 /// What one run of an experiment leaves.

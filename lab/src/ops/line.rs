@@ -6,9 +6,9 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
+use crate::logical::process::{AreaTags, ProcessOp};
 use crate::logical::{ContigOwner, Op, PageSpan};
 use crate::trace::SnapPhase;
-use crate::workload::op::{AreaTags, ProcessOp};
 
 /// An operation as a file of operations has it, with the task that asks for memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

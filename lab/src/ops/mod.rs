@@ -34,8 +34,8 @@ use std::path::Path;
 
 use pagelab_allocator::units::CpuId;
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
-use crate::workload::op::ProcessOp;
 use crate::workload::{TICK, pid};
 
 pub use line::Line;

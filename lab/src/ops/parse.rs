@@ -8,8 +8,8 @@ use pagelab_allocator::units::{Order, PageCount};
 
 use super::line::{ACCESSES, Line, OWNERS, PHASES, TERMS};
 use super::scope::Scope;
+use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use crate::logical::{Op, PageId, PageSpan, Step};
-use crate::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 
 /// A line that is no operation.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::Wrong;
+use crate::logical::process::{AreaId, PinId, ProcessId, ProcessOp};
 use crate::logical::{Op, PageId, PageSpan};
-use crate::workload::op::{AreaId, PinId, ProcessId, ProcessOp};
 
 /// The identities of a stream so far.
 #[derive(Clone, Debug, Default)]

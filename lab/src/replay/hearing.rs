@@ -1,6 +1,7 @@
 //! Recorded events heard against those that were foreseen, one by one and in order.
 
 use pagelab_allocator::event::Event;
+use pagelab_allocator::fallback::Extfrag;
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::PcpTuning;
@@ -88,7 +89,10 @@ impl Predicted {
     /// Why a foreseen event is not the recorded one.
     fn cause_of(&self, said: &Event, told: &Event) -> Cause {
         match (said, told) {
-            (Event::Extfrag(said), Event::Extfrag(told)) if said.pfn == told.pfn => {
+            // How many pages can move decides who owns the pageblock, and nothing else.
+            (&Event::Extfrag(said), &Event::Extfrag(told))
+                if told == (Extfrag { change_ownership: told.change_ownership, ..said }) =>
+            {
                 Cause::Movability
             }
             (

@@ -173,9 +173,7 @@ impl Predicted {
     pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
         let record = &step.record;
         self.hotplug.resume(&mut self.alloc, record);
-        if step.reclaiming != self.reclaiming {
-            self.reclaim(step.reclaiming);
-        }
+        self.reclaim(step);
         let waiting = if record.need_resched { Waiting::Yes } else { Waiting::No };
         if self.timer.ticks(record.timestamp, waiting) {
             self.tick();
@@ -260,9 +258,13 @@ impl Predicted {
         }
     }
 
-    fn reclaim(&mut self, reclaiming: bool) {
-        self.reclaiming = reclaiming;
-        let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
+    /// Follows the node's reclaimer.
+    fn reclaim(&mut self, step: &Step) {
+        if self.reclaiming == step.reclaiming {
+            return;
+        }
+        self.reclaiming = step.reclaiming;
+        let reclaim = if self.reclaiming { Reclaim::Active } else { Reclaim::Idle };
         for at in 0..self.alloc.zones().len() {
             self.alloc.by_hand(at, CpuId::BOOT).set_reclaim(reclaim);
         }

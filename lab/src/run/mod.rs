@@ -1,6 +1,7 @@
 //! Runs: the scenes of a plan become machines, traces and workloads drive them, reports come out.
 
 pub mod boot;
+pub mod counters;
 pub mod preface;
 pub mod stage;
 pub mod turn;

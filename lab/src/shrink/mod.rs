@@ -15,12 +15,12 @@ pub mod text;
 
 use std::collections::BTreeSet;
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
 use crate::ops;
 use crate::run::RunError;
 use crate::run::stage::Stage;
 use crate::survey::kind;
-use crate::workload::op::ProcessOp;
 
 pub use duel::{Act, Counts, Differ, Duel, Shows, Where};
 pub use property::Property;

@@ -3,9 +3,9 @@
 use pagelab_allocator::units::{Order, PageCount};
 
 use super::duel::Act;
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, PageSpan};
 use crate::ops::Scope;
-use crate::workload::op::ProcessOp;
 
 /// A number of an operation that may be smaller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

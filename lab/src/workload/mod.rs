@@ -11,7 +11,6 @@ mod adversary;
 mod fragment;
 mod guest;
 mod kbuild;
-pub mod op;
 mod phone;
 pub mod script;
 mod server;
@@ -28,9 +27,9 @@ pub use kbuild::{Kbuild, KbuildParams};
 pub use phone::{Phone, PhoneParams};
 pub use server::{Server, ServerParams};
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
 use crate::size::Share;
-use op::ProcessOp;
 use script::Script;
 use tagging::{TagChoice, TagDraws};
 

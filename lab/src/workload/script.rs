@@ -9,8 +9,8 @@ use pagelab_migrate::folio::PinTerm;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use super::tagging::{TagDraws, TagTime, UsesTags};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use crate::logical::{ContigOwner, Op, PageId, PageSpan};
 
 /// Pages that one operation touches or reads at most.

@@ -6,7 +6,7 @@
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
-use crate::logical::PageSpan;
+use super::PageSpan;
 
 /// A process: its number in the stream, from 0. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
