@@ -17,6 +17,7 @@ pub mod logical;
 pub mod machine;
 pub mod metric;
 pub mod ops;
+pub mod partial;
 pub mod picture;
 pub mod plan;
 pub mod progress;

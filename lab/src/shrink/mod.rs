@@ -6,7 +6,6 @@
 //! property and the other does not.
 
 mod duel;
-pub mod file;
 pub mod plan;
 mod property;
 mod search;
