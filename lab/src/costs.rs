@@ -1,6 +1,5 @@
 //! Cost models: what events take, from a TOML file. Only asked for, and never without their name.
 
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -9,6 +8,7 @@ use toml::Spanned;
 use crate::metric::by_name;
 use crate::report::{RunReport, approximate};
 use crate::run::turn::counter_names;
+use crate::text_file::{TextFile, TextFileError, line_of};
 
 /// What some events take. The rest takes nothing.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -57,14 +57,9 @@ const MOST_COST: f64 = 1e12;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CostError {
-    /// It cannot be read.
-    #[error("{file}: {why}")]
-    Read {
-        /// Its name.
-        file: String,
-        /// What is wrong.
-        why: io::Error,
-    },
+    /// The file.
+    #[error(transparent)]
+    File(#[from] TextFileError),
     /// A line says something impossible.
     #[error("{file}:{line}: {why}")]
     Text {
@@ -84,11 +79,8 @@ impl CostModel {
     ///
     /// [`CostError`] when it cannot be read or is no cost model.
     pub fn read(path: &Path) -> Result<Self, CostError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&file, &text),
-            Err(why) => Err(CostError::Read { file, why }),
-        }
+        let TextFile { name, text } = TextFile::read(path)?;
+        Self::parse(&name, &text)
     }
 
     /// Reads the text of a file that errors call `file`.
@@ -98,8 +90,7 @@ impl CostModel {
     /// [`CostError::Text`] with the line.
     pub fn parse(file: &str, text: &str) -> Result<Self, CostError> {
         let error = |at: usize, why: String| {
-            let before = text.as_bytes().iter().take(at);
-            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            let line = line_of(text.as_bytes(), at);
             CostError::Text { file: file.to_owned(), line, why }
         };
         let raw: RawModel = toml::from_str(text).map_err(|cause| {
