@@ -76,8 +76,8 @@ enum Kind {
 const GIANT: u64 = 1 << (RUN_ORDERS - 1);
 
 impl Census {
-    /// Walks through `memory`, of which `tags` are tag storage: what is reserved there stays, and is
-    /// nobody's unmovable page.
+    /// Walks through `memory`, of which `tags` are tag storage: what is reserved there stays, and
+    /// is nobody's unmovable page.
     #[must_use]
     pub fn take<S: Sink>(driver: &Driver<S>, memory: PfnRange, tags: PfnRange) -> Self {
         let alloc = driver.emulator().page_alloc();

@@ -5,8 +5,8 @@
 //! replay need not guess: see notes/recording.md. Differences from a recording:
 //!
 //! * Time is a counter: every line is one microsecond after the line before.
-//! * Pages are freed one by one, so `mm_page_free_batched` does not occur; kswapd has its turns in the
-//!   task that woke it, so `mm_vmscan_wakeup_kswapd` names what would wake it.
+//! * Pages are freed one by one, so `mm_page_free_batched` does not occur; kswapd has its turns in
+//!   the task that woke it, so `mm_vmscan_wakeup_kswapd` names what would wake it.
 //! * The trace begins at `SNAP 0`; how the machine came to be as it was then is not part of it.
 
 mod event;

@@ -21,8 +21,8 @@ impl ResultFiles {
     ///
     /// # Errors
     ///
-    /// [`WriteError`] for the first file that cannot be created, that is named twice, or that is one
-    /// of `inputs`; none is left behind then.
+    /// [`WriteError`] for the first file that cannot be created, that is named twice, or that is
+    /// one of `inputs`; none is left behind then.
     pub fn create(files: &Files, inputs: &[&Path]) -> Result<Self, WriteError> {
         let mut taken: Vec<PathBuf> = inputs.iter().map(|path| real(path)).collect();
         for path in [&files.csv, &files.jsonl, &files.html].into_iter().flatten() {
