@@ -41,3 +41,22 @@ fn tags_with_storage_never_go_aside() {
     }
     assert_eq!(aside(Design::CmaV3), (PAGES, PAGES));
 }
+
+/// A child that was forked before its parent's `mprotect()` copies a page whose tags it never asked
+/// for. Its copy is no tagged request's, and yet a carve-out has room for the tags.
+#[test]
+fn copies_on_write_go_aside_only_where_storage_is_lent() {
+    for (design, expected) in [(Design::Carveout, 0), (Design::CmaV3, 1)] {
+        let mut emulator = boot(design);
+        let (parent, range) = program(&mut emulator, 1, Prot::READ | Prot::WRITE);
+        emulator.access(CPU, parent, range.start(), Access::Write).unwrap();
+        let child = emulator.fork(parent).unwrap();
+        emulator.mprotect(CPU, parent, range, Prot::TAGGED).unwrap();
+        emulator.access(CPU, parent, range.start(), Access::Read).unwrap();
+        emulator.access(CPU, child, range.start(), Access::Write).unwrap();
+        emulator.check().unwrap();
+        let stats = emulator.tags().stats();
+        assert_eq!((stats.stashed_pages, stats.restored_pages), (expected, 0), "{design}");
+        assert_eq!(emulator.tags().stashed(), usize::try_from(expected).unwrap(), "{design}");
+    }
+}
