@@ -209,8 +209,8 @@ impl ByHand<'_> {
         Ok(order)
     }
 
-    /// Puts the blocks of one list into an order: `blocks`, if they are those of the list, head first.
-    /// Linux: nothing in one step; the outcome of rotations that left no trace.
+    /// Puts the blocks of one list into an order: `blocks`, if they are those of the list, head
+    /// first. Linux: nothing in one step; the outcome of rotations that left no trace.
     pub fn arrange(&mut self, order: Order, mt: MigrateType, blocks: &[Pfn]) {
         let buddy = &mut self.zone.buddy;
         for &pfn in blocks {
@@ -361,8 +361,9 @@ impl ByHand<'_> {
         }
     }
 
-    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends where
-    /// it still has some. Linux: `__offline_isolated_pages()`, `remove_pfn_range_from_zone()`.
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends
+    /// where it still has some. Linux: `__offline_isolated_pages()`,
+    /// `remove_pfn_range_from_zone()`.
     pub fn withdraw(&mut self, range: PfnRange) {
         let Some(range) = self.zone.span().intersect(range) else { return };
         let mut pfn = range.start();

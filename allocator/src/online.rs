@@ -1,8 +1,8 @@
 //! Memory that joins a running machine: which zone takes it, and how far zones reach.
 //!
-//! A zone spans from its first pageblock that is there to its last one. The frames it can keep lists
-//! for, its *room*, may be more: memory can leave one zone and join another, so spans move, and one
-//! zone may lie in a hole of another. Which of them has a pageblock, the pageblock says.
+//! A zone spans from its first pageblock that is there to its last one. The frames it can keep
+//! lists for, its *room*, may be more: memory can leave one zone and join another, so spans move,
+//! and one zone may lie in a hole of another. Which of them has a pageblock, the pageblock says.
 
 use crate::boot::MAX_SPAN;
 use crate::counters::Uncounted;

@@ -14,6 +14,7 @@ use pagelab::experiment::{self, Results, jsonl, table};
 use pagelab::explain;
 use pagelab::explain::plan::ExplainPlan;
 use pagelab::metric;
+use pagelab::partial::{self, PartialFile};
 use pagelab::plan::file::PlanFile;
 use pagelab::plan::{Output, Plan};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
@@ -24,11 +25,15 @@ use pagelab::report::{json, text};
 use pagelab::run::{Outcome, run};
 use pagelab::shrink;
 use pagelab::shrink::plan::ShrinkPlan;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 const EXPECTATION_FAILED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
+    leave_nothing_when_interrupted();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(words) => {
@@ -46,6 +51,19 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|failure| exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN))
 }
 
+/// Who interrupts a run finds no half-written files; else the signals do what they always do.
+fn leave_nothing_when_interrupted() {
+    // Without a handler files may stay, which is no reason not to run.
+    let Ok(mut signals) = Signals::new([SIGINT, SIGTERM]) else { return };
+    let wait = move || {
+        for signal in signals.forever() {
+            partial::abandon();
+            let _ = emulate_default_handler(signal);
+        }
+    };
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+}
+
 /// The exit code, or why there is nothing to show.
 type Done = Result<ExitCode, Box<dyn std::error::Error>>;
 
@@ -60,7 +78,7 @@ fn plan_and_run(cli: &Cli) -> Done {
     let files = ResultFiles::create(&plan.files, &inputs(cli, &plan))?;
     if plan.is_experiment() {
         let results = experiment::carry_out(&plan, costs.as_ref())?;
-        files.write(&plan.files, &results)?;
+        files.write(&results)?;
         return Ok(report_experiment(&plan, &results));
     }
     Ok(report(&plan, &run(&plan)?))
@@ -109,10 +127,11 @@ fn plan_and_explain(words: &ExplainWords) -> Done {
 
 fn plan_and_shrink(words: &ShrinkWords) -> Done {
     let plan = ShrinkPlan::new(words)?;
-    let file = plan.out.as_deref().map(shrink::file::OpsFile::create).transpose()?;
+    let file = plan.out.as_deref().map(PartialFile::create).transpose()?;
     let shrunk = shrink::shrink(&plan)?;
     if let (Some(file), Some(found)) = (file, &shrunk.difference) {
-        file.write(&shrink::text::file(&plan, found))?;
+        let text = shrink::text::file(&plan, found);
+        file.write(|out| out.write_all(text.as_bytes()))?;
     }
     let code = if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED };
     Ok(print(&shrink::text::render(&plan, &shrunk), code))

@@ -9,8 +9,8 @@ use crate::report::blocks::TimedMap;
 use crate::report::{Barred, Lent, Moment, approximate};
 use crate::survey::Span;
 
-/// Operations between two counts of the data in tag storage, at least; that count visits its frames,
-/// so it is made more rarely where there are many.
+/// Operations between two counts of the data in tag storage, at least; that count visits its
+/// frames, so it is made more rarely where there are many.
 const STRIDE: u64 = 256;
 /// Frames of tag storage for each operation between two counts.
 const FRAMES: u64 = 64;
@@ -107,7 +107,7 @@ impl Sampler {
         let stats = driver.emulator().tags().stats();
         let reserved = stats.reserved_pages();
         let tagged = driver.emulator().tags().ledger().reserved_pages().get();
-        self.tagged_peak = self.tagged_peak.max(tagged);
+        self.tagged_peak = self.tagged_peak.max(tagged_pages(driver));
         if self.lends {
             self.lent.set(now, self.tags.len().get() - reserved);
             if reserved > self.reserved_peak {
@@ -153,7 +153,7 @@ impl Sampler {
             free_cma_pages: free_cma(driver),
             huge_available: free.suitable(order),
             unusable_index: free.unusable_index(order),
-            tagged_pages: tags.ledger().reserved_pages().get(),
+            tagged_pages: tagged_pages(driver),
             reserved_tag_pages: stats.reserved_pages(),
             claims_free: stats.claims_free,
             claims: stats.claims(),
@@ -211,6 +211,13 @@ impl Sampler {
             failed_requests: driver.barred_failures(),
         })
     }
+}
+
+/// Pages that carry tags, in tag storage or kept aside; the page of zeroes is one of them.
+fn tagged_pages<S: Sink>(driver: &Driver<S>) -> u64 {
+    let tags = driver.emulator().tags();
+    let aside = u64::try_from(tags.stashed()).unwrap_or(u64::MAX);
+    tags.ledger().reserved_pages().get() + aside
 }
 
 #[cfg(test)]

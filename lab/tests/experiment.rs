@@ -100,6 +100,22 @@ fn all_designs_are_asked_the_same() {
     }
 }
 
+/// Pages carry tags while these are aside, as in a carve-out, which keeps none aside.
+#[test]
+fn tags_kept_aside_are_counted() {
+    let words = "--designs carveout,cma-v3 --workload fragment --memory 256MiB --ticks 60 \
+                 --tagged 100% --tag-when mprotect";
+    let results = results(words);
+    let at = |name| metrics().find(|(_, metric)| metric.name == name).expect("a metric").0;
+    let cells = [0, 1].map(|design| &results.groups[0].cells[design][0]);
+    let aside = cells.map(|cell| cell.counters["tag_stashed_pages"]);
+    assert!(aside[0] == 0 && aside[1] > 1000, "{aside:?}");
+    let peak = at("tagged_pages_peak");
+    assert_eq!(cells[0].values[peak], cells[1].values[peak]);
+    let tagged = cells.map(|cell| cell.moments.iter().map(|m| m.tagged_pages).collect::<Vec<_>>());
+    assert_eq!(tagged[0], tagged[1]);
+}
+
 #[test]
 fn tables_fit_a_mail() {
     let words = format!("--designs all,cma+taggable-hw {SMALL} --tagged 0,1,2,3,4,5,100%");

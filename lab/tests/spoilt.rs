@@ -26,12 +26,12 @@ fn check_refused(spoil: impl Fn(&Path), expected: &[&str]) {
 fn a_spoilt_case_is_refused_with_file_and_line() {
     let remove =
         |name: &'static str| move |case: &Path| fs::remove_file(case.join(name)).expect("removed");
-    check_refused(remove("meta.json"), &["meta.json:0: "]);
-    check_refused(remove("trace.txt"), &["trace.txt:0: "]);
-    check_refused(remove("freelists-begin.json"), &["freelists-begin.json:0: "]);
-    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt:0: "]);
-    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt:0: "]);
-    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt:0: "]);
+    check_refused(remove("meta.json"), &["meta.json: "]);
+    check_refused(remove("trace.txt"), &["trace.txt: "]);
+    check_refused(remove("freelists-begin.json"), &["freelists-begin.json: "]);
+    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt: "]);
+    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt: "]);
+    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt: "]);
     check_refused(
         |case| edit(case, "freelists-begin.json", |text| text[..text.len() / 2].to_owned()),
         &["freelists-begin.json:", "EOF"],

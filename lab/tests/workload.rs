@@ -343,7 +343,7 @@ fn impossible_workloads_are_refused() {
         ("--workload phone --memory 128GiB", "--memory \"128GiB\": more than 64GiB"),
         ("--workload phone --tagged 101%", "--tagged \"101%\": not a share"),
         ("--workload phone --ticks 0", "--ticks \"0\": zero"),
-        ("--workload phone --ticks x", "--ticks \"x\": not a number"),
+        ("--workload phone --ticks x", "--ticks \"x\": not a whole number"),
         ("--workload phone --ticks 99999999", "--ticks \"99999999\": more than a week"),
         (
             "--workload phone --tag-by thread",

@@ -10,17 +10,22 @@ use pagelab_allocator::restore::MachineState;
 
 use super::kernel::Kernel;
 use super::meta::{Provenance, meta};
-use super::partial::{EmitError, PartialFile, PartialFolder, at};
 use super::recorder::Recorder;
 use super::snapshot::{Snap, write_snapshot};
 use super::writer::{Task, TraceWriter};
 use crate::drive::Driver;
 use crate::listener::Listener;
 use crate::logical::{Op, Step};
+use crate::partial::{PartialFile, PartialFolder, WriteError, at};
 use crate::trace::SnapPhase;
 
 /// How hard zstd tries; traces are repetitive, so that more effort gains little.
-pub(super) const LEVEL: i32 = 3;
+const LEVEL: i32 = 3;
+
+/// `text`, compressed as the trace is.
+pub(super) fn packed(text: &str) -> io::Result<Vec<u8>> {
+    zstd::encode_all(text.as_bytes(), LEVEL)
+}
 
 /// Where a run is written down, and as what.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -99,12 +104,13 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when nothing can be written there, or something is in the way.
-    pub fn create(to: &Destination, provenance: Provenance) -> Result<Self, EmitError> {
+    /// [`WriteError`] when nothing can be written there, or something is in the way.
+    pub fn create(to: &Destination, provenance: Provenance) -> Result<Self, WriteError> {
         let (path, place, out) = match to {
             Destination::Ftrace(path) => {
-                let (partial, file) = PartialFile::create(path)?;
-                (path.clone(), Place::File(partial), Out::Plain(BufWriter::new(file)))
+                let partial = PartialFile::create(path)?;
+                let out = Out::Plain(partial.stream()?);
+                (path.clone(), Place::File(partial), out)
             }
             Destination::Case(path) => {
                 let folder = PartialFolder::create(path)?;
@@ -135,7 +141,7 @@ impl Recording {
         driver: &Driver<Listener<Vec<Event>>>,
         snap: Snap,
         label: &str,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let k = snap.number();
         self.mark(format_args!("SNAP {k} begin {label}"))?;
         self.mark(format_args!("SNAP {k} end"))?;
@@ -146,7 +152,7 @@ impl Recording {
         self.mark(format_args!("SNAP {k} resume"))
     }
 
-    fn mark(&mut self, text: fmt::Arguments<'_>) -> Result<(), EmitError> {
+    fn mark(&mut self, text: fmt::Arguments<'_>) -> Result<(), WriteError> {
         let (writer, path) = self.writer();
         writer.marker(Task::RECORDER, text).map_err(at(path))
     }
@@ -156,7 +162,7 @@ impl Recording {
         &mut self,
         driver: &mut Driver<Listener<Vec<Event>>>,
         task: Task,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let (writer, path) = self.writer();
         for event in driver.sink_mut().rest.drain(..) {
             writer.event(task, &event).map_err(at(path))?;
@@ -164,7 +170,11 @@ impl Recording {
         Ok(())
     }
 
-    fn tags(&mut self, driver: &Driver<Listener<Vec<Event>>>, task: Task) -> Result<(), EmitError> {
+    fn tags(
+        &mut self,
+        driver: &Driver<Listener<Vec<Event>>>,
+        task: Task,
+    ) -> Result<(), WriteError> {
         let tagged: Vec<_> = driver.tagged_now().iter().map(|p| format!("{:x}", p.get())).collect();
         if tagged.is_empty() {
             return Ok(());
@@ -175,7 +185,7 @@ impl Recording {
 }
 
 impl Recorder<Listener<Vec<Event>>> for Recording {
-    fn begin(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
+    fn begin(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), WriteError> {
         driver.sink_mut().rest.clear();
         let state = driver.emulator().page_alloc().state();
         let out = self.out.take().expect("a recording begins once");
@@ -188,7 +198,7 @@ impl Recorder<Listener<Vec<Event>>> for Recording {
         &mut self,
         driver: &mut Driver<Listener<Vec<Event>>>,
         step: &Step,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let task = Task { pid: step.pid, cpu: 0 };
         self.events(driver, task)?;
         self.tags(driver, task)?;
@@ -199,7 +209,7 @@ impl Recorder<Listener<Vec<Event>>> for Recording {
         Ok(())
     }
 
-    fn end(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
+    fn end(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), WriteError> {
         let k = self.labels.len();
         self.snapshot(driver, Snap::End(k), "final")?;
         let writer = self.writer.take().expect("a recording ends once");

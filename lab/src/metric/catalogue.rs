@@ -128,7 +128,7 @@ pub const ALL: &[Metric] = &[
     metric(
         "tagged_pages_peak",
         PAGES,
-        ("most pages at one time whose tags are in tag storage", OWN),
+        ("most pages that carried tags at one time, kept in tag storage or aside", OWN),
         |r| count(r.tagged_peak_pages),
     ),
     metric("tagged_at_once", SHARE, ("pages to be tagged that had not to wait", OWN), |r| {

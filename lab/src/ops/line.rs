@@ -7,7 +7,7 @@ use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
 use crate::logical::process::{AreaTags, ProcessOp};
-use crate::logical::{ContigOwner, Op, PageSpan};
+use crate::logical::{ContigOwner, Op, PageSpan, Step};
 use crate::trace::SnapPhase;
 
 /// An operation as a file of operations has it, with the task that asks for memory.
@@ -17,6 +17,12 @@ pub struct Line {
     pub op: Op,
     /// The task; only [`Op::Alloc`] says it.
     pub task: u32,
+}
+
+impl From<Step> for Line {
+    fn from(step: Step) -> Self {
+        Self { op: step.op, task: step.pid }
+    }
 }
 
 struct Span(PageSpan);

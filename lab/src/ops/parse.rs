@@ -7,13 +7,12 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
 
 use super::line::{ACCESSES, Line, OWNERS, PHASES, TERMS};
-use super::scope::Scope;
 use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
-use crate::logical::{Op, PageId, PageSpan, Step};
+use crate::logical::{Op, PageId, PageSpan};
+use crate::place::in_file;
 
 /// A line that is no operation.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{file}:{line}: {wrong}")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpsError {
     /// The file as the user named it.
     pub file: String,
@@ -33,6 +32,15 @@ pub struct Wrong {
     /// Why.
     pub why: String,
 }
+
+impl fmt::Display for OpsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_file(f, &self.file, self.line)?;
+        self.wrong.fmt(f)
+    }
+}
+
+impl std::error::Error for OpsError {}
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,47 +68,18 @@ impl OpsError {
     }
 }
 
-/// Reads the text of a file of operations.
-///
-/// # Errors
-///
-/// [`OpsError`] of the first line that makes no sense.
-pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Step>, OpsError> {
-    let mut scope = Scope::default();
-    let mut ops = Vec::new();
-    for (line, text) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-        let error = |wrong| OpsError { file: file.to_owned(), line, wrong };
-        let text = str::from_utf8(text).map_err(|_| error(Wrong::new("", "", "not UTF-8")))?;
-        if text.trim().is_empty() || text.trim_start().starts_with('#') {
-            continue;
-        }
-        let Line { op, task } = text.parse().map_err(error)?;
-        scope.enter(op).map_err(error)?;
-        ops.push((op, task));
-    }
-    Ok(super::steps(ops))
-}
-
 impl FromStr for Line {
     type Err = Wrong;
 
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let mut words = Words(text.split_whitespace());
         let verb = words.word("operation")?;
-        let (op, task) = match words.anything(verb)? {
-            Parsed::Op(op) => (op, 0),
-            Parsed::Alloc(op, task) => (op, task),
-        };
+        let line = words.anything(verb)?;
         match words.0.next() {
             Some(more) => Err(Wrong::new("end of line", more, "one word too many")),
-            None => Ok(Self { op, task }),
+            None => Ok(line),
         }
     }
-}
-
-enum Parsed {
-    Op(Op),
-    Alloc(Op, u32),
 }
 
 /// The words of a line that were not read yet.
@@ -179,12 +158,12 @@ impl<'t> Words<'t> {
         found.map(|(_, value)| *value).ok_or_else(|| Wrong::new(field, word, why))
     }
 
-    fn anything(&mut self, verb: &str) -> Result<Parsed, Wrong> {
+    fn anything(&mut self, verb: &str) -> Result<Line, Wrong> {
         let op = match verb {
             "alloc" => {
                 let id = PageId(self.number("alloc")?);
                 let op = Op::Alloc { id, order: self.order()?, gfp: self.gfp()? };
-                return Ok(Parsed::Alloc(op, self.named("task")?));
+                return Ok(Line { op, task: self.named("task")? });
             }
             "fail" => Op::Failed { order: self.order()?, gfp: self.gfp()? },
             "contig" => Op::AllocContig {
@@ -200,7 +179,7 @@ impl<'t> Words<'t> {
             },
             _ => Op::Process(self.of_process(verb)?),
         };
-        Ok(Parsed::Op(op))
+        Ok(Line { op, task: 0 })
     }
 
     fn of_process(&mut self, verb: &str) -> Result<ProcessOp, Wrong> {

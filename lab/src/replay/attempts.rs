@@ -1,7 +1,7 @@
 //! Requests that take more than one attempt, and turns of the reclaimer in between.
 //!
-//! Only the emulator's own cases have these events, and several nodes. What a recorded kernel tried in vain is unknown;
-//! there the attempt that succeeded is all there is.
+//! Only the emulator's own cases have these events, and several nodes. What a recorded kernel tried
+//! in vain is unknown; there the attempt that succeeded is all there is.
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};

@@ -328,8 +328,8 @@ impl Isolation {
         true
     }
 
-    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
-    /// a raid is left to its own event. Says whether there are such a type and zone.
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the
+    /// types: a raid is left to its own event. Says whether there are such a type and zone.
     fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
         let Some(mt) = type_of(alloc, number) else { return false };
         let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);

@@ -1,8 +1,8 @@
 //! Replaying a recorded case: the same requests on the emulated machine, the same frames or a miss.
 //!
 //! `recorded.rs` moves the lists as Linux moved them and predicts each removal; `predicted.rs`
-//! foresees from the requests alone what the per-CPU lists do. Cases are recorded on one CPU, or the
-//! order of their events would not be certain. What comes out is one value,
+//! foresees from the requests alone what the per-CPU lists do. Cases are recorded on one CPU, or
+//! the order of their events would not be certain. What comes out is one value,
 //! [`summary::Summary`], and renderers of it.
 
 mod attempts;

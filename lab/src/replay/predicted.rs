@@ -246,7 +246,8 @@ impl Predicted {
             TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
                 self.marker(phase, record.timestamp);
             }
-            // Told before the request ends that sets the pageblock aside: it will do so here as well.
+            // Told before the request ends that sets the pageblock aside: it will do so here as
+            // well.
             TraceEvent::SetPageblockType { migratetype, .. }
             | TraceEvent::MoveFreepages { migratetype, .. }
                 if type_of(&self.alloc, migratetype) == Some(MigrateType::HighAtomic) => {}

@@ -1,8 +1,8 @@
 //! The injector: free memory is cut into pieces and kept so while another load runs.
 //!
 //! The stream cannot look at the machine, so the target is reached by arithmetic: of the pageblocks
-//! taken, the target's share is freed but for one page each, the others whole. On a machine that was
-//! empty before, free memory then lies in blocks below pageblock order in that proportion.
+//! taken, the target's share is freed but for one page each, the others whole. On a machine that
+//! was empty before, free memory then lies in blocks below pageblock order in that proportion.
 
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::Order;

@@ -24,7 +24,8 @@ pub struct CleanKey {
 pub struct CleanStats {
     /// Copies taken in. Linux: `cleancache_puts`.
     pub puts: u64,
-    /// Copies not taken in, because every frame holds tags. Linux: `cleancache_failed_puts`, roughly.
+    /// Copies not taken in, because every frame holds tags. Linux: `cleancache_failed_puts`,
+    /// roughly.
     pub refused: u64,
     /// Copies found again. Linux: `cleancache_succ_gets`.
     pub hits: u64,
