@@ -100,6 +100,17 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         Ok(Self { alloc, zone, range, mode })
     }
 
+    /// A claim whose pageblocks are isolated already, by
+    /// [`start_isolate`](PageAllocator::start_isolate).
+    pub(crate) fn resume(
+        alloc: &'a mut PageAllocator<S>,
+        zone: usize,
+        range: PfnRange,
+        mode: IsolateMode,
+    ) -> Self {
+        Self { alloc, zone, range, mode }
+    }
+
     /// The frames being claimed.
     #[must_use]
     pub const fn range(&self) -> PfnRange {

@@ -162,6 +162,19 @@ impl PerCpuPages {
         Some(single.index())
     }
 
+    /// The block to hand out next, if one of the kind is ready; the request is noted then.
+    pub(crate) fn pop_noted(&mut self, order: Order, mt: MigrateType) -> Option<FrameIndex> {
+        let list = self.list_of(order, mt)?;
+        let cached = self.pop(list, order)?;
+        self.note_alloc();
+        Some(cached.index())
+    }
+
+    /// Empty lists of the same shape and sizes.
+    pub(crate) fn like_new(&self) -> Self {
+        Self { lists: Default::default(), others: 0, ..self.clone() }
+    }
+
     /// A refilled block: served after those that came before it.
     pub(crate) fn push_refilled(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_oldest(cached);

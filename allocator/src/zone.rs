@@ -299,7 +299,7 @@ impl Zone {
     /// The drain that a free brings about. It ends the below-high state when it brings the zone
     /// above the high mark.
     #[inline(never)]
-    fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
+    pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         self.drain_pcp(cpu, pages, list, sink);
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked
