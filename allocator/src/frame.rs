@@ -78,6 +78,12 @@ impl Head {
         }
     }
 
+    /// Whether a state byte says that an allocated block of exactly `order` starts there.
+    #[inline(always)]
+    pub(crate) const fn is_allocated(state: u8, order: Order) -> bool {
+        state & !MOVABLE == ALLOCATED | order.get()
+    }
+
     /// What a state byte says; `None` where no block starts.
     #[inline(always)]
     pub(crate) const fn decode(state: u8) -> Option<Self> {
@@ -181,7 +187,7 @@ impl MemMap {
     /// Whether an allocated block of exactly `order` starts at `index`.
     #[inline(always)]
     pub(crate) fn is_allocated_block(&self, index: FrameIndex, order: Order) -> bool {
-        self.state[index as usize] & !MOVABLE == ALLOCATED | order.get()
+        Head::is_allocated(self.state[index as usize], order)
     }
 
     /// [`Frames::set_head`].

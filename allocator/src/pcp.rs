@@ -148,6 +148,7 @@ impl PerCpuPages {
     }
 
     /// The block to hand out next: the head of its list.
+    #[inline]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
         self.shrunk(list, order);
@@ -160,14 +161,6 @@ impl PerCpuPages {
         let single = self.lists[SINGLES].pop_newest()?;
         self.note_alloc();
         Some(single.index())
-    }
-
-    /// The block to hand out next, if one of the kind is ready; the request is noted then.
-    pub(crate) fn pop_noted(&mut self, order: Order, mt: MigrateType) -> Option<FrameIndex> {
-        let list = self.list_of(order, mt)?;
-        let cached = self.pop(list, order)?;
-        self.note_alloc();
-        Some(cached.index())
     }
 
     /// Empty lists of the same shape and sizes.
@@ -221,6 +214,7 @@ impl PerCpuPages {
         }
     }
 
+    #[inline(always)]
     fn shrunk(&mut self, list: usize, order: Order) {
         if list != SINGLES {
             self.others -= 1 << order.get();

@@ -9,7 +9,7 @@ use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
 use crate::contig::ContigRange;
 use crate::event::Silent;
-use crate::frame::{FrameIndex, Movability};
+use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
@@ -27,17 +27,44 @@ use crate::units::{CpuId, Order, Pfn};
 pub struct Cpu<P = Asymmetric> {
     id: CpuId,
     shared: Arc<SharedAllocator<P>>,
-    /// This CPU's lists, one for each zone.
-    slots: Vec<Owner<CpuLists, P>>,
+    zones: Vec<CpuZone<P>>,
+    /// Where the last request for a user's single page went that was served off a list.
+    single: Option<Single>,
+}
+
+/// A zone as a CPU sees it.
+#[derive(Debug)]
+struct CpuZone<P> {
+    lists: Owner<CpuLists, P>,
+    zone: Arc<SharedZone<P>>,
+}
+
+/// A request for a user's single page, and the zone whose list serves it while that fares well.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    key: (u64, u64),
+    zone: usize,
+}
+
+impl Single {
+    /// A request in two words, which are compared faster than five fields.
+    #[inline(always)]
+    fn key(req: &AllocRequest) -> (u64, u64) {
+        let (order, node) = (u64::from(req.order.get()), u64::from(req.node.get()));
+        let (barred, granted) = (u64::from(req.barred.bits()), u64::from(req.granted.bits()));
+        (u64::from(req.gfp.bits()) | order << 32 | node << 40, barred | granted << 32)
+    }
 }
 
 impl<P: Exclusive> Cpu<P> {
     pub(super) fn new(
         id: CpuId,
         shared: Arc<SharedAllocator<P>>,
-        slots: Vec<Owner<CpuLists, P>>,
+        lists: Vec<Owner<CpuLists, P>>,
     ) -> Self {
-        Self { id, shared, slots }
+        let zones = lists.into_iter().zip(&shared.zones);
+        let zones = zones.map(|(lists, zone)| CpuZone { lists, zone: Arc::clone(zone) });
+        Self { id, zones: zones.collect(), shared, single: None }
     }
 
     /// Number of the CPU.
@@ -58,8 +85,36 @@ impl<P: Exclusive> Cpu<P> {
     /// # Errors
     ///
     /// [`AllocError`] when the order is too large or no zone has a block to spare.
-    #[inline]
+    #[inline(always)]
     pub fn alloc_pages(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+        match self.alloc_like_last(req) {
+            Some(pages) => Ok(pages),
+            None => {
+                core::hint::cold_path();
+                self.alloc_pages_walk(req)
+            }
+        }
+    }
+
+    /// A page off the list that served the last request, for one that is like it. Most requests are
+    /// for single pages of users.
+    #[inline(always)]
+    fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
+        let single = self.single.as_ref().filter(|single| single.key == Single::key(req))?;
+        let CpuZone { lists, zone } = self.zones.get_mut(single.zone)?;
+        if !zone.posted.mood().is_calm(Order::ZERO) {
+            return None;
+        }
+        lists.with(|lists| {
+            let index = lists.pcp.pop_single()?;
+            lists.allocated += 1;
+            zone.posted.hold(index, Order::ZERO, Movability::Movable);
+            Some(Pages::new(zone.posted.pfn(index), Order::ZERO))
+        })
+    }
+
+    #[inline(never)]
+    fn alloc_pages_walk(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
         let preferred =
             self.shared.zonelist(req).iter().find(|at| reaches(&self.shared, req, **at));
         let nofragment = preferred.map(|&at| self.shared.zones[at].nofragment);
@@ -130,22 +185,25 @@ impl<P: Exclusive> Cpu<P> {
     }
 
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
-    #[inline]
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
-        let zone = &self.shared.zones[at];
-        let (order, migratetype) = (req.order, self.shared.migratetype_of(req.gfp));
-        let request = ZoneRequest { order, migratetype, flags };
-        let calm = zone.posted.mood().is_calm(order) && !flags.contains(AllocFlags::HIGHATOMIC);
+        let migratetype = self.shared.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let CpuZone { lists, zone } = &mut self.zones[at];
+        let list = zone.list_of(request).filter(|_| !flags.contains(AllocFlags::HIGHATOMIC));
+        let Some(list) = list else {
+            return take_locked(&mut zone.lock(), self.id, zone, req, flags);
+        };
+        if req.order == Order::ZERO && migratetype == MigrateType::Movable {
+            self.single = Some(Single { key: Single::key(req), zone: at });
+        }
         let id = self.id;
-        self.slots[at].with(|lists| {
-            let hit = if calm { pop(zone, lists, request) } else { None };
-            match hit {
-                Some(index) => {
-                    zone.posted.hold(index, order, request.movability());
-                    Some(zone.posted.pfn(index))
-                }
-                None => take_locked(zone, id, lists, req, flags),
-            }
+        lists.with(|lists| {
+            let calm = zone.posted.mood().is_calm(req.order);
+            let hit = if calm { pop(&zone.posted, lists, list, request) } else { None };
+            hit.or_else(|| {
+                let mut locked = zone.lock();
+                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, flags))
+            })
         })
     }
 
@@ -155,24 +213,19 @@ impl<P: Exclusive> Cpu<P> {
     /// # Panics
     ///
     /// Panics when the block is not allocated as this handle says (a forged handle).
-    #[inline]
+    #[inline(always)]
     pub fn free_pages(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
-        let at = self.shared.zone_index(pfn).expect("the block of a handle lies in a zone");
-        let zone = &self.shared.zones[at];
-        let index = zone.posted.index(pfn);
-        let id = self.id;
-        self.slots[at].with(|lists| {
-            let mt = zone.posted.migratetype(index);
-            match lists.pcp.list_of(order, mt) {
-                Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
-                    zone.posted.release(index, order);
-                    lists.freed += order.pages().get();
-                    push(zone, id, lists, list, order, Cached::new(index, mt));
-                }
-                _ => free_locked(zone, id, lists, index, order),
-            }
-        });
+        let has = |zone: &&mut CpuZone<P>| zone.zone.span.contains(pfn);
+        let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
+        let index = zone.zone.posted.index(pfn);
+        let posted = &zone.zone.posted;
+        let single =
+            order == Order::ZERO && zone.lists.with(|lists| push_single(posted, lists, index));
+        if !single {
+            core::hint::cold_path();
+            zone.free_any(self.id, index, order);
+        }
     }
 
     /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
@@ -192,10 +245,33 @@ impl<P: Exclusive> Cpu<P> {
         at: usize,
         work: impl FnOnce(&mut PageAllocator, &Posted) -> R,
     ) -> R {
-        let zone = &self.shared.zones[at];
+        let CpuZone { lists, zone } = &mut self.zones[at];
         let id = self.id;
-        self.slots[at]
-            .with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
+        lists.with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
+    }
+}
+
+impl<P: Exclusive> CpuZone<P> {
+    /// A free of anything. Linux: `free_unref_page_commit()`.
+    #[inline(never)]
+    fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
+        let Self { lists, zone } = self;
+        if zone.shape.list_of(order, MigrateType::Movable).is_none() {
+            return free_locked(&mut zone.lock(), id, &zone.posted, index, order);
+        }
+        lists.with(|lists| {
+            let mt = zone.posted.migratetype(index);
+            match lists.pcp.list_of(order, mt) {
+                Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
+                    zone.posted.release(index, order);
+                    lists.freed += order.pages().get();
+                    push(zone, id, lists, (list, order), Cached::new(index, mt));
+                }
+                _ => zone.lock().with_lists(id, lists, |core| {
+                    free_locked(core, id, &zone.posted, index, order);
+                }),
+            }
+        });
     }
 }
 
@@ -206,54 +282,34 @@ fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> boo
     zone.kind <= reach.highest && reach.node.is_none_or(|node| node == zone.node)
 }
 
-/// The newest block of the request's list. Linux: `__rmqueue_pcplist()` with a list that is not
-/// empty.
-#[inline]
-fn pop<P>(zone: &SharedZone<P>, lists: &mut CpuLists, request: ZoneRequest) -> Option<FrameIndex> {
-    let movable = request.migratetype == MigrateType::Movable;
-    if movable && !request.flags.contains(zone.movable_pcp_needs) {
-        return None;
-    }
+/// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
+fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest) -> Option<Pfn> {
+    let index = lists.pcp.pop(list, request.order)?.index();
+    lists.pcp.note_alloc();
     lists.allocated += request.order.pages().get();
-    let hit = if movable && request.order == Order::ZERO {
-        lists.pcp.pop_single()
-    } else {
-        lists.pcp.pop_noted(request.order, request.migratetype)
-    };
-    if hit.is_none() {
-        lists.allocated -= request.order.pages().get();
+    posted.hold(index, request.order, request.movability());
+    Some(posted.pfn(index))
+}
+
+/// Puts a user's single page on its list if that is all there is to do; says whether it was.
+#[inline(always)]
+fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
+    let pushed = posted.is_movable(index)
+        && posted.is_held(index, Order::ZERO)
+        && lists.pcp.push_single_calmly(index, posted.mood().pressure);
+    if pushed {
+        posted.let_go(index);
+        lists.freed += 1;
     }
-    hit
+    pushed
 }
 
-/// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
-#[inline(never)]
-fn take_locked<P: Exclusive>(
-    zone: &SharedZone<P>,
-    id: CpuId,
-    lists: &mut CpuLists,
-    req: &AllocRequest,
-    flags: AllocFlags,
-) -> Option<Pfn> {
-    zone.lock().with_lists(id, lists, |core| {
-        let pfn = core.try_zone(id, 0, req, flags)?;
-        let movability = match core.migratetype_of(req.gfp) {
-            MigrateType::Movable => Movability::Movable,
-            _ => Movability::Unmovable,
-        };
-        zone.posted.hold(zone.posted.index(pfn), req.order, movability);
-        Some(pfn)
-    })
-}
-
-/// Linux: `free_unref_page_commit()`.
-#[inline]
+/// Puts a freed block on its list, and gives back what is too much.
 fn push<P: Exclusive>(
     zone: &SharedZone<P>,
     id: CpuId,
     lists: &mut CpuLists,
-    list: usize,
-    order: Order,
+    (list, order): (usize, Order),
     cached: Cached,
 ) {
     let pressure = zone.posted.mood().pressure;
@@ -268,22 +324,35 @@ fn push<P: Exclusive>(
     }
 }
 
+/// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
+fn take_locked<P: Exclusive>(
+    core: &mut PageAllocator,
+    id: CpuId,
+    zone: &SharedZone<P>,
+    req: &AllocRequest,
+    flags: AllocFlags,
+) -> Option<Pfn> {
+    let pfn = core.try_zone(id, 0, req, flags)?;
+    let movability = match core.migratetype_of(req.gfp) {
+        MigrateType::Movable => Movability::Movable,
+        _ => Movability::Unmovable,
+    };
+    zone.posted.hold(zone.posted.index(pfn), req.order, movability);
+    Some(pfn)
+}
+
 /// A free to the buddy lists: there is no list for the order, or the pageblock is isolated, or was
 /// a moment ago. Linux: `free_one_page()`.
-#[inline(never)]
-fn free_locked<P: Exclusive>(
-    zone: &SharedZone<P>,
+fn free_locked(
+    core: &mut PageAllocator,
     id: CpuId,
-    lists: &mut CpuLists,
+    posted: &Posted,
     index: FrameIndex,
     order: Order,
 ) {
-    zone.lock().with_lists(id, lists, |core| {
-        let held = zone.posted.holder(index);
-        zone.posted.release(index, order);
-        let map = &mut core.zones[0].buddy.map;
-        map.set_head(index, held.expect("release has seen it"));
-        let pfn = map.pfn(index);
-        core.free_pages(id, Pages::new(pfn, order));
-    });
+    let movability = posted.release(index, order);
+    let map = &mut core.zones[0].buddy.map;
+    map.set_head(index, Head::Allocated(order, movability));
+    let pfn = map.pfn(index);
+    core.free_pages(id, Pages::new(pfn, order));
 }

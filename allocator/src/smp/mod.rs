@@ -49,7 +49,7 @@ pub enum ShareError {
 pub struct SharedAllocator<P = Asymmetric> {
     geometry: Geometry,
     grouping: Grouping,
-    zones: Vec<SharedZone<P>>,
+    zones: Vec<Arc<SharedZone<P>>>,
     /// For each node the zones to try, as [`PageAllocator::zonelist`] has them.
     zonelists: Vec<Vec<usize>>,
 }
@@ -86,7 +86,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
             });
             let (own, remote): (Vec<_>, Vec<_>) = slots.unzip();
             owners.iter_mut().zip(own).for_each(|(cpu, slot)| cpu.push(slot));
-            SharedZone::new(core, nofragment, remote)
+            Arc::new(SharedZone::new(core, nofragment, remote))
         });
         let zones = zones.collect();
         let shared = Arc::new(Self { geometry, grouping, zones, zonelists });
@@ -116,7 +116,7 @@ impl<P: Exclusive> SharedAllocator<P> {
 
     /// Empties the lists of every CPU in every zone. Linux: `drain_all_pages(NULL)`.
     pub fn drain_all(&self) {
-        self.zones.iter().for_each(SharedZone::drain);
+        self.zones.iter().for_each(|zone| zone.drain());
     }
 
     /// Where the pages of all zones are. Each zone is looked at as a whole, one after the other: no
@@ -140,15 +140,16 @@ impl<P: Exclusive> SharedAllocator<P> {
     /// Event counters since the machine was shared. Linux: /proc/vmstat.
     #[must_use]
     pub fn stats(&self) -> VmStat {
-        let zones = self.zones.iter().map(SharedZone::stats);
+        let zones = self.zones.iter().map(|zone| zone.stats());
         zones.fold(VmStat::default(), |sum, zone| sum + zone)
     }
 
     /// The free lists as text, in the format of /proc/buddyinfo.
     #[must_use]
     pub fn buddyinfo(&self) -> String {
-        let zone =
-            |zone: &SharedZone<P>| zone.whole(|core, _| core.snapshot().buddyinfo().to_string());
+        let zone = |zone: &Arc<SharedZone<P>>| {
+            zone.whole(|core, _| core.snapshot().buddyinfo().to_string())
+        };
         self.zones.iter().map(zone).collect()
     }
 
@@ -159,7 +160,7 @@ impl<P: Exclusive> SharedAllocator<P> {
     ///
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
-        self.zones.iter().try_for_each(SharedZone::check)
+        self.zones.iter().try_for_each(|zone| zone.check())
     }
 
     /// The type a request is served from. Linux: `gfp_migratetype()`.

@@ -9,7 +9,7 @@ use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
-use crate::sync::atomic::{AtomicU8, AtomicU64};
+use crate::sync::atomic::{AtomicU8, AtomicU16};
 use crate::units::{Order, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -18,7 +18,7 @@ use crate::zone::Zone;
 pub(super) struct Posted {
     base: Pfn,
     pageblock: Order,
-    mood: AtomicU64,
+    mood: AtomicU16,
     /// Type of each pageblock, ISOLATE while it is isolated. Linux: `pageblock_flags`.
     types: Vec<AtomicU8>,
     /// For each frame: the state byte of the block that somebody holds from there on, else zero.
@@ -29,47 +29,42 @@ pub(super) struct Posted {
 /// How a zone fares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mood {
-    /// Pages by which any request stays above every watermark and reserve.
-    spare: u32,
-    /// The largest order of which there is a free block for everybody, plus one; zero for none.
-    blocks: u8,
+    /// Requests of orders below this stay above every watermark and reserve, and would find a block.
+    calm: u8,
     /// What the zone adds to the tuning of per-CPU lists.
     pub(super) pressure: ZonePressure,
 }
 
-const BLOCKS_SHIFT: u32 = 32;
-const RECLAIM_ACTIVE: u64 = 1 << 40;
-const BELOW_HIGH: u64 = 1 << 41;
+const RECLAIM_ACTIVE: u16 = 1 << 8;
+const BELOW_HIGH: u16 = 1 << 9;
 
 impl Mood {
     fn of(zone: &Zone) -> Self {
-        let spare = u32::try_from(zone.spare_pages().get()).unwrap_or(u32::MAX);
-        let blocks = zone.buddy.areas.largest().map_or(0, |order| order.get() + 1);
-        Self { spare, blocks, pressure: zone.pressure }
+        let spare = zone.spare_pages().get().checked_ilog2().map_or(0, |order| order + 1);
+        let blocks = zone.buddy.areas.largest().map_or(0, |order| u32::from(order.get()) + 1);
+        let calm = u8::try_from(spare.min(blocks)).expect("few orders");
+        Self { calm, pressure: zone.pressure }
     }
 
-    fn encode(self) -> u64 {
+    fn encode(self) -> u16 {
         let flag = |flag, bit| if flag { bit } else { 0 };
-        u64::from(self.spare)
-            | u64::from(self.blocks) << BLOCKS_SHIFT
+        u16::from(self.calm)
             | flag(self.pressure.reclaim_active, RECLAIM_ACTIVE)
             | flag(self.pressure.below_high, BELOW_HIGH)
     }
 
     #[inline(always)]
-    fn decode(word: u64) -> Self {
-        let [a, b, c, d, blocks, ..] = word.to_le_bytes();
-        let pressure = ZonePressure {
-            reclaim_active: word & RECLAIM_ACTIVE != 0,
-            below_high: word & BELOW_HIGH != 0,
-        };
-        Self { spare: u32::from_le_bytes([a, b, c, d]), blocks, pressure }
+    fn decode(word: u16) -> Self {
+        let [calm, _] = word.to_le_bytes();
+        let reclaim_active = word & RECLAIM_ACTIVE != 0;
+        let below_high = word & BELOW_HIGH != 0;
+        Self { calm, pressure: ZonePressure { reclaim_active, below_high } }
     }
 
     /// Whether a request of `order` need not look at the watermarks.
     #[inline(always)]
     pub(super) const fn is_calm(self, order: Order) -> bool {
-        self.spare >= 1 << order.get() && self.blocks > order.get()
+        order.get() < self.calm
     }
 }
 
@@ -80,7 +75,7 @@ impl Posted {
         let posted = Self {
             base: map.pfn(0),
             pageblock: zone.buddy.geometry.pageblock_order(),
-            mood: AtomicU64::new(0),
+            mood: AtomicU16::new(0),
             types,
             holders: zeroed(map.len() as usize),
         };
@@ -125,8 +120,7 @@ impl Posted {
     /// Where `pfn` is in the zone's map.
     #[inline(always)]
     pub(super) fn index(&self, pfn: Pfn) -> FrameIndex {
-        let index = FrameIndex::try_from(pfn.get().wrapping_sub(self.base.get())).ok();
-        index.filter(|&index| (index as usize) < self.holders.len()).expect("a frame of the zone")
+        FrameIndex::try_from(pfn.get() - self.base.get()).expect("a frame of the zone")
     }
 
     /// The frame at `index`.
@@ -142,6 +136,13 @@ impl Posted {
         MigrateType::from_index(usize::from(raw))
     }
 
+    /// Whether the pageblock of `index` is an ordinary one of movable memory.
+    #[inline(always)]
+    pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
+        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        raw == MigrateType::Movable as u8
+    }
+
     /// Somebody holds the block at `index` from now on.
     #[inline(always)]
     pub(super) fn hold(&self, index: FrameIndex, order: Order, movability: Movability) {
@@ -149,15 +150,25 @@ impl Posted {
         self.holders[index as usize].store(state, Relaxed);
     }
 
-    /// The holder of a block gives it back; says what it was. A forged handle panics.
+    /// Whether somebody holds a block of exactly `order` at `index`.
     #[inline(always)]
+    pub(super) fn is_held(&self, index: FrameIndex, order: Order) -> bool {
+        Head::is_allocated(self.holders[index as usize].load(Relaxed), order)
+    }
+
+    /// The holder of a block has given it back.
+    #[inline(always)]
+    pub(super) fn let_go(&self, index: FrameIndex) {
+        self.holders[index as usize].store(0, Relaxed);
+    }
+
+    /// The holder of a block gives it back; says what it was. A forged handle panics.
     pub(super) fn release(&self, index: FrameIndex, order: Order) -> Movability {
-        let holder = &self.holders[index as usize];
-        let movability = match Head::decode(holder.load(Relaxed)) {
+        let movability = match self.holder(index) {
             Some(Head::Allocated(held, movability)) if held == order => movability,
             _ => panic!("block is not allocated with this order"),
         };
-        holder.store(0, Relaxed);
+        self.let_go(index);
         movability
     }
 

@@ -8,8 +8,10 @@ use pagelab_percpu::{Exclusive, Remote};
 use crate::check::Violation;
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
+use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::PerCpuPages;
+use crate::rmqueue::ZoneRequest;
 use crate::smp::posted::Posted;
 use crate::stats::VmStat;
 use crate::sync::{Mutex, MutexGuard};
@@ -25,6 +27,8 @@ pub(super) struct SharedZone<P> {
     pub(super) nofragment: AllocFlags,
     /// Flags without which a movable request may not use the per-CPU lists.
     pub(super) movable_pcp_needs: AllocFlags,
+    /// Empty lists, which say what has a list.
+    pub(super) shape: PerCpuPages,
     pub(super) posted: CachePadded<Posted>,
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
@@ -101,10 +105,18 @@ impl<P: Exclusive> SharedZone<P> {
             span: zone.span,
             nofragment,
             movable_pcp_needs: zone.movable_pcp_needs,
+            shape: zone.pcp[0].like_new(),
             posted: CachePadded::new(Posted::new(zone)),
             core: CachePadded::new(Mutex::new(core)),
             remotes,
         }
+    }
+
+    /// The per-CPU list that may serve a request. Linux: `pcp_allowed_order()`.
+    pub(super) fn list_of(&self, request: ZoneRequest) -> Option<usize> {
+        let barred = request.migratetype == MigrateType::Movable
+            && !request.flags.contains(self.movable_pcp_needs);
+        self.shape.list_of(request.order, request.migratetype).filter(|_| !barred)
     }
 
     /// Linux: `spin_lock(&zone->lock)`.
