@@ -19,6 +19,11 @@ impl ContigRange {
         self.0
     }
 
+    /// A handle of frames that somebody may hold: for a canary.
+    pub(crate) const fn unchecked(range: PfnRange) -> Self {
+        Self(range)
+    }
+
     /// Gives the handle up for the raw range; the frames stay allocated.
     #[must_use]
     pub const fn into_raw(self) -> PfnRange {

@@ -1,8 +1,8 @@
 //! A zone: its buddy lists, watermarks and per-CPU lists.
 //!
 //! The zone is where facts from the layers below become events, and where the order of attempts
-//! lives (`rmqueue.rs`). It is driven from one thread; the concurrent shell will put the buddy part
-//! and each CPU's lists behind locks of their own, in the order of notes/locking.md.
+//! lives (`rmqueue.rs`). It is driven from one thread; `smp/` puts it behind a lock, and each CPU's
+//! lists into slots of their own.
 
 use crate::buddy::{Buddy, FreePages, Placement};
 use crate::counters::FreeCounters;

@@ -5,8 +5,11 @@ use core::mem::ManuallyDrop;
 use pagelab_percpu::{Asymmetric, Exclusive};
 
 use crate::contig::{Busy, ClaimError, ContigClaim, ContigRange};
+use crate::event::Silent;
 use crate::frame::{Frame, Head, Movability};
-use crate::isolate::IsolateMode;
+use crate::hotplug::Hotplug;
+use crate::isolate::{IsolateError, IsolateMode};
+use crate::smp::step::Step;
 use crate::smp::{Cpu, SharedAllocator};
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 
@@ -35,14 +38,18 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         range: PfnRange,
         mode: IsolateMode,
     ) -> Result<Self, ClaimError> {
+        let first = shared.steps.has(Step::ClaimIsolatesFirst);
+        if !first {
+            shared.drain_all();
+        }
         let claim = Self::isolate(shared, range, mode)?;
-        shared.zones[claim.zone].drain();
+        if first && shared.steps.has(Step::ClaimDrains) {
+            shared.zones[claim.zone].drain();
+        }
         Ok(claim)
     }
 
-    /// The first half of [`claim`](Self::claim): pages may hide on CPUs' lists. For models.
-    #[doc(hidden)]
-    pub fn isolate(
+    fn isolate(
         shared: &'a SharedAllocator<P>,
         range: PfnRange,
         mode: IsolateMode,
@@ -54,8 +61,13 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         };
         let mut locked = shared.zones[zone].lock();
         shared.zones[zone].posted.sync_heads(&mut locked.zones[0], blocks);
-        locked.start_isolate(range, mode)?;
+        let isolated = locked.start_isolate(range, mode);
         drop(locked);
+        match isolated {
+            Err(ClaimError::Isolate(IsolateError::AlreadyIsolated(_)))
+                if !shared.steps.has(Step::ClaimsExclude) => {}
+            isolated => isolated?,
+        }
         Ok(Self { shared, zone, range, mode })
     }
 
@@ -100,13 +112,43 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         // The claim that is resumed undoes the isolation.
         let _resumed = ManuallyDrop::new(self);
         let id = cpu.id();
+        let tests = cpu.shared().steps.has(Step::ClaimTests);
         cpu.with_core(at, |core, posted| {
-            let taken = ContigClaim::resume(core, 0, range, mode).commit(id)?;
+            let taken = match ContigClaim::resume(core, 0, range, mode).commit(id) {
+                Err(ClaimError::Busy(_)) if !tests => return Ok(ContigRange::unchecked(range)),
+                taken => taken?,
+            };
             for pfn in range.iter() {
                 posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
             }
             Ok(taken)
         })
+    }
+
+    /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either
+    /// way. Linux: the end of `offline_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Busy`] with the first frame that is not free.
+    pub fn offline(self, cpu: &mut Cpu<P>) -> Result<(), ClaimError> {
+        let blocks = self.range.align_out(self.shared.geometry.pageblock_order());
+        let tests = self.shared.steps.has(Step::ClaimTests);
+        let id = cpu.id();
+        let gone = cpu.with_core(self.zone, |core, _| {
+            let zone = &mut core.zones[0];
+            match zone.test_isolated(blocks, &mut Silent) {
+                Err(pfn) if tests => return Err(ClaimError::Busy(pfn)),
+                _ => zone.offline(id, blocks),
+            }
+            core.adjust_managed(0, blocks.len(), Hotplug::Leaves);
+            Ok(())
+        });
+        if gone.is_ok() {
+            // With the memory its isolation is gone.
+            core::mem::forget(self);
+        }
+        gone
     }
 }
 

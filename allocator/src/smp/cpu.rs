@@ -18,6 +18,7 @@ use crate::pcp::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::posted::Posted;
+use crate::smp::step::Step;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, Pfn};
@@ -146,9 +147,8 @@ impl<P: Exclusive> Cpu<P> {
     pub fn unreserve_highatomic(&mut self, req: &AllocRequest, effort: Unreserve) -> bool {
         let mt = self.shared.migratetype_of(req.gfp);
         let zones = self.shared.zonelist(req).iter().filter(|at| reaches(&self.shared, req, **at));
-        zones
-            .map(|&at| &self.shared.zones[at])
-            .any(|zone| zone.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent))
+        let steps = self.shared.steps;
+        zones.map(|&at| &self.shared.zones[at]).any(|zone| zone.unreserve(mt, effort, steps))
     }
 
     /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
@@ -220,8 +220,12 @@ impl<P: Exclusive> Cpu<P> {
         let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
         let index = zone.zone.posted.index(pfn);
         let posted = &zone.zone.posted;
-        let single =
-            order == Order::ZERO && zone.lists.with(|lists| push_single(posted, lists, index));
+        // Only a canary looks at the type before its turn.
+        let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
+        let single = order == Order::ZERO
+            && zone.lists.with(|lists| {
+                (looked || posted.is_movable(index)) && push_single(posted, lists, index)
+            });
         if !single {
             core::hint::cold_path();
             zone.free_any(self.id, index, order);
@@ -291,11 +295,10 @@ fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest)
     Some(posted.pfn(index))
 }
 
-/// Puts a user's single page on its list if that is all there is to do; says whether it was.
+/// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
 #[inline(always)]
 fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
-    let pushed = posted.is_movable(index)
-        && posted.is_held(index, Order::ZERO)
+    let pushed = posted.is_held(index, Order::ZERO)
         && lists.pcp.push_single_calmly(index, posted.mood().pressure);
     if pushed {
         posted.let_go(index);

@@ -14,6 +14,7 @@
 mod claim;
 mod cpu;
 mod posted;
+mod step;
 #[cfg(test)]
 mod tests;
 mod zone;
@@ -29,11 +30,14 @@ use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, PageAllocator, Pages};
 pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
+#[doc(hidden)]
+pub use crate::smp::step::Step;
+use crate::smp::step::Steps;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::stats::VmStat;
 use crate::sync::Arc;
 use crate::units::{CpuId, PageCount, Pfn, PfnRange};
-use crate::zone::Sharing;
+use crate::zone::{Sharing, Zone};
 
 /// Why a machine cannot be driven by several threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -52,6 +56,7 @@ pub struct SharedAllocator<P = Asymmetric> {
     zones: Vec<Arc<SharedZone<P>>>,
     /// For each node the zones to try, as [`PageAllocator::zonelist`] has them.
     zonelists: Vec<Vec<usize>>,
+    steps: Steps,
 }
 
 /// Where pages are at one moment, in pages.
@@ -65,6 +70,13 @@ pub struct Whereabouts {
     pub held: PageCount,
 }
 
+impl Whereabouts {
+    fn of(zone: &Zone) -> Self {
+        let (free, cached) = (zone.free_pages().all, zone.pcp_pages());
+        Self { free, cached, held: zone.managed.saturating_sub(free + cached) }
+    }
+}
+
 impl<P: Exclusive + Default> SharedAllocator<P> {
     /// Takes a machine apart for threads: the zones, and a handle for each CPU.
     ///
@@ -72,6 +84,27 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
     ///
     /// [`ShareError`] when spans of zones overlap.
     pub fn share(alloc: PageAllocator) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
+        Self::share_with(alloc, Steps::ALL)
+    }
+
+    /// A machine whose protocols lack a step and therefore do not hold: canaries of the models.
+    ///
+    /// # Errors
+    ///
+    /// As [`share`](Self::share).
+    #[cfg(all(loom, feature = "loom"))]
+    #[doc(hidden)]
+    pub fn share_without(
+        alloc: PageAllocator,
+        step: Step,
+    ) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
+        Self::share_with(alloc, Steps::without(step))
+    }
+
+    fn share_with(
+        alloc: PageAllocator,
+        steps: Steps,
+    ) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
         if let Some(zone) = alloc.zones.iter().find(|zone| zone.sharing == Sharing::Shared) {
             return Err(ShareError::Overlap(zone.span));
         }
@@ -89,7 +122,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
             Arc::new(SharedZone::new(core, nofragment, remote))
         });
         let zones = zones.collect();
-        let shared = Arc::new(Self { geometry, grouping, zones, zonelists });
+        let shared = Arc::new(Self { geometry, grouping, zones, zonelists, steps });
         let ids = (0..).map(CpuId::new);
         let cpus = ids.zip(owners).map(|(id, slots)| Cpu::new(id, Arc::clone(&shared), slots));
         let cpus = cpus.collect();
@@ -124,17 +157,28 @@ impl<P: Exclusive> SharedAllocator<P> {
     #[must_use]
     pub fn whereabouts(&self) -> Whereabouts {
         self.zones.iter().fold(Whereabouts::default(), |sum, zone| {
-            let zone = zone.whole(|core, _| {
-                let zone = &core.zones[0];
-                let (free, cached) = (zone.free_pages().all, zone.pcp_pages());
-                Whereabouts { free, cached, held: zone.managed - free - cached }
-            });
+            let zone = match self.steps.has(Step::WholeHoldsLists) {
+                true => zone.whole(|core, _| Whereabouts::of(&core.zones[0])),
+                false => zone.whereabouts_in_parts(),
+            };
             Whereabouts {
                 free: sum.free + zone.free,
                 cached: sum.cached + zone.cached,
                 held: sum.held + zone.held,
             }
         })
+    }
+
+    /// Pages of highatomic pageblocks. Linux: `nr_reserved_highatomic`.
+    #[must_use]
+    pub fn reserved_highatomic(&self) -> PageCount {
+        self.zones.iter().map(|zone| zone.lock().zones[0].reserved_highatomic).sum()
+    }
+
+    /// Number of pageblocks of a type, ISOLATE while they are isolated.
+    #[must_use]
+    pub fn pageblocks(&self, mt: MigrateType) -> usize {
+        self.zones.iter().map(|zone| zone.posted.pageblocks(mt)).sum()
     }
 
     /// Event counters since the machine was shared. Linux: /proc/vmstat.

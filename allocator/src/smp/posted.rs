@@ -136,6 +136,11 @@ impl Posted {
         MigrateType::from_index(usize::from(raw))
     }
 
+    /// Number of pageblocks of a type.
+    pub(super) fn pageblocks(&self, mt: MigrateType) -> usize {
+        self.types.iter().filter(|raw| raw.load(Relaxed) == mt as u8).count()
+    }
+
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
     #[inline(always)]
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
