@@ -365,24 +365,7 @@ impl ByHand<'_> {
     /// where it still has some. Linux: `__offline_isolated_pages()`,
     /// `remove_pfn_range_from_zone()`.
     pub fn withdraw(&mut self, range: PfnRange) {
-        let Some(range) = self.zone.span().intersect(range) else { return };
-        let mut pfn = range.start();
-        while pfn < range.end() {
-            let order = self.free_order(pfn);
-            if let Some(order) = order {
-                let index = self.zone.buddy.index(pfn);
-                let mt = self.zone.buddy.blocks.migratetype(index);
-                self.zone.buddy.areas.remove(&mut self.zone.buddy.map, index, order);
-                self.zone.buddy.sub_free(order.pages(), mt);
-            }
-            pfn = pfn + order.unwrap_or(Order::ZERO).pages();
-        }
-        self.zone.count_free(self.cpu);
-        for block in range.blocks(self.zone.buddy.geometry.pageblock_order()) {
-            let index = self.zone.buddy.index(block);
-            self.zone.buddy.blocks.set_offline(index);
-        }
-        self.zone.shrink_span();
+        self.zone.offline(self.cpu, range);
     }
 
     /// Whether a pageblock of the zone is isolated. Linux: `has_isolate_pageblock()`.

@@ -19,6 +19,11 @@ impl ContigRange {
         self.0
     }
 
+    /// A handle of frames that somebody may hold: for a canary.
+    pub(crate) const fn unchecked(range: PfnRange) -> Self {
+        Self(range)
+    }
+
     /// Gives the handle up for the raw range; the frames stay allocated.
     #[must_use]
     pub const fn into_raw(self) -> PfnRange {
@@ -98,6 +103,17 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         inner.start_isolate(range, mode, sink)?;
         inner.drain_all(sink);
         Ok(Self { alloc, zone, range, mode })
+    }
+
+    /// A claim whose pageblocks are isolated already, by
+    /// [`start_isolate`](PageAllocator::start_isolate).
+    pub(crate) fn resume(
+        alloc: &'a mut PageAllocator<S>,
+        zone: usize,
+        range: PfnRange,
+        mode: IsolateMode,
+    ) -> Self {
+        Self { alloc, zone, range, mode }
     }
 
     /// The frames being claimed.

@@ -68,12 +68,32 @@ impl Head {
         }
     }
 
-    const fn encode(self) -> u8 {
+    /// The state byte of the frame that starts such a block.
+    pub(crate) const fn encode(self) -> u8 {
         match self {
             Self::Free(order) => free(order),
             Self::Allocated(order, Movability::Unmovable) => ALLOCATED | order.get(),
             Self::Allocated(order, Movability::Movable) => ALLOCATED | MOVABLE | order.get(),
             Self::PerCpu(order) => PER_CPU | order.get(),
+        }
+    }
+
+    /// Whether a state byte says that an allocated block of exactly `order` starts there.
+    #[inline(always)]
+    pub(crate) const fn is_allocated(state: u8, order: Order) -> bool {
+        state & !MOVABLE == ALLOCATED | order.get()
+    }
+
+    /// What a state byte says; `None` where no block starts.
+    #[inline(always)]
+    pub(crate) const fn decode(state: u8) -> Option<Self> {
+        let order = Order::from_bits(state);
+        match state & KIND {
+            FREE => Some(Self::Free(order)),
+            ALLOCATED if state & MOVABLE != 0 => Some(Self::Allocated(order, Movability::Movable)),
+            ALLOCATED => Some(Self::Allocated(order, Movability::Unmovable)),
+            PER_CPU => Some(Self::PerCpu(order)),
+            _ => None,
         }
     }
 }
@@ -156,15 +176,7 @@ impl MemMap {
     /// What starts at `index`.
     #[inline(always)]
     pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
-        let state = self.state[index as usize];
-        let order = Order::from_bits(state);
-        match state & KIND {
-            FREE => Some(Head::Free(order)),
-            ALLOCATED if state & MOVABLE != 0 => Some(Head::Allocated(order, Movability::Movable)),
-            ALLOCATED => Some(Head::Allocated(order, Movability::Unmovable)),
-            PER_CPU => Some(Head::PerCpu(order)),
-            _ => None,
-        }
+        Head::decode(self.state[index as usize])
     }
 
     /// [`Frames::is_free_block`].
@@ -175,7 +187,7 @@ impl MemMap {
     /// Whether an allocated block of exactly `order` starts at `index`.
     #[inline(always)]
     pub(crate) fn is_allocated_block(&self, index: FrameIndex, order: Order) -> bool {
-        self.state[index as usize] & !MOVABLE == ALLOCATED | order.get()
+        Head::is_allocated(self.state[index as usize], order)
     }
 
     /// [`Frames::set_head`].

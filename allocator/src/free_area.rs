@@ -169,6 +169,14 @@ impl FreeAreas {
         self.non_empty[mt.index()] >> order.get() != 0
     }
 
+    /// The largest order of which the lists of the three ordinary types have a block.
+    #[inline]
+    pub(crate) fn largest(&self) -> Option<Order> {
+        let orders =
+            MigrateType::PCP.into_iter().fold(0u32, |all, mt| all | self.non_empty[mt.index()]);
+        orders.checked_ilog2().map(|order| Order::of(u8::try_from(order).expect("few orders")))
+    }
+
     /// Whether a list has no block. Linux: `free_area_empty()`.
     pub(crate) const fn is_empty(&self, order: Order, mt: MigrateType) -> bool {
         self.non_empty[mt.index()] >> order.get() & 1 == 0

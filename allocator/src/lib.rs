@@ -58,6 +58,7 @@ pub mod profile;
 mod reclaim;
 pub mod restore;
 pub mod rmqueue;
+pub mod smp;
 pub mod stats;
 pub mod sync;
 pub mod units;

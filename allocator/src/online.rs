@@ -7,11 +7,12 @@
 use crate::boot::MAX_SPAN;
 use crate::counters::Uncounted;
 use crate::event::Sink;
+use crate::frame::Head;
 use crate::gfp::ZoneType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
-use crate::units::{NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
 use crate::zone::{Sharing, Zone, ZoneSpec};
 
@@ -60,6 +61,30 @@ impl Zone {
     pub fn owns(&self, pfn: Pfn) -> bool {
         let index = self.buddy.map.index(pfn).filter(|_| self.span.contains(pfn));
         index.is_some_and(|index| !self.buddy.blocks.is_offline(index))
+    }
+
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends where
+    /// it still has some. Linux: `__offline_isolated_pages()`, `remove_pfn_range_from_zone()`.
+    pub(crate) fn offline(&mut self, cpu: CpuId, range: PfnRange) {
+        let Some(range) = self.span.intersect(range) else { return };
+        let mut pfn = range.start();
+        while pfn < range.end() {
+            let index = self.buddy.index(pfn);
+            let Some(Head::Free(order)) = self.buddy.map.head(index) else {
+                pfn = pfn + Order::ZERO.pages();
+                continue;
+            };
+            let mt = self.buddy.blocks.migratetype(index);
+            self.buddy.areas.remove(&mut self.buddy.map, index, order);
+            self.buddy.sub_free(order.pages(), mt);
+            pfn = pfn + order.pages();
+        }
+        self.count_free(cpu);
+        for block in range.blocks(self.buddy.geometry.pageblock_order()) {
+            let index = self.buddy.index(block);
+            self.buddy.blocks.set_offline(index);
+        }
+        self.shrink_span();
     }
 
     /// Moves the ends of the span inwards to memory that is there. Linux: `shrink_zone_span()`.

@@ -1,6 +1,6 @@
 //! The page allocator of a machine: zonelists, the fast path, the slow path.
 
-use crate::event::{Event, Sink};
+use crate::event::{Event, Silent, Sink};
 use crate::fallback::Grouping;
 use crate::frame::Movability;
 use crate::geometry::Geometry;
@@ -103,7 +103,7 @@ impl AllocRequest {
 
     /// Flags of the fast path before the preferred zone is known.
     #[inline]
-    fn fast_flags(&self) -> AllocFlags {
+    pub(crate) fn fast_flags(&self) -> AllocFlags {
         let mut flags = AllocFlags::WMARK_LOW | AllocFlags::CPUSET | self.gfp.cma_flag();
         flags.set(AllocFlags::KSWAPD, self.gfp.contains(GfpFlags::KSWAPD_RECLAIM));
         self.effective(flags)
@@ -161,7 +161,7 @@ pub enum NotAllocated {
 ///
 /// Deterministic and single-threaded: the CPU is an argument, events go to `S`.
 #[derive(Clone, Debug)]
-pub struct PageAllocator<S: Sink = crate::event::Silent> {
+pub struct PageAllocator<S: Sink = Silent> {
     pub(crate) geometry: Geometry,
     pub(crate) profile: KernelProfile,
     pub(crate) types: TypeSet,
@@ -244,9 +244,38 @@ impl<S: Sink> PageAllocator<S> {
         Some(Pages::new(pfn, req.order))
     }
 
+    /// The zones as machines of one zone each, and what the fast path adds to its flags where that
+    /// zone comes first.
+    pub(crate) fn into_zones(self) -> impl Iterator<Item = (PageAllocator, AllocFlags)> {
+        let flags = |at| match self.avoids_fragmentation(at) {
+            true => AllocFlags::NOFRAGMENT,
+            false => AllocFlags::empty(),
+        };
+        let flags: Vec<_> = (0..self.zones.len()).map(flags).collect();
+        let nodes = self.zonelists.len();
+        let (geometry, profile, types) = (self.geometry, self.profile, self.types);
+        let (grouping, cpus) = (self.grouping, self.cpus);
+        self.zones.into_iter().zip(flags).map(move |(zone, flags)| {
+            let (zones, zonelists) = (vec![zone], vec![vec![0]; nodes]);
+            let (stats, sink) = (VmStat::default(), Silent);
+            let core = PageAllocator {
+                geometry,
+                profile,
+                types,
+                grouping,
+                cpus,
+                zones,
+                zonelists,
+                stats,
+                sink,
+            };
+            (core, flags)
+        })
+    }
+
     /// Whether the fast path puts mixing off. Linux: `alloc_flags_nofragment()`.
     #[inline]
-    fn avoids_fragmentation(&self, preferred: usize) -> bool {
+    pub(crate) fn avoids_fragmentation(&self, preferred: usize) -> bool {
         let (zone, zones) = (&self.zones[preferred], &self.zones);
         let one_node = || zones.last().is_some_and(|last| last.node == NodeId::default());
         let has_dma32 = || {
@@ -295,7 +324,7 @@ impl<S: Sink> PageAllocator<S> {
         let mut rank = 0;
         while let Some(&at) = self.zonelists.get(list)?.get(rank) {
             rank += 1;
-            let zone = &mut self.zones[at];
+            let zone = &self.zones[at];
             if !reach.has(zone) {
                 continue;
             }
@@ -303,13 +332,26 @@ impl<S: Sink> PageAllocator<S> {
             if away && flags.contains(AllocFlags::NOFRAGMENT) {
                 return None;
             }
-            if zone.may_take(req.order, reach.highest, flags, &mut self.sink)
-                && let Some(pfn) = self.take(cpu, at, req, flags)
-            {
-                return Some(pfn);
+            let found = self.try_zone(cpu, at, req, flags);
+            if found.is_some() {
+                return found;
             }
         }
         None
+    }
+
+    /// Takes a block from one zone if its watermarks allow it.
+    #[inline(always)]
+    pub(crate) fn try_zone(
+        &mut self,
+        cpu: CpuId,
+        at: usize,
+        req: &AllocRequest,
+        flags: AllocFlags,
+    ) -> Option<Pfn> {
+        let highest = req.gfp.highest_zone();
+        let allowed = self.zones[at].may_take(req.order, highest, flags, &mut self.sink);
+        if allowed { self.take(cpu, at, req, flags) } else { None }
     }
 
     #[inline]
@@ -413,15 +455,15 @@ impl<S: Sink> PageAllocator<S> {
 
 /// Which zones a request may use.
 #[derive(Clone, Copy)]
-struct Reach {
-    highest: ZoneType,
+pub(crate) struct Reach {
+    pub(crate) highest: ZoneType,
     /// The only node, if the request insists on one.
-    node: Option<NodeId>,
+    pub(crate) node: Option<NodeId>,
 }
 
 impl Reach {
     #[inline]
-    fn of(req: &AllocRequest) -> Self {
+    pub(crate) fn of(req: &AllocRequest) -> Self {
         let node = req.gfp.contains(GfpFlags::THISNODE).then_some(req.node);
         Self { highest: req.gfp.highest_zone(), node }
     }

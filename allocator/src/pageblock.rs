@@ -29,12 +29,39 @@ pub(crate) struct Pageblocks {
     order: Order,
     flags: Vec<u8>,
     isolated: u64,
+    changed: Changed,
+}
+
+/// Blocks whose type or isolation may have changed since somebody last asked, as positions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Changed {
+    start: usize,
+    end: usize,
+}
+
+impl Changed {
+    fn note(&mut self, slot: usize) {
+        match self.start == self.end {
+            true => (self.start, self.end) = (slot, slot + 1),
+            false => (self.start, self.end) = (self.start.min(slot), self.end.max(slot + 1)),
+        }
+    }
+
+    /// Positions, half-open.
+    pub(crate) fn slots(&self) -> core::ops::Range<usize> {
+        self.start..self.end
+    }
 }
 
 impl Pageblocks {
     /// Blocks of `order` for `frames` frames, all UNMOVABLE (type 0), as memory starts out.
     pub(crate) fn new(order: Order, frames: FrameIndex) -> Self {
-        Self { order, flags: vec![0; (frames >> order.get()) as usize], isolated: 0 }
+        Self {
+            order,
+            flags: vec![0; (frames >> order.get()) as usize],
+            isolated: 0,
+            changed: Changed::default(),
+        }
     }
 
     const fn slot(&self, index: FrameIndex) -> usize {
@@ -62,6 +89,7 @@ impl Pageblocks {
             self.isolated -= 1;
         }
         self.flags[slot] = self.flags[slot] & SKIP | mt as u8;
+        self.changed.note(slot);
     }
 
     /// Gives every pageblock that a block of `order` touches a type.
@@ -83,6 +111,7 @@ impl Pageblocks {
         assert!(self.flags[slot] & ISOLATED == 0, "pageblock is isolated already");
         self.flags[slot] |= ISOLATED;
         self.isolated += 1;
+        self.changed.note(slot);
     }
 
     /// Marks the memory of the block as gone; the next type it gets brings it back. It is no longer
@@ -133,6 +162,22 @@ impl Pageblocks {
     /// Number of isolated blocks. Linux: `nr_isolate_pageblock`.
     pub(crate) const fn isolated(&self) -> u64 {
         self.isolated
+    }
+
+    /// Number of blocks.
+    pub(crate) fn len(&self) -> usize {
+        self.flags.len()
+    }
+
+    /// The type of a block by its position; [`migratetype`](Self::migratetype) by a frame.
+    pub(crate) fn type_at(&self, slot: usize) -> MigrateType {
+        BY_FLAGS[(self.flags[slot] & (TYPE | ISOLATED)) as usize]
+    }
+
+    /// What may have changed since the last call.
+    #[inline]
+    pub(crate) fn take_changed(&mut self) -> Changed {
+        core::mem::take(&mut self.changed)
     }
 
     /// Recounts the isolated blocks, for `check()`.

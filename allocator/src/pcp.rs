@@ -148,6 +148,7 @@ impl PerCpuPages {
     }
 
     /// The block to hand out next: the head of its list.
+    #[inline]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
         self.shrunk(list, order);
@@ -160,6 +161,11 @@ impl PerCpuPages {
         let single = self.lists[SINGLES].pop_newest()?;
         self.note_alloc();
         Some(single.index())
+    }
+
+    /// Empty lists of the same shape and sizes.
+    pub(crate) fn like_new(&self) -> Self {
+        Self { lists: Default::default(), others: 0, ..self.clone() }
     }
 
     /// A refilled block: served after those that came before it.
@@ -208,6 +214,7 @@ impl PerCpuPages {
         }
     }
 
+    #[inline(always)]
     fn shrunk(&mut self, list: usize, order: Order) {
         if list != SINGLES {
             self.others -= 1 << order.get();

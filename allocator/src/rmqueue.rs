@@ -26,11 +26,16 @@ impl ZoneRequest {
     /// What a block handed out to this request is: those of movable requests can be migrated.
     #[inline]
     const fn head(self) -> Head {
-        let movability = match self.migratetype {
+        Head::Allocated(self.order, self.movability())
+    }
+
+    /// Whether a block handed out to this request can be migrated.
+    #[inline]
+    pub(crate) const fn movability(self) -> Movability {
+        match self.migratetype {
             MigrateType::Movable => Movability::Movable,
             _ => Movability::Unmovable,
-        };
-        Head::Allocated(self.order, movability)
+        }
     }
 }
 

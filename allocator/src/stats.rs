@@ -19,6 +19,17 @@ pub struct VmStat {
     pub pgfree: u64,
 }
 
+impl core::ops::Add for VmStat {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            pgalloc: core::array::from_fn(|kind| self.pgalloc[kind] + other.pgalloc[kind]),
+            pgfree: self.pgfree + other.pgfree,
+        }
+    }
+}
+
 /// Free blocks of one zone: `blocks[order]` is the number of free blocks of that order.
 ///
 /// The measures follow mm/vmstat.c in integer arithmetic; F is the number of free pages, B of free

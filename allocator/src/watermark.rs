@@ -281,6 +281,15 @@ impl Zone {
         }
     }
 
+    /// Pages by which requests for single pages may go on without a look at the watermarks: what is
+    /// free above the high mark, the boost and every reserve, CMA aside.
+    pub(crate) fn spare_pages(&self) -> PageCount {
+        let reserve = self.lowmem_reserve.iter().copied().max().unwrap_or(PageCount::ZERO);
+        let (order, flags) = (Order::ZERO, AllocFlags::empty());
+        let unusable = unusable_free(self.counted(), self.highatomic_unusable(), order, flags);
+        self.counted().all.saturating_sub(self.watermarks.get(Mark::High) + reserve + unusable)
+    }
+
     /// Whether the watermarks allow a request of the page allocator. A zone below its high mark is
     /// flagged, by profiles that know the flag. Linux: the checks of `get_page_from_freelist()`.
     #[inline]

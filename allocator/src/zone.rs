@@ -1,8 +1,8 @@
 //! A zone: its buddy lists, watermarks and per-CPU lists.
 //!
 //! The zone is where facts from the layers below become events, and where the order of attempts
-//! lives (`rmqueue.rs`). It is driven from one thread; the concurrent shell will put the buddy part
-//! and each CPU's lists behind locks of their own, in the order of notes/locking.md.
+//! lives (`rmqueue.rs`). It is driven from one thread; `smp/` puts it behind a lock, and each CPU's
+//! lists into slots of their own.
 
 use crate::buddy::{Buddy, FreePages, Placement};
 use crate::counters::FreeCounters;
@@ -299,7 +299,7 @@ impl Zone {
     /// The drain that a free brings about. It ends the below-high state when it brings the zone
     /// above the high mark.
     #[inline(never)]
-    fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
+    pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         self.drain_pcp(cpu, pages, list, sink);
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked

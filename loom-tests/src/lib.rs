@@ -5,12 +5,37 @@
 //! preemptions in `LOOM_MAX_PREEMPTIONS`; without it the same body runs once on real threads, so
 //! that the models always compile and their assertions hold at least in one schedule.
 
+use pagelab_allocator::{
+    boot::MachineSpec,
+    event::Silent,
+    geometry::Geometry,
+    gfp::{GfpFlags, ZoneType},
+    page_alloc::{AllocRequest, PageAllocator},
+    profile::KernelProfile,
+    smp::{Cpu, SharedAllocator, Step},
+    sync::Arc,
+    units::{Order, PageCount, Pfn, PfnRange},
+};
+use pagelab_percpu::Exclusive;
+
 #[cfg(loom)]
 #[doc(no_inline)]
-pub use loom::{model, thread};
+pub use loom::thread;
 #[cfg(not(loom))]
 #[doc(no_inline)]
 pub use std::thread;
+
+/// Runs `body` under every schedule.
+#[cfg(loom)]
+pub fn model<F>(body: F)
+where
+    F: Fn() + Sync + Send + 'static,
+{
+    let mut builder = loom::model::Builder::new();
+    // Setting up a machine takes more steps than loom expects of a whole model.
+    builder.max_branches = 20_000;
+    builder.check(body);
+}
 
 /// Runs `body` once: without loom there is only the schedule that happens.
 #[cfg(not(loom))]
@@ -30,3 +55,44 @@ where
 {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model(body))).is_err()
 }
+
+/// Geometry of the models: pageblocks of two pages, blocks of at most four.
+pub const PAGEBLOCK: Order = Order::of(1);
+
+/// A machine of one zone and two CPUs, all free.
+///
+/// # Panics
+///
+/// Panics where `pages` are no machine.
+#[must_use]
+pub fn tiny(profile: KernelProfile, pages: u64) -> PageAllocator {
+    let geometry = Geometry::new(12, PAGEBLOCK, Order::of(2)).expect("a tiny geometry");
+    let memory = PfnRange::from_len(Pfn::new(0), PageCount::new(pages));
+    let mut spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+    spec.cpus = 2;
+    PageAllocator::boot(&spec, Silent).expect("a small machine")
+}
+
+/// A machine for threads and its two CPUs, without one step of its protocols if that is said.
+///
+/// # Panics
+///
+/// Panics where a machine has other than two CPUs, and without loom where a step is left out.
+#[must_use]
+pub fn share<P: Exclusive + Default>(
+    alloc: PageAllocator,
+    without: Option<Step>,
+) -> (Arc<SharedAllocator<P>>, [Cpu<P>; 2]) {
+    let shared = match without {
+        None => SharedAllocator::share(alloc),
+        #[cfg(loom)]
+        Some(step) => SharedAllocator::share_without(alloc, step),
+        #[cfg(not(loom))]
+        Some(step) => panic!("only models leave out {step:?}"),
+    };
+    let (shared, cpus) = shared.expect("one zone");
+    (shared, cpus.try_into().unwrap_or_else(|_| panic!("two CPUs")))
+}
+
+/// A request for a user's single page.
+pub const PAGE: AllocRequest = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);

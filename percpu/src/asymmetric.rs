@@ -6,7 +6,7 @@ use crate::{
     protocol::Protocol,
     step::{Step, Steps},
     sync::{
-        Backoff, Mutex,
+        Backoff, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -65,9 +65,8 @@ impl Asymmetric {
     /// claim to make, for nobody else is in the way.
     #[cold]
     #[inline(never)]
-    fn queue<R>(&self, work: impl FnOnce() -> R) -> R {
-        let _turn = self.remotes.lock();
-        work()
+    fn queue(&self) -> Turn<'_> {
+        Turn::Queued { _lock: self.remotes.lock() }
     }
 
     /// Waits for the end of the owner's turn.
@@ -77,6 +76,14 @@ impl Asymmetric {
             backoff.snooze();
         }
     }
+}
+
+/// What makes it the owner's turn, until it is dropped.
+enum Turn<'a> {
+    /// No remote is there.
+    Busy { _flag: Raised<'a> },
+    /// Remotes are kept out.
+    Queued { _lock: MutexGuard<'a, ()> },
 }
 
 impl Default for Asymmetric {
@@ -92,10 +99,13 @@ impl Protocol for Asymmetric {
         if self.steps.has(Step::LightFence) {
             self.fence.light();
         }
-        if self.is_claimed() {
+        // The work is called in one place, so that it can be compiled into the caller.
+        let _turn = if self.is_claimed() {
             drop(busy);
-            return self.queue(work);
-        }
+            self.queue()
+        } else {
+            Turn::Busy { _flag: busy }
+        };
         work()
     }
 

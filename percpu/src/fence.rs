@@ -34,7 +34,10 @@ impl Fence {
     pub(crate) fn light(self) {
         match self.0 {
             Kind::Kernel => compiler_fence(Ordering::SeqCst),
-            Kind::Full => fence(Ordering::SeqCst),
+            Kind::Full => {
+                core::hint::cold_path();
+                fence(Ordering::SeqCst);
+            }
         }
     }
 

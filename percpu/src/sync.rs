@@ -3,14 +3,14 @@
 //! As in the allocator, two gates must be open before loom's types appear: `--cfg loom`, and the
 //! feature `loom`.
 
-pub(crate) use imp::{Arc, Backoff, Mutex, UnsafeCell, atomic};
+pub(crate) use imp::{Arc, Backoff, Mutex, MutexGuard, UnsafeCell, atomic};
 
 #[cfg(not(all(loom, feature = "loom")))]
 mod imp {
     pub(crate) use std::sync::{Arc, atomic};
 
     pub(crate) use crossbeam_utils::Backoff;
-    pub(crate) use parking_lot::Mutex;
+    pub(crate) use parking_lot::{Mutex, MutexGuard};
 
     /// std's cell with the interface of loom's, which wants to know when an access ends.
     #[derive(Debug)]
@@ -32,8 +32,11 @@ mod imp {
 mod imp {
     use std::sync::PoisonError;
 
-    pub(crate) use loom::{cell::UnsafeCell, sync::Arc};
-    use loom::{sync::MutexGuard, thread};
+    use loom::thread;
+    pub(crate) use loom::{
+        cell::UnsafeCell,
+        sync::{Arc, MutexGuard},
+    };
 
     pub(crate) mod atomic {
         pub(crate) use std::sync::atomic::compiler_fence;

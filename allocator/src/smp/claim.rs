@@ -1,0 +1,159 @@
+//! Claiming an exact range while other threads allocate and free.
+
+use core::mem::ManuallyDrop;
+
+use pagelab_percpu::{Asymmetric, Exclusive};
+
+use crate::contig::{Busy, ClaimError, ContigClaim, ContigRange};
+use crate::event::Silent;
+use crate::frame::{Frame, Head, Movability};
+use crate::hotplug::Hotplug;
+use crate::isolate::{IsolateError, IsolateMode};
+use crate::smp::step::Step;
+use crate::smp::{Cpu, SharedAllocator};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
+
+/// A range being emptied: its pageblocks are isolated while this lives. No lock is held between
+/// calls: blocks are freed and allocated meanwhile. Linux: the middle of `alloc_contig_range()`.
+///
+/// Dropping it without [`commit`](Self::commit) ends the isolation and changes nothing else.
+#[derive(Debug)]
+#[must_use = "a dropped claim undoes the isolation"]
+pub struct SharedClaim<'a, P: Exclusive = Asymmetric> {
+    shared: &'a SharedAllocator<P>,
+    zone: usize,
+    range: PfnRange,
+    mode: IsolateMode,
+}
+
+impl<'a, P: Exclusive> SharedClaim<'a, P> {
+    /// Isolates the pageblocks of `range`, then drains every CPU's lists of the zone.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::BadRange`], or [`ClaimError::Isolate`] when a page cannot move or somebody else
+    /// claims from one of the pageblocks; nothing stays isolated then.
+    pub fn claim(
+        shared: &'a SharedAllocator<P>,
+        range: PfnRange,
+        mode: IsolateMode,
+    ) -> Result<Self, ClaimError> {
+        let first = shared.steps.has(Step::ClaimIsolatesFirst);
+        if !first {
+            shared.drain_all();
+        }
+        let claim = Self::isolate(shared, range, mode)?;
+        if first && shared.steps.has(Step::ClaimDrains) {
+            shared.zones[claim.zone].drain();
+        }
+        Ok(claim)
+    }
+
+    fn isolate(
+        shared: &'a SharedAllocator<P>,
+        range: PfnRange,
+        mode: IsolateMode,
+    ) -> Result<Self, ClaimError> {
+        let blocks = range.align_out(shared.geometry.pageblock_order());
+        let zone = shared.zones.iter().position(|zone| zone.span.covers(blocks));
+        let Some(zone) = zone.filter(|_| !range.is_empty()) else {
+            return Err(ClaimError::BadRange(range));
+        };
+        let mut locked = shared.zones[zone].lock();
+        shared.zones[zone].posted.sync_heads(&mut locked.zones[0], blocks);
+        let isolated = locked.start_isolate(range, mode);
+        drop(locked);
+        match isolated {
+            Err(ClaimError::Isolate(IsolateError::AlreadyIsolated(_)))
+                if !shared.steps.has(Step::ClaimsExclude) => {}
+            isolated => isolated?,
+        }
+        Ok(Self { shared, zone, range, mode })
+    }
+
+    /// The frames being claimed.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        self.range
+    }
+
+    /// The first block at or after `from`, inside the range, that somebody holds. It may be free by
+    /// the time the caller looks.
+    #[must_use]
+    pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
+        let shared = &self.shared.zones[self.zone];
+        let locked = shared.lock();
+        let mut pfn = from.max(self.range.start());
+        while pfn < self.range.end() {
+            match locked.frame(pfn) {
+                Frame::Free { head, order } => pfn = head + order.pages(),
+                Frame::Reserved => pfn = pfn + PageCount::new(1),
+                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
+                    match shared.posted.holder(shared.posted.index(head)) {
+                        Some(Head::Allocated(order, movability)) => {
+                            return Some(Busy { pfn: head, order, movability });
+                        }
+                        _ => pfn = head + order.pages(),
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes the range if it is free by now, and ends the isolation either way.
+    /// Linux: `test_pages_isolated()`, `isolate_freepages_range()`, `undo_isolate_page_range()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Busy`] with the first frame that is not free.
+    pub fn commit(self, cpu: &mut Cpu<P>) -> Result<ContigRange, ClaimError> {
+        let (at, range, mode) = (self.zone, self.range, self.mode);
+        // The claim that is resumed undoes the isolation.
+        let _resumed = ManuallyDrop::new(self);
+        let id = cpu.id();
+        let tests = cpu.shared().steps.has(Step::ClaimTests);
+        cpu.with_core(at, |core, posted| {
+            let taken = match ContigClaim::resume(core, 0, range, mode).commit(id) {
+                Err(ClaimError::Busy(_)) if !tests => return Ok(ContigRange::unchecked(range)),
+                taken => taken?,
+            };
+            for pfn in range.iter() {
+                posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
+            }
+            Ok(taken)
+        })
+    }
+
+    /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either
+    /// way. Linux: the end of `offline_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Busy`] with the first frame that is not free.
+    pub fn offline(self, cpu: &mut Cpu<P>) -> Result<(), ClaimError> {
+        let blocks = self.range.align_out(self.shared.geometry.pageblock_order());
+        let tests = self.shared.steps.has(Step::ClaimTests);
+        let id = cpu.id();
+        let gone = cpu.with_core(self.zone, |core, _| {
+            let zone = &mut core.zones[0];
+            match zone.test_isolated(blocks, &mut Silent) {
+                Err(pfn) if tests => return Err(ClaimError::Busy(pfn)),
+                _ => zone.offline(id, blocks),
+            }
+            core.adjust_managed(0, blocks.len(), Hotplug::Leaves);
+            Ok(())
+        });
+        if gone.is_ok() {
+            // With the memory its isolation is gone.
+            core::mem::forget(self);
+        }
+        gone
+    }
+}
+
+impl<P: Exclusive> Drop for SharedClaim<'_, P> {
+    fn drop(&mut self) {
+        self.shared.zones[self.zone].lock().undo_isolate(self.range, self.mode);
+    }
+}

@@ -1,0 +1,361 @@
+//! One CPU's handle: requests and frees, without the zone's lock where its lists suffice.
+//!
+//! A free looks at the posted type of the page's pageblock during its turn on the CPU's lists.
+//! Whoever isolates a pageblock posts that first and takes a turn on each CPU's lists afterwards, to
+//! drain them: a free either comes before that turn, and its page is drained, or after it, and sees
+//! the isolation.
+
+use pagelab_percpu::{Asymmetric, Exclusive, Owner};
+
+use crate::contig::ContigRange;
+use crate::event::Silent;
+use crate::frame::{FrameIndex, Head, Movability};
+use crate::gfp::{AllocFlags, GfpFlags};
+use crate::highatomic::Unreserve;
+use crate::migratetype::MigrateType;
+use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
+use crate::pcp::Cached;
+use crate::rmqueue::ZoneRequest;
+use crate::smp::SharedAllocator;
+use crate::smp::posted::Posted;
+use crate::smp::step::Step;
+use crate::smp::zone::{CpuLists, SharedZone};
+use crate::sync::Arc;
+use crate::units::{CpuId, Order, Pfn};
+
+/// The handle of one CPU, for one thread at a time. Linux: what runs with preemption disabled.
+#[derive(Debug)]
+pub struct Cpu<P = Asymmetric> {
+    id: CpuId,
+    shared: Arc<SharedAllocator<P>>,
+    zones: Vec<CpuZone<P>>,
+    /// Where the last request for a user's single page went that was served off a list.
+    single: Option<Single>,
+}
+
+/// A zone as a CPU sees it.
+#[derive(Debug)]
+struct CpuZone<P> {
+    lists: Owner<CpuLists, P>,
+    zone: Arc<SharedZone<P>>,
+}
+
+/// A request for a user's single page, and the zone whose list serves it while that fares well.
+#[derive(Clone, Copy, Debug)]
+struct Single {
+    key: (u64, u64),
+    zone: usize,
+}
+
+impl Single {
+    /// A request in two words, which are compared faster than five fields.
+    #[inline(always)]
+    fn key(req: &AllocRequest) -> (u64, u64) {
+        let (order, node) = (u64::from(req.order.get()), u64::from(req.node.get()));
+        let (barred, granted) = (u64::from(req.barred.bits()), u64::from(req.granted.bits()));
+        (u64::from(req.gfp.bits()) | order << 32 | node << 40, barred | granted << 32)
+    }
+}
+
+impl<P: Exclusive> Cpu<P> {
+    pub(super) fn new(
+        id: CpuId,
+        shared: Arc<SharedAllocator<P>>,
+        lists: Vec<Owner<CpuLists, P>>,
+    ) -> Self {
+        let zones = lists.into_iter().zip(&shared.zones);
+        let zones = zones.map(|(lists, zone)| CpuZone { lists, zone: Arc::clone(zone) });
+        Self { id, zones: zones.collect(), shared, single: None }
+    }
+
+    /// Number of the CPU.
+    #[must_use]
+    pub const fn id(&self) -> CpuId {
+        self.id
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn shared(&self) -> &Arc<SharedAllocator<P>> {
+        &self.shared
+    }
+
+    /// Allocates a block: the fast path, then the slow path as far as it goes without reclaim and
+    /// compaction, which belong to the layers above. Linux: `__alloc_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] when the order is too large or no zone has a block to spare.
+    #[inline(always)]
+    pub fn alloc_pages(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+        match self.alloc_like_last(req) {
+            Some(pages) => Ok(pages),
+            None => {
+                core::hint::cold_path();
+                self.alloc_pages_walk(req)
+            }
+        }
+    }
+
+    /// A page off the list that served the last request, for one that is like it. Most requests are
+    /// for single pages of users.
+    #[inline(always)]
+    fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
+        let single = self.single.as_ref().filter(|single| single.key == Single::key(req))?;
+        let CpuZone { lists, zone } = self.zones.get_mut(single.zone)?;
+        if !zone.posted.mood().is_calm(Order::ZERO) {
+            return None;
+        }
+        lists.with(|lists| {
+            let index = lists.pcp.pop_single()?;
+            lists.allocated += 1;
+            zone.posted.hold(index, Order::ZERO, Movability::Movable);
+            Some(Pages::new(zone.posted.pfn(index), Order::ZERO))
+        })
+    }
+
+    #[inline(never)]
+    fn alloc_pages_walk(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+        let preferred =
+            self.shared.zonelist(req).iter().find(|at| reaches(&self.shared, req, **at));
+        let nofragment = preferred.map(|&at| self.shared.zones[at].nofragment);
+        let flags = req.fast_flags() | nofragment.unwrap_or(AllocFlags::empty());
+        match self.get_page_from_freelist(req, flags) {
+            Some(pfn) => Ok(Pages::new(pfn, req.order)),
+            None => self.alloc_pages_hard(req),
+        }
+    }
+
+    #[cold]
+    fn alloc_pages_hard(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+        let max = self.shared.geometry.max_order();
+        if req.order > max {
+            return Err(AllocError::OrderTooLarge(req.order, max));
+        }
+        let mut found = self.get_page_from_freelist(req, req.slow_flags());
+        if found.is_none() && req.gfp.contains(GfpFlags::DIRECT_RECLAIM) {
+            self.unreserve_highatomic(req, Unreserve::All);
+            self.shared.drain_all();
+            found = self.get_page_from_freelist(req, req.slow_flags());
+        }
+        let pfn = found.ok_or(AllocError::OutOfMemory(req.order))?;
+        Ok(Pages::new(pfn, req.order))
+    }
+
+    /// Gives one highatomic pageblock back for the type of `req`; says whether pages moved.
+    /// Linux: `unreserve_highatomic_pageblock()`.
+    pub fn unreserve_highatomic(&mut self, req: &AllocRequest, effort: Unreserve) -> bool {
+        let mt = self.shared.migratetype_of(req.gfp);
+        let zones = self.shared.zonelist(req).iter().filter(|at| reaches(&self.shared, req, **at));
+        let steps = self.shared.steps;
+        zones.map(|&at| &self.shared.zones[at]).any(|zone| zone.unreserve(mt, effort, steps))
+    }
+
+    /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
+    #[inline]
+    fn get_page_from_freelist(&mut self, req: &AllocRequest, mut flags: AllocFlags) -> Option<Pfn> {
+        loop {
+            let found = self.walk(req, flags);
+            if found.is_some() || !flags.contains(AllocFlags::NOFRAGMENT) {
+                return found;
+            }
+            flags.remove(AllocFlags::NOFRAGMENT);
+        }
+    }
+
+    #[inline]
+    fn walk(&mut self, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
+        let mut home = None;
+        let mut rank = 0;
+        while let Some(&at) = self.shared.zonelist(req).get(rank) {
+            rank += 1;
+            if !reaches(&self.shared, req, at) {
+                continue;
+            }
+            let node = self.shared.zones[at].node;
+            if node != *home.get_or_insert(node) && flags.contains(AllocFlags::NOFRAGMENT) {
+                return None;
+            }
+            let found = self.take(at, req, flags);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
+    fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
+        let migratetype = self.shared.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let CpuZone { lists, zone } = &mut self.zones[at];
+        let list = zone.list_of(request).filter(|_| !flags.contains(AllocFlags::HIGHATOMIC));
+        let Some(list) = list else {
+            return take_locked(&mut zone.lock(), self.id, zone, req, flags);
+        };
+        if req.order == Order::ZERO && migratetype == MigrateType::Movable {
+            self.single = Some(Single { key: Single::key(req), zone: at });
+        }
+        let id = self.id;
+        lists.with(|lists| {
+            let calm = zone.posted.mood().is_calm(req.order);
+            let hit = if calm { pop(&zone.posted, lists, list, request) } else { None };
+            hit.or_else(|| {
+                let mut locked = zone.lock();
+                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, flags))
+            })
+        })
+    }
+
+    /// Frees a block: to this CPU's lists if its order has one, else to the buddy lists.
+    /// Linux: `__free_pages()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is not allocated as this handle says (a forged handle).
+    #[inline(always)]
+    pub fn free_pages(&mut self, pages: Pages) {
+        let (pfn, order) = pages.into_raw();
+        let has = |zone: &&mut CpuZone<P>| zone.zone.span.contains(pfn);
+        let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
+        let index = zone.zone.posted.index(pfn);
+        let posted = &zone.zone.posted;
+        // Only a canary looks at the type before its turn.
+        let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
+        let single = order == Order::ZERO
+            && zone.lists.with(|lists| {
+                (looked || posted.is_movable(index)) && push_single(posted, lists, index)
+            });
+        if !single {
+            core::hint::cold_path();
+            zone.free_any(self.id, index, order);
+        }
+    }
+
+    /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a frame of the range is not an allocated single page.
+    pub fn free_contig_range(&mut self, contig: ContigRange) {
+        for pfn in contig.into_raw().iter() {
+            self.free_pages(Pages::new(pfn, Order::ZERO));
+        }
+    }
+
+    /// Works on a zone under its lock, with this CPU's lists in their place.
+    pub(super) fn with_core<R>(
+        &mut self,
+        at: usize,
+        work: impl FnOnce(&mut PageAllocator, &Posted) -> R,
+    ) -> R {
+        let CpuZone { lists, zone } = &mut self.zones[at];
+        let id = self.id;
+        lists.with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
+    }
+}
+
+impl<P: Exclusive> CpuZone<P> {
+    /// A free of anything. Linux: `free_unref_page_commit()`.
+    #[inline(never)]
+    fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
+        let Self { lists, zone } = self;
+        if zone.shape.list_of(order, MigrateType::Movable).is_none() {
+            return free_locked(&mut zone.lock(), id, &zone.posted, index, order);
+        }
+        lists.with(|lists| {
+            let mt = zone.posted.migratetype(index);
+            match lists.pcp.list_of(order, mt) {
+                Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
+                    zone.posted.release(index, order);
+                    lists.freed += order.pages().get();
+                    push(zone, id, lists, (list, order), Cached::new(index, mt));
+                }
+                _ => zone.lock().with_lists(id, lists, |core| {
+                    free_locked(core, id, &zone.posted, index, order);
+                }),
+            }
+        });
+    }
+}
+
+/// Whether a request may use the zone at `at`.
+#[inline]
+fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> bool {
+    let (reach, zone) = (Reach::of(req), &shared.zones[at]);
+    zone.kind <= reach.highest && reach.node.is_none_or(|node| node == zone.node)
+}
+
+/// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
+fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest) -> Option<Pfn> {
+    let index = lists.pcp.pop(list, request.order)?.index();
+    lists.pcp.note_alloc();
+    lists.allocated += request.order.pages().get();
+    posted.hold(index, request.order, request.movability());
+    Some(posted.pfn(index))
+}
+
+/// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
+#[inline(always)]
+fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
+    let pushed = posted.is_held(index, Order::ZERO)
+        && lists.pcp.push_single_calmly(index, posted.mood().pressure);
+    if pushed {
+        posted.let_go(index);
+        lists.freed += 1;
+    }
+    pushed
+}
+
+/// Puts a freed block on its list, and gives back what is too much.
+fn push<P: Exclusive>(
+    zone: &SharedZone<P>,
+    id: CpuId,
+    lists: &mut CpuLists,
+    (list, order): (usize, Order),
+    cached: Cached,
+) {
+    let pressure = zone.posted.mood().pressure;
+    if lists.pcp.push_calmly(list, order, cached, pressure) {
+        return;
+    }
+    lists.pcp.push_freed(list, order, cached);
+    if let Some(pages) = lists.pcp.drain_after_free(order, pressure) {
+        zone.lock().with_lists(id, lists, |core| {
+            core.zones[0].give_back(id, pages, list, &mut Silent);
+        });
+    }
+}
+
+/// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
+fn take_locked<P: Exclusive>(
+    core: &mut PageAllocator,
+    id: CpuId,
+    zone: &SharedZone<P>,
+    req: &AllocRequest,
+    flags: AllocFlags,
+) -> Option<Pfn> {
+    let pfn = core.try_zone(id, 0, req, flags)?;
+    let movability = match core.migratetype_of(req.gfp) {
+        MigrateType::Movable => Movability::Movable,
+        _ => Movability::Unmovable,
+    };
+    zone.posted.hold(zone.posted.index(pfn), req.order, movability);
+    Some(pfn)
+}
+
+/// A free to the buddy lists: there is no list for the order, or the pageblock is isolated, or was
+/// a moment ago. Linux: `free_one_page()`.
+fn free_locked(
+    core: &mut PageAllocator,
+    id: CpuId,
+    posted: &Posted,
+    index: FrameIndex,
+    order: Order,
+) {
+    let movability = posted.release(index, order);
+    let map = &mut core.zones[0].buddy.map;
+    map.set_head(index, Head::Allocated(order, movability));
+    let pfn = map.pfn(index);
+    core.free_pages(id, Pages::new(pfn, order));
+}

@@ -1,0 +1,219 @@
+//! What threads read of a zone without its lock.
+//!
+//! All of it is written while the zone's lock is held, or by whoever has the block, and read with
+//! relaxed loads: each reader's turn on its CPU's lists orders what matters (see `cpu.rs`).
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use crate::frame::{Frame, FrameIndex, Head, Movability};
+use crate::migratetype::MigrateType;
+use crate::page_alloc::Pages;
+use crate::pcp_tuning::ZonePressure;
+use crate::sync::atomic::{AtomicU8, AtomicU16};
+use crate::units::{Order, Pfn, PfnRange};
+use crate::zone::Zone;
+
+/// What is posted of a zone.
+#[derive(Debug)]
+pub(super) struct Posted {
+    base: Pfn,
+    pageblock: Order,
+    mood: AtomicU16,
+    /// Type of each pageblock, ISOLATE while it is isolated. Linux: `pageblock_flags`.
+    types: Vec<AtomicU8>,
+    /// For each frame: the state byte of the block that somebody holds from there on, else zero.
+    /// The zone's own map only knows that such a block is not on the buddy lists.
+    holders: Vec<AtomicU8>,
+}
+
+/// How a zone fares.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Mood {
+    /// Requests of orders below this stay above every watermark and reserve, and would find a block.
+    calm: u8,
+    /// What the zone adds to the tuning of per-CPU lists.
+    pub(super) pressure: ZonePressure,
+}
+
+const RECLAIM_ACTIVE: u16 = 1 << 8;
+const BELOW_HIGH: u16 = 1 << 9;
+
+impl Mood {
+    fn of(zone: &Zone) -> Self {
+        let spare = zone.spare_pages().get().checked_ilog2().map_or(0, |order| order + 1);
+        let blocks = zone.buddy.areas.largest().map_or(0, |order| u32::from(order.get()) + 1);
+        let calm = u8::try_from(spare.min(blocks)).expect("few orders");
+        Self { calm, pressure: zone.pressure }
+    }
+
+    fn encode(self) -> u16 {
+        let flag = |flag, bit| if flag { bit } else { 0 };
+        u16::from(self.calm)
+            | flag(self.pressure.reclaim_active, RECLAIM_ACTIVE)
+            | flag(self.pressure.below_high, BELOW_HIGH)
+    }
+
+    #[inline(always)]
+    fn decode(word: u16) -> Self {
+        let [calm, _] = word.to_le_bytes();
+        let reclaim_active = word & RECLAIM_ACTIVE != 0;
+        let below_high = word & BELOW_HIGH != 0;
+        Self { calm, pressure: ZonePressure { reclaim_active, below_high } }
+    }
+
+    /// Whether a request of `order` need not look at the watermarks.
+    #[inline(always)]
+    pub(super) const fn is_calm(self, order: Order) -> bool {
+        order.get() < self.calm
+    }
+}
+
+impl Posted {
+    pub(super) fn new(zone: &Zone) -> Self {
+        let map = &zone.buddy.map;
+        let types = (0..zone.buddy.blocks.len()).map(|_| AtomicU8::new(0)).collect();
+        let posted = Self {
+            base: map.pfn(0),
+            pageblock: zone.buddy.geometry.pageblock_order(),
+            mood: AtomicU16::new(0),
+            types,
+            holders: zeroed(map.len() as usize),
+        };
+        posted.post_types(zone, 0..zone.buddy.blocks.len());
+        posted.mood.store(Mood::of(zone).encode(), Relaxed);
+        // What is allocated already stays with its holder.
+        let mut pfn = zone.span.start();
+        while pfn < zone.span.end() {
+            pfn = match zone.buddy.frame(pfn) {
+                Frame::Allocated { head, order, movability } => {
+                    posted.hold(map.index(head).expect("in the map"), order, movability);
+                    head + order.pages()
+                }
+                Frame::Free { head, order } | Frame::PerCpu { head, order } => head + order.pages(),
+                Frame::Reserved => pfn + Order::ZERO.pages(),
+            };
+        }
+        posted
+    }
+
+    /// Posts what changed, at the end of a locked section.
+    pub(super) fn post(&self, zone: &mut Zone) {
+        let changed = zone.buddy.blocks.take_changed().slots();
+        self.post_types(zone, changed);
+        let mood = Mood::of(zone).encode();
+        if self.mood.load(Relaxed) != mood {
+            self.mood.store(mood, Relaxed);
+        }
+    }
+
+    fn post_types(&self, zone: &Zone, slots: core::ops::Range<usize>) {
+        for slot in slots {
+            self.types[slot].store(zone.buddy.blocks.type_at(slot) as u8, Relaxed);
+        }
+    }
+
+    #[inline(always)]
+    pub(super) fn mood(&self) -> Mood {
+        Mood::decode(self.mood.load(Relaxed))
+    }
+
+    /// Where `pfn` is in the zone's map.
+    #[inline(always)]
+    pub(super) fn index(&self, pfn: Pfn) -> FrameIndex {
+        FrameIndex::try_from(pfn.get() - self.base.get()).expect("a frame of the zone")
+    }
+
+    /// The frame at `index`.
+    #[inline(always)]
+    pub(super) fn pfn(&self, index: FrameIndex) -> Pfn {
+        self.base + crate::units::PageCount::new(u64::from(index))
+    }
+
+    /// The type of the pageblock of `index`, ISOLATE while it is isolated.
+    #[inline(always)]
+    pub(super) fn migratetype(&self, index: FrameIndex) -> MigrateType {
+        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        MigrateType::from_index(usize::from(raw))
+    }
+
+    /// Number of pageblocks of a type.
+    pub(super) fn pageblocks(&self, mt: MigrateType) -> usize {
+        self.types.iter().filter(|raw| raw.load(Relaxed) == mt as u8).count()
+    }
+
+    /// Whether the pageblock of `index` is an ordinary one of movable memory.
+    #[inline(always)]
+    pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
+        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        raw == MigrateType::Movable as u8
+    }
+
+    /// Somebody holds the block at `index` from now on.
+    #[inline(always)]
+    pub(super) fn hold(&self, index: FrameIndex, order: Order, movability: Movability) {
+        let state = Head::Allocated(order, movability).encode();
+        self.holders[index as usize].store(state, Relaxed);
+    }
+
+    /// Whether somebody holds a block of exactly `order` at `index`.
+    #[inline(always)]
+    pub(super) fn is_held(&self, index: FrameIndex, order: Order) -> bool {
+        Head::is_allocated(self.holders[index as usize].load(Relaxed), order)
+    }
+
+    /// The holder of a block has given it back.
+    #[inline(always)]
+    pub(super) fn let_go(&self, index: FrameIndex) {
+        self.holders[index as usize].store(0, Relaxed);
+    }
+
+    /// The holder of a block gives it back; says what it was. A forged handle panics.
+    pub(super) fn release(&self, index: FrameIndex, order: Order) -> Movability {
+        let movability = match self.holder(index) {
+            Some(Head::Allocated(held, movability)) if held == order => movability,
+            _ => panic!("block is not allocated with this order"),
+        };
+        self.let_go(index);
+        movability
+    }
+
+    pub(super) fn set_movability(&self, pages: &Pages, movability: Movability) {
+        let index = self.index(pages.pfn());
+        self.release(index, pages.order());
+        self.hold(index, pages.order(), movability);
+    }
+
+    /// What somebody holds from `index` on.
+    pub(super) fn holder(&self, index: FrameIndex) -> Option<Head> {
+        Head::decode(self.holders[index as usize].load(Relaxed))
+    }
+
+    /// Brings the zone's map up to date with who holds what in `range`: what is neither free nor
+    /// held is on a list of some CPU.
+    pub(super) fn sync_heads(&self, zone: &mut Zone, range: PfnRange) {
+        let mut pfn = range.start();
+        while pfn < range.end() {
+            pfn = match zone.buddy.frame(pfn) {
+                Frame::Free { head, order } => head + order.pages(),
+                Frame::Reserved => pfn + Order::ZERO.pages(),
+                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
+                    let index = self.index(head);
+                    let state = self.holder(index).unwrap_or(Head::PerCpu(order));
+                    zone.buddy.map.set_head(index, state);
+                    head + order.pages()
+                }
+            };
+        }
+    }
+}
+
+/// Zeros that cost no memory until they are written.
+#[cfg(not(all(loom, feature = "loom")))]
+fn zeroed(len: usize) -> Vec<AtomicU8> {
+    bytemuck::zeroed_vec(len)
+}
+
+#[cfg(all(loom, feature = "loom"))]
+fn zeroed(len: usize) -> Vec<AtomicU8> {
+    (0..len).map(|_| AtomicU8::new(0)).collect()
+}

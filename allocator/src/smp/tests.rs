@@ -1,0 +1,154 @@
+//! Driven by one thread, the shared allocator is the allocator.
+
+use pagelab_percpu::{Exclusive, Locked};
+use proptest::prelude::*;
+
+use super::*;
+use crate::boot::MachineSpec;
+use crate::contig::{ClaimError, ContigClaim, ContigRange};
+use crate::event::Silent;
+use crate::gfp::ZoneType;
+use crate::isolate::IsolateMode;
+use crate::profile::KernelProfile;
+use crate::units::Order;
+
+const CPUS: u16 = 3;
+
+/// A step of both machines.
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Alloc { cpu: u16, order: u8, gfp: GfpFlags },
+    Free { cpu: u16, which: usize },
+    Drain,
+    Claim { cpu: u16, at: u64, pages: u64 },
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let gfps = [GfpFlags::KERNEL, GfpFlags::HIGHUSER_MOVABLE, GfpFlags::ATOMIC];
+    let gfp = prop::sample::select(gfps.to_vec());
+    let step = prop_oneof![
+        8 => (0..CPUS, prop_oneof![6 => Just(0u8), 3 => 1u8..4, 2 => 4u8..11], gfp)
+            .prop_map(|(cpu, order, gfp)| Step::Alloc { cpu, order, gfp }),
+        6 => (0..CPUS, any::<usize>()).prop_map(|(cpu, which)| Step::Free { cpu, which }),
+        1 => Just(Step::Drain),
+        1 => (0..CPUS, 0u64..16384, 1u64..700).prop_map(|(cpu, at, pages)| Step::Claim { cpu, at, pages }),
+    ];
+    prop::collection::vec(step, 0..900)
+}
+
+/// What a machine answered.
+#[derive(PartialEq, Debug)]
+enum Answer {
+    Pages(Option<Pfn>),
+    Claimed(Result<PfnRange, ClaimError>),
+    Nothing,
+}
+
+fn machine(profile: KernelProfile) -> PageAllocator {
+    let memory = PfnRange::new(Pfn::new(0), Pfn::new(16384));
+    let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    spec.cpus = CPUS;
+    spec.cma = vec![PfnRange::new(Pfn::new(8192), Pfn::new(10240))];
+    PageAllocator::boot(&spec, Silent).expect("a small machine")
+}
+
+/// Both machines, and what is held of each.
+struct Pair<P: Exclusive> {
+    plain: PageAllocator,
+    shared: Arc<SharedAllocator<P>>,
+    cpus: Vec<Cpu<P>>,
+    held: Vec<(Pages, Pages)>,
+    claimed: Vec<(ContigRange, ContigRange)>,
+}
+
+impl<P: Exclusive + Default> Pair<P> {
+    fn new(profile: KernelProfile) -> Self {
+        let (shared, cpus) = SharedAllocator::share(machine(profile)).expect("one zone");
+        Self { plain: machine(profile), shared, cpus, held: Vec::new(), claimed: Vec::new() }
+    }
+
+    fn step(&mut self, step: Step) -> (Answer, Answer) {
+        match step {
+            Step::Alloc { cpu, order, gfp } => {
+                let req = AllocRequest::new(Order::of(order), gfp);
+                let plain = self.plain.alloc_pages(CpuId::new(cpu), &req).ok();
+                let shared = self.cpus[usize::from(cpu)].alloc_pages(&req).ok();
+                let pfn = |pages: &Option<Pages>| Answer::Pages(pages.as_ref().map(Pages::pfn));
+                let answers = (pfn(&plain), pfn(&shared));
+                self.held.extend(plain.zip(shared));
+                answers
+            }
+            Step::Free { cpu, which } if !self.held.is_empty() => {
+                let (plain, shared) = self.held.swap_remove(which % self.held.len());
+                self.plain.free_pages(CpuId::new(cpu), plain);
+                self.cpus[usize::from(cpu)].free_pages(shared);
+                (Answer::Nothing, Answer::Nothing)
+            }
+            Step::Free { cpu, .. } => {
+                for (plain, shared) in self.claimed.drain(..) {
+                    self.plain.free_contig_range(CpuId::new(cpu), plain);
+                    self.cpus[usize::from(cpu)].free_contig_range(shared);
+                }
+                (Answer::Nothing, Answer::Nothing)
+            }
+            Step::Drain => {
+                self.plain.drain_all();
+                self.shared.drain_all();
+                (Answer::Nothing, Answer::Nothing)
+            }
+            Step::Claim { cpu, at, pages } => self.claim(CpuId::new(cpu), at, pages),
+        }
+    }
+
+    fn claim(&mut self, cpu: CpuId, at: u64, pages: u64) -> (Answer, Answer) {
+        let end = (at + pages).min(16384);
+        let range = PfnRange::new(Pfn::new(at), Pfn::new(end));
+        let mode = match (8192..10240).contains(&at) {
+            true => IsolateMode::CmaAlloc(MigrateType::Cma),
+            false => IsolateMode::Other,
+        };
+        let plain = ContigClaim::claim(&mut self.plain, range, mode);
+        let busy = plain.as_ref().ok().and_then(|claim| claim.next_busy(range.start()));
+        let plain = plain.and_then(|claim| claim.commit(cpu));
+        let shared = SharedClaim::claim(&self.shared, range, mode);
+        let found = shared.as_ref().ok().and_then(|claim| claim.next_busy(range.start()));
+        assert_eq!(busy, found, "the first block in the way of {range}");
+        let shared = shared.and_then(|claim| claim.commit(&mut self.cpus[cpu.index()]));
+        let said = |claimed: &Result<ContigRange, ClaimError>| {
+            Answer::Claimed(claimed.as_ref().map(ContigRange::range).map_err(|&error| error))
+        };
+        let answers = (said(&plain), said(&shared));
+        self.claimed.extend(plain.ok().zip(shared.ok()));
+        answers
+    }
+}
+
+fn the_same<P: Exclusive + Default>(steps: &[Step]) -> Result<(), TestCaseError> {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut pair = Pair::<P>::new(profile);
+        for (at, &step) in steps.iter().enumerate() {
+            let (plain, shared) = pair.step(step);
+            prop_assert_eq!(plain, shared, "{:?} step {} {:?}", profile, at, step);
+        }
+        prop_assert_eq!(pair.shared.check(), Ok(()));
+        let text = pair.plain.snapshot().buddyinfo().to_string();
+        prop_assert_eq!(pair.shared.buddyinfo(), text);
+        let stats = pair.shared.stats();
+        let before = machine(profile);
+        prop_assert_eq!(stats.pgfree, pair.plain.stats().pgfree - before.stats().pgfree);
+        prop_assert_eq!(stats.pgalloc, pair.plain.stats().pgalloc);
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn one_thread_gets_the_same_pages(steps in steps()) {
+        the_same::<Asymmetric>(&steps)?;
+    }
+
+    #[test]
+    fn under_locks_too(steps in steps()) {
+        the_same::<Locked>(&steps)?;
+    }
+}

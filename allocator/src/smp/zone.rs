@@ -1,0 +1,209 @@
+//! A zone behind its lock.
+
+use core::ops::{Deref, DerefMut};
+
+use crossbeam_utils::CachePadded;
+use pagelab_percpu::{Exclusive, Remote};
+
+use crate::check::Violation;
+use crate::event::Silent;
+use crate::gfp::{AllocFlags, ZoneType};
+use crate::highatomic::Unreserve;
+use crate::migratetype::MigrateType;
+use crate::page_alloc::PageAllocator;
+use crate::pcp::PerCpuPages;
+use crate::rmqueue::ZoneRequest;
+use crate::smp::Whereabouts;
+use crate::smp::posted::Posted;
+use crate::smp::step::{Step, Steps};
+use crate::stats::VmStat;
+use crate::sync::{Mutex, MutexGuard};
+use crate::units::{CpuId, NodeId, PfnRange};
+
+/// A zone that several threads share. Linux: `struct zone` with `zone->lock`.
+#[derive(Debug)]
+pub(super) struct SharedZone<P> {
+    pub(super) kind: ZoneType,
+    pub(super) node: NodeId,
+    pub(super) span: PfnRange,
+    /// Whether the fast path puts mixing types off when this zone comes first.
+    pub(super) nofragment: AllocFlags,
+    /// Flags without which a movable request may not use the per-CPU lists.
+    pub(super) movable_pcp_needs: AllocFlags,
+    /// Empty lists, which say what has a list.
+    pub(super) shape: PerCpuPages,
+    pub(super) posted: CachePadded<Posted>,
+    /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
+    /// CPU lends it those of its slot.
+    core: CachePadded<Mutex<PageAllocator>>,
+    remotes: Vec<Remote<CpuLists, P>>,
+}
+
+/// What a CPU has of a zone. Linux: `struct per_cpu_pages` and `struct per_cpu_zonestat`.
+#[derive(Debug)]
+pub(super) struct CpuLists {
+    pub(super) pcp: PerCpuPages,
+    /// Pages handed out and taken back without the zone's lock.
+    pub(super) allocated: u64,
+    pub(super) freed: u64,
+}
+
+impl CpuLists {
+    pub(super) fn new(pcp: PerCpuPages) -> Self {
+        Self { pcp, allocated: 0, freed: 0 }
+    }
+}
+
+/// A zone whose lock is held. What others read without the lock is posted before it is released.
+pub(super) struct LockedZone<'a> {
+    core: MutexGuard<'a, PageAllocator>,
+    posted: &'a Posted,
+}
+
+impl Deref for LockedZone<'_> {
+    type Target = PageAllocator;
+
+    fn deref(&self) -> &PageAllocator {
+        &self.core
+    }
+}
+
+impl DerefMut for LockedZone<'_> {
+    fn deref_mut(&mut self) -> &mut PageAllocator {
+        &mut self.core
+    }
+}
+
+impl Drop for LockedZone<'_> {
+    fn drop(&mut self) {
+        self.posted.post(&mut self.core.zones[0]);
+    }
+}
+
+impl LockedZone<'_> {
+    /// Works with a CPU's lists in their place.
+    pub(super) fn with_lists<R>(
+        &mut self,
+        cpu: CpuId,
+        lists: &mut CpuLists,
+        work: impl FnOnce(&mut PageAllocator) -> R,
+    ) -> R {
+        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
+        let result = work(&mut self.core);
+        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
+        result
+    }
+}
+
+impl<P: Exclusive> SharedZone<P> {
+    pub(super) fn new(
+        core: PageAllocator,
+        nofragment: AllocFlags,
+        remotes: Vec<Remote<CpuLists, P>>,
+    ) -> Self {
+        let zone = &core.zones[0];
+        Self {
+            kind: zone.kind,
+            node: zone.node,
+            span: zone.span,
+            nofragment,
+            movable_pcp_needs: zone.movable_pcp_needs,
+            shape: zone.pcp[0].like_new(),
+            posted: CachePadded::new(Posted::new(zone)),
+            core: CachePadded::new(Mutex::new(core)),
+            remotes,
+        }
+    }
+
+    /// The per-CPU list that may serve a request. Linux: `pcp_allowed_order()`.
+    pub(super) fn list_of(&self, request: ZoneRequest) -> Option<usize> {
+        let barred = request.migratetype == MigrateType::Movable
+            && !request.flags.contains(self.movable_pcp_needs);
+        self.shape.list_of(request.order, request.migratetype).filter(|_| !barred)
+    }
+
+    /// Linux: `spin_lock(&zone->lock)`.
+    pub(super) fn lock(&self) -> LockedZone<'_> {
+        LockedZone { core: self.core.lock(), posted: &self.posted }
+    }
+
+    /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
+    pub(super) fn drain(&self) {
+        for (cpu, remote) in (0..).map(CpuId::new).zip(&self.remotes) {
+            remote.with(|lists| {
+                self.lock()
+                    .with_lists(cpu, lists, |core| core.zones[0].drain_cpu(cpu, &mut Silent));
+            });
+        }
+    }
+
+    /// Gives one highatomic pageblock back. Linux: `unreserve_highatomic_pageblock()` for one zone.
+    pub(super) fn unreserve(&self, mt: MigrateType, effort: Unreserve, steps: Steps) -> bool {
+        if steps.has(Step::UnreserveIsWhole) {
+            return self.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent);
+        }
+        // A canary: what is reserved is read under one lock and written under another.
+        let before = self.lock().zones[0].reserved_highatomic;
+        let moved = self.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent);
+        let zone = &mut self.lock().zones[0];
+        zone.reserved_highatomic = before.saturating_sub(zone.buddy.geometry.pageblock_pages());
+        moved
+    }
+
+    /// Works on the zone with every CPU's lists in their places, so that no page is on its way
+    /// between them.
+    pub(super) fn whole<R>(&self, work: impl FnOnce(&mut PageAllocator, &Posted) -> R) -> R {
+        let mut work = Some(work);
+        let mut result = None;
+        let mut locked = |lists: &mut Vec<PerCpuPages>| {
+            let mut zone = self.lock();
+            core::mem::swap(&mut zone.zones[0].pcp, lists);
+            let work = work.take().expect("called once");
+            result = Some(work(&mut zone, &self.posted));
+            core::mem::swap(&mut zone.zones[0].pcp, lists);
+        };
+        hold_all(&self.remotes, &mut Vec::new(), &mut locked);
+        result.expect("the work is done")
+    }
+
+    /// What [`whole`](Self::whole) would see, list by list: for a canary.
+    pub(super) fn whereabouts_in_parts(&self) -> Whereabouts {
+        let cached = self.remotes.iter().map(|remote| remote.with(|lists| lists.pcp.count())).sum();
+        let whole = Whereabouts::of(&self.lock().zones[0]);
+        Whereabouts { cached, held: whole.held.saturating_sub(cached), ..whole }
+    }
+
+    /// Counters of this zone.
+    pub(super) fn stats(&self) -> VmStat {
+        let mut stats = *self.lock().stats();
+        for remote in &self.remotes {
+            let (allocated, freed) = remote.with(|lists| (lists.allocated, lists.freed));
+            stats.pgalloc[self.kind.index()] += allocated;
+            stats.pgfree += freed;
+        }
+        stats
+    }
+
+    pub(super) fn check(&self) -> Result<(), Violation> {
+        self.whole(|core, posted| {
+            posted.sync_heads(&mut core.zones[0], self.span);
+            core.check()
+        })
+    }
+}
+
+/// Takes a turn on every slot, then does the work with what was in them.
+fn hold_all<P: Exclusive>(
+    remotes: &[Remote<CpuLists, P>],
+    held: &mut Vec<PerCpuPages>,
+    work: &mut dyn FnMut(&mut Vec<PerCpuPages>),
+) {
+    let Some((first, rest)) = remotes.split_first() else { return work(held) };
+    first.with(|lists| {
+        let at = held.len();
+        let empty = lists.pcp.like_new();
+        held.push(core::mem::replace(&mut lists.pcp, empty));
+        hold_all(rest, held, work);
+        core::mem::swap(&mut lists.pcp, &mut held[at]);
+    });
+}
