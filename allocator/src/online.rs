@@ -63,8 +63,9 @@ impl Zone {
         index.is_some_and(|index| !self.buddy.blocks.is_offline(index))
     }
 
-    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends where
-    /// it still has some. Linux: `__offline_isolated_pages()`, `remove_pfn_range_from_zone()`.
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends
+    /// where it still has some. Linux: `__offline_isolated_pages()`,
+    /// `remove_pfn_range_from_zone()`.
     pub(crate) fn offline(&mut self, cpu: CpuId, range: PfnRange) {
         let Some(range) = self.span.intersect(range) else { return };
         let mut pfn = range.start();

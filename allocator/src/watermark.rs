@@ -286,7 +286,8 @@ impl Zone {
     pub(crate) fn spare_pages(&self) -> PageCount {
         let reserve = self.lowmem_reserve.iter().copied().max().unwrap_or(PageCount::ZERO);
         let (order, flags) = (Order::ZERO, AllocFlags::empty());
-        let unusable = unusable_free(self.counted(), self.highatomic_unusable(), order, flags);
+        let unusable =
+            Unusable::new(self.counted(), self.highatomic_unusable(), order, flags).pages();
         self.counted().all.saturating_sub(self.watermarks.get(Mark::High) + reserve + unusable)
     }
 

@@ -1,8 +1,8 @@
 //! Pages are counted while they move between the zone and a CPU's list.
 //!
-//! Linux: `zone_page_state_snapshot()` against `drain_pages_zone()`, whose answer may be off by what is
-//! on its way. Here the lists of all CPUs and the zone are held together, so that no page is missed
-//! or counted twice.
+//! Linux: `zone_page_state_snapshot()` against `drain_pages_zone()`, whose answer may be off by
+//! what is on its way. Here the lists of all CPUs and the zone are held together, so that no page
+//! is missed or counted twice.
 
 use pagelab_allocator::{profile::KernelProfile, smp::Step, sync::Arc, units::PageCount};
 use pagelab_loom_tests::{PAGE, model, share, thread, tiny};

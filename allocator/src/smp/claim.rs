@@ -31,8 +31,8 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::BadRange`], or [`ClaimError::Isolate`] when a page cannot move or somebody else
-    /// claims from one of the pageblocks; nothing stays isolated then.
+    /// [`ClaimError::BadRange`], or [`ClaimError::Isolate`] when a page cannot move or somebody
+    /// else claims from one of the pageblocks; nothing stays isolated then.
     pub fn claim(
         shared: &'a SharedAllocator<P>,
         range: PfnRange,

@@ -1,9 +1,9 @@
 //! One CPU's handle: requests and frees, without the zone's lock where its lists suffice.
 //!
 //! A free looks at the posted type of the page's pageblock during its turn on the CPU's lists.
-//! Whoever isolates a pageblock posts that first and takes a turn on each CPU's lists afterwards, to
-//! drain them: a free either comes before that turn, and its page is drained, or after it, and sees
-//! the isolation.
+//! Whoever isolates a pageblock posts that first and takes a turn on each CPU's lists afterwards,
+//! to drain them: a free either comes before that turn, and its page is drained, or after it, and
+//! sees the isolation.
 
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 

@@ -1,4 +1,5 @@
-//! The page allocator for several threads: a lock a zone, and page lists that only their CPU touches.
+//! The page allocator for several threads: a lock a zone, and page lists that only their CPU
+//! touches.
 //!
 //! [`SharedAllocator::share`] takes a booted [`PageAllocator`] apart. Each zone goes behind a lock,
 //! with the code that drives it from one thread unchanged; each CPU's lists go into slots of the
@@ -9,7 +10,8 @@
 //! `notes/locking.md` has the whole of it, and which model in `loom-tests/` proves what.
 //!
 //! What differs from the allocator driven by one thread: events are not emitted; spans of zones do
-//! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked for.
+//! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
+//! for.
 
 mod claim;
 mod cpu;

@@ -8,15 +8,16 @@ mod error;
 mod event;
 mod fields;
 mod header;
+mod marker;
 mod page_map;
 mod reader;
 mod record;
 mod source;
 
 pub use error::{TraceError, Why};
+pub use marker::{BlockState, Marker, SnapPhase};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    BlockState, Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners,
-    SnapPhase, TraceEvent, VmapPages,
+    Comm, EventName, Extfrag, Isolator, Migration, Record, Scanned, Scanners, TraceEvent, VmapPages,
 };
