@@ -175,7 +175,7 @@ fn soak<P>(profile: KernelProfile)
 where
     P: Exclusive + Default + Send + Sync,
 {
-    let (ops, seed) = (setting("SOAK_OPS", 400_000), setting("SOAK_SEED", 1));
+    let (ops, seed) = (setting("SOAK_OPS", 2_000_000), setting("SOAK_SEED", 1));
     let threads = setting("SOAK_THREADS", 4);
     eprintln!("SOAK_OPS={ops} SOAK_SEED={seed} SOAK_THREADS={threads} {profile:?}");
     let cpus = u16::try_from(threads).expect("few threads");

@@ -17,7 +17,7 @@ const PAGES: u64 = 64;
 /// Runs an allocation against a claim of all that the allocation could get.
 fn race(without: Option<Step>) {
     let (shared, [mut cpu, mut other]) =
-        share::<Locked>(tiny(KernelProfile::V6_12, PAGES), without);
+        share::<Locked, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     let range = PfnRange::new(Pfn::new(0), Pfn::new(PAGES / 2));
     let allocating = thread::spawn(move || cpu.alloc_pages(&PAGE).expect("half is left").pfn());
     let claimed = SharedClaim::claim(&shared, range, IsolateMode::Other)

@@ -31,7 +31,7 @@ fn claim(mut cpu: Cpu<Locked>, page: Pfn) -> PageCount {
 
 /// Runs two claims; whoever is not refused gets its page, and both are counted.
 fn race(without: Option<Step>) {
-    let (shared, cpus) = share::<Locked>(tiny(KernelProfile::V6_12, PAGES), without);
+    let (shared, cpus) = share::<Locked, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     let [first, second] = cpus;
     let second = thread::spawn(move || claim(second, Pfn::new(9)));
     let taken = claim(first, Pfn::new(8)) + second.join().expect("the claim ends");

@@ -19,7 +19,8 @@ const PAGES: u64 = 64;
 
 /// Runs a free against a claim of the page's pageblock, which then must succeed.
 fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>) {
-    let (shared, [mut cpu, mut other]) = share::<P>(tiny(KernelProfile::V6_12, PAGES), without);
+    let (shared, [mut cpu, mut other]) =
+        share::<P, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     // The list has room for two pages afterwards, so that a free need not grow it.
     let spare = [(); 2].map(|()| cpu.alloc_pages(&PAGE).expect("all is free"));
     let page = cpu.alloc_pages(&PAGE).expect("all is free");

@@ -20,7 +20,7 @@ const ATOMIC: AllocRequest = AllocRequest::new(Order::of(1), GfpFlags::ATOMIC);
 
 /// A machine below its low mark, with one pageblock kept back.
 fn machine() -> PageAllocator {
-    let mut alloc = tiny(KernelProfile::V6_1, PAGES);
+    let mut alloc = tiny(KernelProfile::V6_1, PAGES, 2);
     while alloc.alloc_pages_fast(CpuId::BOOT, &PAGE).map(Pages::into_raw).is_some() {}
     alloc.drain_all();
     let first = alloc.alloc_pages(CpuId::BOOT, &ATOMIC).expect("there is a reserve");
@@ -31,7 +31,7 @@ fn machine() -> PageAllocator {
 
 /// Runs a reserve against an unreserve, then compares the counter with the pageblocks.
 fn race(without: Option<Step>) {
-    let (shared, [mut cpu, mut other]) = share::<Locked>(machine(), without);
+    let (shared, [mut cpu, mut other]) = share::<Locked, 2>(machine(), without);
     assert_eq!(shared.pageblocks(MigrateType::HighAtomic), 1, "one is kept back");
     let reserving = thread::spawn(move || cpu.alloc_pages(&ATOMIC).is_ok());
     other.unreserve_highatomic(&PAGE, Unreserve::All);

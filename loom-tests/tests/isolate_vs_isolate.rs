@@ -21,7 +21,7 @@ const PAGES: u64 = 64;
 
 /// Runs two claims of one pageblock; while one is in force, no other may be.
 fn race(without: Option<Step>) {
-    let (shared, _cpus) = share::<Locked>(tiny(KernelProfile::V6_12, PAGES), without);
+    let (shared, _cpus) = share::<Locked, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     let block = PfnRange::new(Pfn::new(8), Pfn::new(10));
     let inside = Arc::new(AtomicUsize::new(0));
     let claim = move |shared: &SharedAllocator<Locked>, inside: &AtomicUsize| {

@@ -17,7 +17,7 @@ const PAGES: u64 = 64;
 /// Runs an allocation of all there is against the offlining of a part.
 fn race(without: Option<Step>) {
     let (shared, [mut cpu, mut other]) =
-        share::<Locked>(tiny(KernelProfile::V6_12, PAGES), without);
+        share::<Locked, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     let block = PfnRange::new(Pfn::new(0), Pfn::new(PAGES / 2));
     let allocating = thread::spawn(move || {
         let page = cpu.alloc_pages(&PAGE).expect("more is left").into_raw().0;

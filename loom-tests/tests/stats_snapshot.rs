@@ -12,7 +12,8 @@ const PAGES: u64 = 64;
 
 /// Runs a drain against a count.
 fn race(without: Option<Step>) {
-    let (shared, [mut cpu, _other]) = share::<Locked>(tiny(KernelProfile::V6_12, PAGES), without);
+    let (shared, [mut cpu, _other]) =
+        share::<Locked, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     let page = cpu.alloc_pages(&PAGE).expect("all is free");
     cpu.free_pages(page);
     let draining = thread::spawn({

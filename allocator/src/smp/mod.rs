@@ -94,7 +94,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
     /// # Errors
     ///
     /// As [`share`](Self::share).
-    #[cfg(all(loom, feature = "loom"))]
+    #[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
     #[doc(hidden)]
     pub fn share_without(
         alloc: PageAllocator,

@@ -209,12 +209,12 @@ impl Posted {
 }
 
 /// Zeros that cost no memory until they are written.
-#[cfg(not(all(loom, feature = "loom")))]
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 fn zeroed(len: usize) -> Vec<AtomicU8> {
     bytemuck::zeroed_vec(len)
 }
 
-#[cfg(all(loom, feature = "loom"))]
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
 fn zeroed(len: usize) -> Vec<AtomicU8> {
     (0..len).map(|_| AtomicU8::new(0)).collect()
 }
