@@ -3,6 +3,7 @@
 //! One line is held at a time. Text is bytes until a field says otherwise: a task may call itself
 //! anything, so a command name need not be UTF-8.
 
+mod comm;
 mod cursor;
 mod error;
 mod event;
@@ -13,10 +14,11 @@ mod reader;
 mod record;
 mod source;
 
+pub use comm::Comm;
 pub use error::{TraceError, Why};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    BlockState, Comm, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners,
+    BlockState, EventName, Extfrag, Isolator, Marker, Migration, Record, Scanned, Scanners,
     SnapPhase, TraceEvent, VmapPages,
 };
