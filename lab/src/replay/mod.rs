@@ -344,6 +344,7 @@ impl<'a> Run<'a> {
                 *predicted = Predicted::new(whole, &dump.flags, timer, origin);
             }
         }
+        self.recorded.know_lists();
         Ok(())
     }
 
