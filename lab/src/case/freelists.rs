@@ -32,6 +32,8 @@ pub struct FreeLists {
 
 #[derive(Debug, Deserialize)]
 struct Raw {
+    /// Linux: `init_uts_ns.name.release`.
+    osrelease: Option<String>,
     vmemmap: String,
     struct_page: u64,
     page_size: u64,
@@ -158,6 +160,12 @@ impl FreeLists {
     #[must_use]
     pub fn into_text(self) -> CaseText {
         self.text
+    }
+
+    /// The kernel in whose memory they were found, where they say so.
+    #[must_use]
+    pub fn release(&self) -> Option<&str> {
+        self.raw.osrelease.as_deref()
     }
 
     /// Flags of every zone.

@@ -33,7 +33,7 @@ pub struct Isolation {
     /// The compaction under way.
     run: Option<CompactionRun>,
     origin: Origin,
-    /// Zones whose lists compaction may have turned around, by position.
+    /// Zones whose lists compaction may have turned around since they were last known, by position.
     compacted: Vec<bool>,
 }
 
@@ -149,7 +149,15 @@ impl Isolation {
         }
     }
 
-    /// Whether compaction may have turned lists of this zone around.
+    /// The lists are as dumped now: only a compaction that is under way may still turn them around.
+    pub fn know_lists(&mut self) {
+        let under_way = self.run.as_ref().map(|run| run.zone);
+        for (zone, compacted) in self.compacted.iter_mut().enumerate() {
+            *compacted &= under_way == Some(zone);
+        }
+    }
+
+    /// Whether compaction may have turned lists of this zone around since they were last known.
     #[must_use]
     pub fn was_compacted(&self, zone: usize) -> bool {
         self.compacted.get(zone).copied().unwrap_or(false)

@@ -90,7 +90,12 @@ impl Recorded {
         type_of(&self.alloc, number)
     }
 
-    /// Whether compaction may have turned lists of this zone around.
+    /// The lists are as dumped now.
+    pub fn know_lists(&mut self) {
+        self.isolation.know_lists();
+    }
+
+    /// Whether compaction may have turned lists of this zone around since they were last known.
     #[must_use]
     pub fn was_compacted(&self, zone: usize) -> bool {
         self.isolation.was_compacted(zone)

@@ -1,7 +1,7 @@
 //! The part of a line before the event: task, CPU, time, name.
 
+use super::comm::Comm;
 use super::fields::{decimal, leading_digits};
-use super::record::Comm;
 
 /// A line taken apart, its event still text.
 #[derive(Clone, Copy, Debug)]

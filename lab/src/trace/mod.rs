@@ -3,6 +3,7 @@
 //! One line is held at a time. Text is bytes until a field says otherwise: a task may call itself
 //! anything, so a command name need not be UTF-8.
 
+mod comm;
 mod cursor;
 mod error;
 mod event;
@@ -14,10 +15,11 @@ mod reader;
 mod record;
 mod source;
 
+pub use comm::Comm;
 pub use error::{TraceError, Why};
 pub use marker::{BlockState, Marker, SnapPhase};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    Comm, EventName, Extfrag, Isolator, Migration, Record, Scanned, Scanners, TraceEvent, VmapPages,
+    EventName, Extfrag, Isolator, Migration, Record, Scanned, Scanners, TraceEvent, VmapPages,
 };
