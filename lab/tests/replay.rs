@@ -164,6 +164,17 @@ fn a_wrong_profile_does_not_match() {
 }
 
 #[test]
+fn a_wrong_profile_is_named_where_its_rules_agree() {
+    let note = "these are not the rules of that kernel";
+    let said = |words: &[&str]| {
+        let run = replay(Path::new(FIXTURE), words);
+        String::from_utf8(run.stdout).expect("UTF-8").contains(note)
+    };
+    assert!(said(&["--profile", "6.12"]));
+    assert!(!said(&[]));
+}
+
+#[test]
 fn a_wrong_profile_does_not_match_under_pressure() {
     let Some(case) = shared().into_iter().find(|case| case.ends_with("x86-256-pressure-s3")) else {
         println!("skipped: no recorded cases in ../shared/traces");
