@@ -17,7 +17,7 @@ const MAY_USE: [(&str, &[&str]); 6] = [
     ("pagelab-migrate", &["pagelab-allocator"]),
     ("pagelab", &["pagelab-allocator", "pagelab-migrate"]),
     ("pagelab-benches", &["pagelab-allocator", "pagelab-percpu", "pagelab-migrate", "pagelab"]),
-    ("pagelab-loom-tests", &["pagelab-allocator", "pagelab-percpu"]),
+    ("pagelab-loom-tests", &["pagelab-allocator", "pagelab-percpu", "pagelab-migrate"]),
 ];
 
 /// Measured peers have unsafe interfaces, a slot of one CPU is a cell between threads, and Cargo
