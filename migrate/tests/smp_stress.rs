@@ -92,8 +92,15 @@ struct Worker<'a> {
     machine: &'a Machine,
     cpu: &'a mut Cpu,
     draws: Draws,
-    pins: Vec<(u64, Pinned)>,
+    pins: Vec<Pin>,
     kept: Kept,
+}
+
+/// A page that must stay where it is.
+struct Pin {
+    frame: Pfn,
+    wrote: Option<u64>,
+    pinned: Pinned,
 }
 
 /// What a thread keeps between rounds.
@@ -171,21 +178,29 @@ impl Worker<'_> {
         }
     }
 
+    /// Pins by address, and lets the device write, or by frame.
     fn pin(&mut self, table: &SharedTable, index: usize, number: u64) {
-        if self.pins.len() < PINS
-            && let Ok(pinned) = self.machine.memory.pin(self.cpu, table, index, Access::Write)
-        {
+        if self.pins.len() >= PINS {
+            return;
+        }
+        let by_address = self.machine.memory.pin(self.cpu, table, index, Access::Write);
+        if let Ok(pinned) = by_address {
             self.machine.words.at(pinned.frame()).store(number, Ordering::Relaxed);
-            self.pins.push((number, pinned));
+            self.pins.push(Pin { frame: pinned.frame(), wrote: Some(number), pinned });
+        }
+        let frame = Pfn::new(self.draws.next() % MEMORY.len().get());
+        if let Some(pinned) = self.machine.memory.pin_frame(self.cpu, frame) {
+            self.pins.push(Pin { frame, wrote: None, pinned });
         }
     }
 
     fn unpin(&mut self) {
-        if let Some((number, pinned)) = self.pins.pop() {
-            let word = self.machine.words.at(pinned.frame()).load(Ordering::Relaxed);
-            self.machine.memory.unpin(self.cpu, pinned);
-            assert_eq!(word, number, "what a device wrote into a pinned page");
-        }
+        let Some(Pin { frame, wrote, pinned }) = self.pins.pop() else { return };
+        let now = pinned.frame();
+        let word = self.machine.words.at(now).load(Ordering::Relaxed);
+        self.machine.memory.unpin(self.cpu, pinned);
+        assert_eq!(now, frame, "where a pinned page lies");
+        assert!(wrote.is_none_or(|number| number == word), "what a device wrote");
     }
 
     fn migrate(&mut self) {

@@ -21,6 +21,7 @@ pub mod mprotect;
 pub mod page_table;
 mod step;
 pub mod tag_blocks;
+pub mod worker;
 
 use core::fmt::Debug;
 

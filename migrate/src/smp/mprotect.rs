@@ -16,7 +16,7 @@ use crate::smp::{Placement, SharedMemory};
 pub enum TagFault {
     /// The page can be accessed, or there was nothing to do.
     Done,
-    /// The page or the tag block is in the way of others: the access is made again, and faults
+    /// Page, entry or tag block are in the hands of others: the access is made again, and may fault
     /// again. Linux: `VM_FAULT_RETRY`.
     Retry,
     /// The page lay in tag storage and has moved: the access faults again.
@@ -63,16 +63,16 @@ impl<P: Exclusive> SharedMemory<P> {
         if self.tags.map().is_tag_storage(mapping.folio.frame()) {
             return self.leave_tag_storage(cpu, &mapping.folio);
         }
-        let tagged = self.tag_folio(cpu, &mapping.folio);
-        if tagged == TagFault::Done {
-            let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
-            // Whatever else is there by now is not this fault's business.
-            table.replace(index, &mapping, to);
+        let mut fault = self.tag_folio(cpu, &mapping.folio);
+        let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
+        if fault == TagFault::Done && table.replace(index, &mapping, to).is_none() {
+            // Whatever is there by now, the next access meets it.
+            fault = TagFault::Retry;
         }
         if held {
             self.put(cpu, &mapping.folio);
         }
-        tagged
+        fault
     }
 
     /// Reserves for a page that the caller holds and marks it, if nobody has.

@@ -28,8 +28,8 @@ pub enum Step {
     LastPutLooksAgain,
     /// The block goes back in the same locked section in which its count falls to zero.
     LastPutGivesBack,
-    /// A worker empties its inbox before it stops.
-    StopIsLast,
+    /// A worker that stops gives back what it kept ready. Linux: the end of `kcompactd()`.
+    StopLends,
 }
 
 #[cfg(not(all(loom, feature = "loom")))]
