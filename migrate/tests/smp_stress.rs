@@ -31,9 +31,9 @@ use pagelab_migrate::tag_storage::map::TagMap;
 use pagelab_migrate::tag_storage::region::TagRegion;
 
 /// Frames with data, and the tag storage behind them.
-const DATA: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(4096));
-const TAGS: PfnRange = PfnRange::new(Pfn::new(4096), Pfn::new(4224));
-const MEMORY: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(4224));
+const DATA: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(1024));
+const TAGS: PfnRange = PfnRange::new(Pfn::new(1024), Pfn::new(1056));
+const MEMORY: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(1056));
 const PAGEBLOCK: Order = Order::of(4);
 /// Address spaces that all threads use, and their pages.
 const SPACES: usize = 3;
@@ -110,8 +110,9 @@ struct Kept {
     children: Vec<(usize, Arc<SharedTable>)>,
     /// Blocks that nobody maps.
     held: Vec<Pages>,
-    /// Pages tagged, moved out of tag storage for that, moved, and claims.
-    hits: [u64; 4],
+    /// Pages tagged, moved out of tag storage for that, moved; claims; no memory, and faults that
+    /// could not be served at once.
+    hits: [u64; 6],
 }
 
 fn machine(threads: u16) -> (Machine, Vec<Cpu>) {
@@ -146,7 +147,10 @@ impl Worker<'_> {
         let number = (space * PAGES + index + 1) as u64;
         let memory = &self.machine.memory;
         match self.draws.below(100) {
-            0..20 => drop(memory.map(self.cpu, &table, index, Placement::Anywhere)),
+            0..20 => {
+                let mapped = memory.map(self.cpu, &table, index, Placement::Anywhere);
+                self.kept.hits[4] += u64::from(mapped.is_err());
+            }
             20..32 => memory.unmap(self.cpu, &table, index),
             32..60 => self.write(&table, index, number),
             60..66 => table.mprotect_mte(index..index + 1),
@@ -154,8 +158,8 @@ impl Worker<'_> {
             72..78 => self.unpin(),
             78..88 => self.migrate(),
             88..90 => self.fork(space, &table),
-            90..95 => self.hold(),
-            95..97 => self.claim(),
+            90..97 => self.hold(),
+            97..99 => self.claim(),
             _ => self.let_go(),
         }
     }
@@ -171,7 +175,7 @@ impl Worker<'_> {
                 Err(Fault::NoTags) => match memory.tag_fault(self.cpu, table, index) {
                     TagFault::Done => self.kept.hits[0] += 1,
                     TagFault::Moved => self.kept.hits[1] += 1,
-                    _ => {}
+                    TagFault::Retry => self.kept.hits[5] += 1,
                 },
                 Err(_) => return,
             }
@@ -225,12 +229,7 @@ impl Worker<'_> {
     }
 
     fn let_go(&mut self) {
-        for _ in 0..2 {
-            if !self.kept.held.is_empty() {
-                let at = self.draws.below(self.kept.held.len());
-                self.cpu.free_pages(self.kept.held.swap_remove(at));
-            }
-        }
+        self.kept.held.drain(..).for_each(|pages| self.cpu.free_pages(pages));
     }
 
     /// Somebody else's claim on tag storage or data: reservations nearby fail meanwhile.
@@ -300,8 +299,9 @@ fn stress(threads: u16, ops: u64, seed: u64) {
         check(&machine, &kept);
     }
     for (kept, cpu) in kept.into_iter().zip(&mut cpus) {
-        let [tagged, left, moved, claimed] = kept.hits;
-        println!("tagged {tagged}, left tag storage {left}, moved {moved}, claimed {claimed}");
+        let [tagged, left, moved, claimed, failed, retried] = kept.hits;
+        println!("tagged {tagged}, of which {left} left tag storage, after {retried} retries");
+        println!("moved {moved}, claimed {claimed}, {failed} without memory");
         kept.children.into_iter().for_each(|(_, child)| machine.memory.exit(cpu, child));
         kept.held.into_iter().for_each(|pages| cpu.free_pages(pages));
     }
