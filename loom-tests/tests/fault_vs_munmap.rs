@@ -1,8 +1,8 @@
 //! The fault that finds tag storage for a page, while the page is unmapped.
 //!
 //! Linux (RFC v3): `handle_page_missing_tag_storage()` against `zap_pte_range()`. The fault takes a
-//! reference under the entry's lock, and looks at the entry again when it has reserved. If the entry
-//! is gone, its reference is the last, and the page is freed with the tags that nobody used.
+//! reference under the entry's lock, and looks at the entry again when it has reserved. If the
+//! entry is gone, its reference is the last, and the page is freed with the tags that nobody used.
 
 use pagelab_loom_tests::mm::{TAGS, end, machine};
 use pagelab_loom_tests::{model, thread};

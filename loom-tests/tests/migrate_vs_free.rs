@@ -1,7 +1,7 @@
 //! A page is moved while its last user gives it back.
 //!
-//! Linux: `migrate_pages()` against `folio_put()` of munmap. Isolation takes a reference only from a
-//! page that still has one (`folio_try_get()`); the last put, by whichever of the two, frees the
+//! Linux: `migrate_pages()` against `folio_put()` of munmap. Isolation takes a reference only from
+//! a page that still has one (`folio_try_get()`); the last put, by whichever of the two, frees the
 //! frame in which the page lies then, once.
 
 use pagelab_loom_tests::mm::{end, machine};

@@ -3,8 +3,8 @@
 //! Linux: `gup_fast_pte_range()`, and lookups by frame number, against `folio_migrate_mapping()`. A
 //! pin is taken without a lock, and fails on a page that is frozen; a page is frozen only if nobody
 //! but its mover has a reference (`folio_ref_freeze()`). To look at the count and then move is not
-//! enough: the pin may come between the two. One that reads an entry looks at the entry again, which
-//! no longer is what it was; one that has a frame number knows only by the frozen count.
+//! enough: the pin may come between the two. One that reads an entry looks at the entry again,
+//! which no longer is what it was; one that has a frame number knows only by the frozen count.
 
 use pagelab_loom_tests::mm::{end, machine};
 use pagelab_loom_tests::{model, thread};

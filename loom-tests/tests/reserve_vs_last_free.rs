@@ -1,9 +1,9 @@
 //! A page gets tags while the last other page of its tag block loses them.
 //!
-//! Linux (RFC v3): `reserve_tag_storage()` against `free_tag_storage()`, which takes the lock of the
-//! xarray, lowers the count and gives the block back in one locked section. Here a count above zero
-//! moves without a lock, so that the last free looks again; a reserver that finds zero waits for the
-//! section to end before it claims the block.
+//! Linux (RFC v3): `reserve_tag_storage()` against `free_tag_storage()`, which takes the lock of
+//! the xarray, lowers the count and gives the block back in one locked section. Here a count above
+//! zero moves without a lock, so that the last free looks again; a reserver that finds zero waits
+//! for the section to end before it claims the block.
 
 use pagelab_allocator::units::Pfn;
 use pagelab_loom_tests::mm::{DATA, TAGS, end, machine};

@@ -1,8 +1,8 @@
 //! Two pages whose tags share a block of tag storage get them at once.
 //!
 //! Linux (RFC v3): two calls of `reserve_tag_storage()` queue on `tag_blocks_lock`, and the second
-//! looks again whether the block is reserved. The block is taken from the allocator once, and counts
-//! both pages.
+//! looks again whether the block is reserved. The block is taken from the allocator once, and
+//! counts both pages.
 
 use pagelab_allocator::units::Pfn;
 use pagelab_loom_tests::mm::{DATA, TAGS, end, machine};

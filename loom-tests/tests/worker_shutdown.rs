@@ -1,8 +1,8 @@
 //! A worker is stopped while it works, and while the memory that it works on is used.
 //!
-//! Linux: `kthread_stop()` against `kcompactd()`. Work that was sent before the stop is done; the stop
-//! waits for the work at hand; nothing stays isolated or reserved. Whoever receives must look for
-//! work after he has seen that no more will come, not before.
+//! Linux: `kthread_stop()` against `kcompactd()`. Work that was sent before the stop is done; the
+//! stop waits for the work at hand; nothing stays isolated or reserved. Whoever receives must look
+//! for work after he has seen that no more will come, not before.
 
 use std::collections::VecDeque;
 

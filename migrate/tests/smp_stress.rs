@@ -1,9 +1,9 @@
 //! Threads that map, fork, write, tag, pin, move and free each other's pages, and claim from the
 //! memory they lie in; every page is accounted for whenever they meet.
 //!
-//! `PAGELAB_STRESS_SEED` sets the seed, which is printed, `PAGELAB_STRESS_OPS` the operations of each
-//! thread, `PAGELAB_STRESS_THREADS` the number of threads. A seed gives each thread the same stream of
-//! operations; what they meet is up to the schedule.
+//! `PAGELAB_STRESS_SEED` sets the seed, which is printed, `PAGELAB_STRESS_OPS` the operations of
+//! each thread, `PAGELAB_STRESS_THREADS` the number of threads. A seed gives each thread the same
+//! stream of operations; what they meet is up to the schedule.
 
 #![expect(clippy::disallowed_methods, reason = "the size of a soak comes from outside")]
 #![expect(clippy::print_stdout, reason = "the seed is printed, so that a failure can be repeated")]

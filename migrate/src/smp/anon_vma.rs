@@ -15,7 +15,8 @@ impl AnonVma {
         Self { tables: Mutex::new(Vec::new()) }
     }
 
-    /// From now on every walk visits `table`, after those before it. Linux: `anon_vma_chain_link()`.
+    /// From now on every walk visits `table`, after those before it. Linux:
+    /// `anon_vma_chain_link()`.
     pub(crate) fn link(&self, table: Arc<SharedTable>) {
         self.tables.lock().push(table);
     }
@@ -25,8 +26,8 @@ impl AnonVma {
         self.tables.lock().retain(|linked| !Arc::ptr_eq(linked, table));
     }
 
-    /// Visits the tables while none can be linked. A parent comes before its child: what fork copies
-    /// while the walk is between them is met in the child. Linux: `rmap_walk_anon()`.
+    /// Visits the tables while none can be linked. A parent comes before its child: what fork
+    /// copies while the walk is between them is met in the child. Linux: `rmap_walk_anon()`.
     pub(crate) fn rmap_walk(&self, mut visit: impl FnMut(&SharedTable)) {
         self.tables.lock().iter().for_each(|table| visit(table));
     }

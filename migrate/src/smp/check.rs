@@ -13,8 +13,8 @@ use crate::smp::page_table::{Entry, SharedTable, Tags};
 impl<P: Exclusive> SharedMemory<P> {
     /// Checks that each page in use has its frame to itself and as many references as entries, that
     /// each tagged page counts in its tag block and nothing else does, and that the allocator's
-    /// pages are those in use, those of reserved blocks and `others`. It must not run beside anything;
-    /// nothing may be pinned, and `tables` are all there are.
+    /// pages are those in use, those of reserved blocks and `others`. It must not run beside
+    /// anything; nothing may be pinned, and `tables` are all there are.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! A page in use that several threads know. Linux: `struct folio`.
 //!
-//! One word counts who may look at it. Zero means that nobody may: the page is free, or somebody has
-//! frozen it to change its frame. Whoever has a reference sees one frame as long as he has it.
+//! One word counts who may look at it. Zero means that nobody may: the page is free, or somebody
+//! has frozen it to change its frame. Whoever has a reference sees one frame as long as he has it.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -122,8 +122,8 @@ impl SharedFolio {
         }
     }
 
-    /// Bars everybody from taking references, if there are just `expected`, all known to the caller.
-    /// Linux: `folio_ref_freeze()`.
+    /// Bars everybody from taking references, if there are just `expected`, all known to the
+    /// caller. Linux: `folio_ref_freeze()`.
     #[must_use]
     pub fn try_freeze(&self, expected: u32) -> bool {
         self.refcount.compare_exchange(expected, 0, AcqRel, Relaxed).is_ok()

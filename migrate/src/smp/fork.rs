@@ -14,8 +14,8 @@ impl<P: Exclusive> SharedMemory<P> {
     /// copied it.
     ///
     /// The child is linked for reverse mapping first, behind its parent. A walk that restores
-    /// migration entries then either comes to the parent before they are copied, or finds the copies
-    /// in the child. Linux: `anon_vma_fork()`, then `copy_page_range()`.
+    /// migration entries then either comes to the parent before they are copied, or finds the
+    /// copies in the child. Linux: `anon_vma_fork()`, then `copy_page_range()`.
     #[must_use]
     pub fn fork(&self, parent: &SharedTable) -> Arc<SharedTable> {
         let pages = parent.lock().len();
@@ -97,7 +97,8 @@ impl<P: Exclusive> SharedMemory<P> {
         let copy = self.new_folio(cpu, table, index, placement)?;
         self.contents.copy(shared.folio.frame(), copy.frame());
         let mapped = Mapping { folio: Arc::clone(&copy), write: Write::Allowed, tags };
-        // The entry's reference goes with the page that was there, or with the one that is not used.
+        // The entry's reference goes with the page that was there, or with the one that is not
+        // used.
         let unused = table.replace(index, shared, mapped).map_or(copy, |old| old.folio);
         self.put(cpu, &unused);
         Ok(())

@@ -56,8 +56,8 @@ impl<P: Exclusive> SharedMemory<P> {
         moved
     }
 
-    /// Empties a frame that a claim wants. The page has no tags, as it lies in tag storage, and if it
-    /// gets some on the way it stays: nobody who reserves tag storage waits for more of it.
+    /// Empties a frame that a claim wants. The page has no tags, as it lies in tag storage, and if
+    /// it gets some on the way it stays: nobody who reserves tag storage waits for more of it.
     pub(crate) fn evacuate(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<Pfn, MoveError> {
         let folio = self.isolate_frame(cpu, frame)?;
         let moved = self.migrate_untagged(cpu, &folio, Placement::Anywhere);

@@ -60,7 +60,8 @@ impl Contents for () {
 pub enum Placement {
     /// Anywhere that users' pages lie.
     Anywhere,
-    /// Where it could have tags: not in memory that is lent out. Linux (RFC v2): `arch_alloc_cma()`.
+    /// Where it could have tags: not in memory that is lent out. Linux (RFC v2):
+    /// `arch_alloc_cma()`.
     Taggable,
 }
 
@@ -173,8 +174,8 @@ impl<P: Exclusive> SharedMemory<P> {
         Ok(folio)
     }
 
-    /// Takes away what is at `index`. An entry of a page that is about to move has no reference, and
-    /// whoever moves it will not find it. Linux: `zap_pte_range()`.
+    /// Takes away what is at `index`. An entry of a page that is about to move has no reference,
+    /// and whoever moves it will not find it. Linux: `zap_pte_range()`.
     pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
         let entry = core::mem::take(&mut table.lock()[index]);
         if let Entry::Present(mapping) = entry {
@@ -206,7 +207,8 @@ impl<P: Exclusive> SharedMemory<P> {
         self.free_frame(cpu, frame, folio.is_tagged());
     }
 
-    /// Frees a frame, after its tags. Linux: `free_unref_page()`, RFC v3: `arch_free_pages_exact()`.
+    /// Frees a frame, after its tags. Linux: `free_unref_page()`, RFC v3:
+    /// `arch_free_pages_exact()`.
     fn free_frame(&self, cpu: &mut Cpu<P>, frame: Pfn, tagged: bool) {
         if tagged {
             self.release_tags(cpu, frame);

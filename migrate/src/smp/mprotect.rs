@@ -91,8 +91,8 @@ impl<P: Exclusive> SharedMemory<P> {
         TagFault::Done
     }
 
-    /// Tag storage has no tags: the page, which the caller holds, goes elsewhere, without being held.
-    /// Linux (RFC v3): `replace_folio_with_tagged()`.
+    /// Tag storage has no tags: the page, which the caller holds, goes elsewhere, without being
+    /// held. Linux (RFC v3): `replace_folio_with_tagged()`.
     fn leave_tag_storage(&self, cpu: &mut Cpu<P>, folio: &Arc<SharedFolio>) -> TagFault {
         let frame = folio.frame();
         self.put(cpu, folio);

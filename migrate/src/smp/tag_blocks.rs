@@ -1,10 +1,10 @@
 //! Who needs which block of tag storage. Linux (RFC v3): arch/arm64/kernel/mte_tag_storage.c.
 //!
 //! A block's count is the number of pages with tags in it; at zero it is lent out as CMA memory. A
-//! count that is not zero is raised and lowered by anyone without a lock. From zero it is raised by a
-//! reserver that holds the region's mutex and has taken the block from the allocator; to zero it is
-//! lowered under a second lock, under which the block goes back as well. A free therefore never waits
-//! for a reserver, which may have to wait for pages to move.
+//! count that is not zero is raised and lowered by anyone without a lock. From zero it is raised by
+//! a reserver that holds the region's mutex and has taken the block from the allocator; to zero it
+//! is lowered under a second lock, under which the block goes back as well. A free therefore never
+//! waits for a reserver, which may have to wait for pages to move.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -19,7 +19,8 @@ use crate::smp::SharedMemory;
 use crate::smp::step::{Step, Steps};
 use crate::tag_storage::map::{TagBlockId, TagMap};
 
-/// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of `reserve_tag_storage()`.
+/// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of
+/// `reserve_tag_storage()`.
 const CLAIMS: u32 = 3;
 /// Busy pages that may stay where they are before a claim fails. Linux:
 /// `__alloc_contig_migrate_range()`.
@@ -115,8 +116,8 @@ impl SharedTagBlocks {
 }
 
 impl<P: Exclusive> SharedMemory<P> {
-    /// Counts the page in `frame` in its tag block, which is taken from the allocator first if it is
-    /// lent out. Linux (RFC v3): `reserve_tag_storage()`.
+    /// Counts the page in `frame` in its tag block, which is taken from the allocator first if it
+    /// is lent out. Linux (RFC v3): `reserve_tag_storage()`.
     ///
     /// # Errors
     ///

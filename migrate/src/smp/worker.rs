@@ -1,7 +1,7 @@
 //! Work in the background: making room and having tag storage ready. Linux: `kcompactd()`.
 //!
-//! A [`Worker`] is a value that is driven by hand, one [`step`](Worker::step) after the other, or by a
-//! thread of the caller's, which [`run`](Worker::run)s it until its channel is closed.
+//! A [`Worker`] is a value that is driven by hand, one [`step`](Worker::step) after the other, or
+//! by a thread of the caller's, which [`run`](Worker::run)s it until its channel is closed.
 
 use std::collections::VecDeque;
 
@@ -120,8 +120,8 @@ impl<P: Exclusive> Worker<P> {
         }
     }
 
-    /// Does all that `receive` brings until it brings nothing more, then finishes. Whoever stops the
-    /// worker waits for the work at hand. Linux: `kcompactd()` until `kthread_should_stop()`.
+    /// Does all that `receive` brings until it brings nothing more, then finishes. Whoever stops
+    /// the worker waits for the work at hand. Linux: `kcompactd()` until `kthread_should_stop()`.
     pub fn serve(mut self, mut receive: impl FnMut() -> Option<Work>) -> (Cpu<P>, WorkerStats) {
         while let Some(work) = receive() {
             self.accept(work);
@@ -130,8 +130,8 @@ impl<P: Exclusive> Worker<P> {
         self.finish()
     }
 
-    /// [`serve`](Self::serve)s a channel until all its senders are gone. What was sent before that is
-    /// done.
+    /// [`serve`](Self::serve)s a channel until all its senders are gone. What was sent before that
+    /// is done.
     pub fn run(self, inbox: &Receiver<Work>) -> (Cpu<P>, WorkerStats) {
         self.serve(|| inbox.recv().ok())
     }
