@@ -21,7 +21,9 @@ mod step;
 mod tests;
 mod zone;
 
-use pagelab_percpu::{Asymmetric, Exclusive, Owner, Slot};
+#[doc(no_inline)]
+pub use pagelab_percpu::{Asymmetric, Exclusive, Locked};
+use pagelab_percpu::{Owner, Slot};
 
 use crate::check::Violation;
 use crate::fallback::Grouping;
@@ -29,7 +31,7 @@ use crate::frame::Movability;
 use crate::geometry::Geometry;
 use crate::gfp::GfpFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocRequest, PageAllocator, Pages};
+use crate::page_alloc::{AllocRequest, NotAllocated, PageAllocator, Pages};
 pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
 #[doc(hidden)]
@@ -38,7 +40,7 @@ use crate::smp::step::Steps;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::stats::VmStat;
 use crate::sync::Arc;
-use crate::units::{CpuId, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 use crate::zone::{Sharing, Zone};
 
 /// Why a machine cannot be driven by several threads.
@@ -147,6 +149,20 @@ impl<P: Exclusive> SharedAllocator<P> {
     /// Panics when the block is not allocated as this handle says.
     pub fn set_movability(&self, pages: &Pages, movability: Movability) {
         self.zone_of(pages.pfn()).posted.set_movability(pages, movability);
+    }
+
+    /// The checked way back from a raw number to a handle, for whoever holds the block.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAllocated`] when nobody holds a block of this order there.
+    pub fn reclaim(&self, pfn: Pfn, order: Order) -> Result<Pages, NotAllocated> {
+        let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
+        let posted = &self.zones[at].posted;
+        match posted.is_held(posted.index(pfn), order) {
+            true => Ok(Pages::new(pfn, order)),
+            false => Err(NotAllocated::Free(pfn)),
+        }
     }
 
     /// Empties the lists of every CPU in every zone. Linux: `drain_all_pages(NULL)`.
