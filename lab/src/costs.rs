@@ -136,15 +136,32 @@ impl CostModel {
         self.events.iter().map(|event| event.cost * count(&event.counter)).sum()
     }
 
-    /// The model in words, one event a line.
+    /// The model in words, each event on lines of its own.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = format!("cost model {}, in {}\n", self.name, self.unit);
         for event in &self.events {
-            out.push_str(&format!("  {} x {}: {}\n", event.cost, event.counter, event.source));
+            let words = format!("{} x {}: {}", event.cost, event.counter, event.source);
+            out.push_str(&filled(&words));
         }
         out
     }
+}
+
+/// Words on lines that fit a mail, those after the first further in.
+fn filled(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let mut lines = vec![" ".to_owned()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is one");
+        if last.chars().count() + 1 + word.chars().count() <= WIDTH {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(format!("    {word}"));
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 impl RawEvent {
@@ -171,7 +188,10 @@ mod tests {
     fn the_shipped_model_is_one() {
         let model = CostModel::parse("copies.toml", SHIPPED).unwrap();
         assert_eq!((model.name.as_str(), model.events.len()), ("copies-epyc-2026", 2));
-        assert!(model.describe().contains("536 x pgmigrate_success: copy of a 4 KiB page"));
+        let said = model.describe();
+        assert!(said.contains("\n  536 x pgmigrate_success: copy of a 4 KiB page"), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+        assert!(said.contains("\n    26), 2026-11-20\n  90 x"), "{said}");
     }
 
     #[track_caller]

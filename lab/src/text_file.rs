@@ -1,7 +1,11 @@
 //! Files of text that people write: plans and cost models.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
+
+/// More bytes than people write.
+const MOST: u64 = 1 << 20;
 
 /// Why a file is no text.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +43,10 @@ impl TextFile {
     ///
     /// # Errors
     ///
-    /// [`TextFileError`] when it cannot be read or is no text.
+    /// [`TextFileError`] when it cannot be read, is too large or is no text.
     pub fn read(path: &Path) -> Result<Self, TextFileError> {
         let name = path.display().to_string();
-        let bytes = match std::fs::read(path) {
+        let bytes = match up_to(path, MOST) {
             Ok(bytes) => bytes,
             Err(why) => return Err(TextFileError::Read { file: name, why }),
         };
@@ -53,6 +57,16 @@ impl TextFile {
                 Err(TextFileError::NotText { file: name, line })
             }
         }
+    }
+}
+
+/// The bytes of a file that has no more than so many; a device may have any number.
+fn up_to(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut file = File::open(path)?.take(most + 1);
+    match u64::try_from(file.read_to_end(&mut bytes)?) {
+        Ok(read) if read <= most => Ok(bytes),
+        _ => Err(io::Error::new(io::ErrorKind::FileTooLarge, "more than 1 MiB")),
     }
 }
 

@@ -211,7 +211,33 @@ fn plans_and_cost_models_are_text() {
     let empty = file("empty.toml", b"");
     refused(&pagelab(&["compare", "--plan", &empty]), "empty.toml: --designs \"\": needed, here");
     refused(&Case::new("").run(&["--costs", &empty]), "empty.toml:1: missing field `name`");
+    // A device that never ends is left alone.
+    refused(&pagelab(&["compare", "--plan", "/dev/zero"]), "/dev/zero: more than 1 MiB");
+    refused(&Case::new("").run(&["--costs", "/dev/zero"]), "/dev/zero: more than 1 MiB");
     refused(&pagelab(&[&DESIGNS[..], &["--ops", "no/such"]].concat()), "pagelab: no/such: No such");
+}
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("in").display().to_string();
+    fs::write(&path, alloc(0, 7, 0, "GFP_KERNEL")).expect("a file");
+    let run = ["run", "--design", "cma", "--trace", &path, "--ftrace", &path];
+    refused(&pagelab(&run), "in: is read or written already");
+    let shrink = ["shrink", "--a", "cma", "--b", "carveout", "--property", "migration"];
+    for source in ["--trace", "--ops"] {
+        let words = [&shrink[..], &[source, &path, "-o", &path]].concat();
+        refused(&pagelab(&words), "in: is read or written already");
+    }
+    assert_eq!(fs::read_to_string(&path).expect("text"), alloc(0, 7, 0, "GFP_KERNEL"));
+}
+
+#[test]
+fn a_full_device_is_named() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device of Linux");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
+    let output = command.arg("metrics").stdout(full).output().expect("the command starts");
+    refused(&output, "pagelab: cannot print: No space left on device");
 }
 
 /// Results are asked for in three files; nothing of them is there.

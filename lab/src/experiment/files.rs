@@ -1,10 +1,9 @@
 //! The files of an experiment's results: each is there whole or not at all.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Results, csv, html, jsonl};
-use crate::partial::{PartialFile, WriteError};
+use crate::partial::{PartialFile, WriteError, apart};
 use crate::plan::Files;
 
 /// Files that are open under temporary names until there is something to write.
@@ -23,14 +22,10 @@ impl ResultFiles {
     /// [`WriteError`] for the first file that cannot be created, that is named twice, or that is
     /// one of `inputs`; none is left behind then.
     pub fn create(files: &Files, inputs: &[&Path]) -> Result<Self, WriteError> {
-        let mut taken: Vec<PathBuf> = inputs.iter().map(|path| real(path)).collect();
+        let mut taken = inputs.to_vec();
         for path in [&files.csv, &files.jsonl, &files.html].into_iter().flatten() {
-            let path_there = real(path);
-            if taken.contains(&path_there) {
-                let why = io::Error::new(io::ErrorKind::InvalidInput, "is read or written already");
-                return Err(WriteError { path: path.clone(), why });
-            }
-            taken.push(path_there);
+            apart(path, &taken)?;
+            taken.push(path);
         }
         let open = |path: &Option<_>| {
             path.as_ref().map(|path: &PathBuf| PartialFile::create(path)).transpose()
@@ -50,13 +45,4 @@ impl ResultFiles {
         html.map(|file| file.write(|out| html::write(results, out))).transpose()?;
         Ok(())
     }
-}
-
-/// Where a file is, or will be, however its name is spelt.
-fn real(path: &Path) -> PathBuf {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = std::fs::canonicalize(folder.unwrap_or(Path::new(".")));
-    let name = path.file_name().unwrap_or_default();
-    let named = folder.map(|folder| folder.join(name));
-    std::fs::canonicalize(path).or(named).unwrap_or_else(|_| path.to_owned())
 }

@@ -23,10 +23,13 @@ pub fn render(results: &Results) -> String {
     let mut out = results.preface.clone();
     let _ = writeln!(
         out,
-        "\nMeans over {} seed(s); +-: half the 95 % interval (Student's t). In parentheses: change\n\
+        "\nMeans over {}; +-: half the 95 % interval (Student's t). In parentheses: change\n\
          from {}, seed by seed; ~ where its 95 % interval holds zero, so that no\n\
          difference is shown. -: there is no such number.",
-        results.groups[0].cells[0].len(),
+        match results.groups[0].cells[0].len() {
+            1 => "one seed".to_owned(),
+            seeds => format!("{seeds} seeds"),
+        },
         results.designs[0],
     );
     let per_line = (WIDTH - NAME) / VALUE;

@@ -365,6 +365,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn few_events_are_shown_to_a_tenth() {
+        let shown = [0.0, 0.25, 1.75, 2.0, 9.9, 9.96, 12.25].map(|value| Unit::Count.show(value));
+        assert_eq!(shown, ["0", "0.2", "1.8", "2", "9.9", "10", "12"]);
+    }
+
+    #[test]
     fn names_are_unique_and_snake_case() {
         for (at, metric) in ALL.iter().enumerate() {
             let ok = |c: char| c.is_ascii_alphanumeric() || c == '_';

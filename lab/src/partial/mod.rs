@@ -1,10 +1,12 @@
 //! Output that is there whole or not at all, even when someone interrupts the process.
 
+mod apart;
 mod error;
 mod file;
 mod folder;
 mod temporary;
 
+pub use apart::apart;
 pub use error::WriteError;
 pub(crate) use error::at;
 pub use file::PartialFile;

@@ -110,6 +110,7 @@ impl PlanFile {
                 return Err(error(at, key.get_ref(), format!("no such key; {}", known_keys())));
             };
             let word = match slot(&mut CompareWords::default()) {
+                Slot::Word(_) if *flag == "--profile" => version(value).map(Some),
                 Slot::Word(_) => word(value).map(Some),
                 Slot::Switch(_) => switch(value).map(|on| on.then(String::new)),
             };
@@ -176,6 +177,14 @@ fn word(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
             Ok(words.collect::<Result<Vec<_>, _>>()?.join(","))
         }
         _ => Err("not a text, a number or a list of them"),
+    }
+}
+
+/// A kernel's version. As a number 6.10 would be 6.1.
+fn version(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    match value.get_ref() {
+        DeValue::Float(_) => Err("a version is text, such as \"6.1\""),
+        _ => word(value),
     }
 }
 
@@ -261,6 +270,7 @@ mod tests {
             ("designs = [\n\"a\", 1.5,\n[2]]", "p.toml:1: designs: a list in a list"),
             ("designs = 2020-01-01", "p.toml:1: designs: not a text, a number or a list"),
             ("json = \"yes\"", "p.toml:1: json: not true or false"),
+            ("profile = 6.10", "p.toml:1: profile: a version is text, such as \"6.1\""),
             ("seed = 1\nseed = 2", "p.toml:2: TOML: duplicate key"),
             ("seed = ", "p.toml:1: TOML: "),
             ("seeds = 3", "p.toml: --designs \"\": needed, here or on the command line"),

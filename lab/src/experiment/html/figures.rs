@@ -134,7 +134,7 @@ pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
             label: percents,
         },
         levels: Vec::new(),
-        absent: "too few claims",
+        absent: "no claims, or too few",
         series: series.collect(),
     };
     let caption = "Share of the claims on tag storage that found the block free, by how much of \
@@ -146,12 +146,14 @@ pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
 fn hit_rates<'a>(cells: impl Iterator<Item = &'a Cell>) -> Series {
     let mut bins = vec![(0_u64, 0_u64); usize::try_from(BINS).unwrap_or(0)];
     for cell in cells {
-        for pair in cell.moments.windows(2) {
-            let used = cell.pages.saturating_sub(pair[1].free_pages);
+        let mut before = (0, 0);
+        for moment in &cell.moments {
+            let used = cell.pages.saturating_sub(moment.free_pages);
             let bin = (used * u64::from(BINS) / cell.pages.max(1)).min(u64::from(BINS) - 1);
             let bin = &mut bins[usize::try_from(bin).unwrap_or(0)];
-            bin.0 += pair[1].claims_free - pair[0].claims_free;
-            bin.1 += pair[1].claims - pair[0].claims;
+            bin.0 += moment.claims_free - before.0;
+            bin.1 += moment.claims - before.1;
+            before = (moment.claims_free, moment.claims);
         }
     }
     let most = approximate(bins.iter().map(|(_, all)| *all).max().unwrap_or(0).max(1));
