@@ -21,6 +21,7 @@ pub mod origin;
 pub mod plan;
 pub mod predicted;
 pub mod recorded;
+mod requests;
 pub mod rotation;
 pub mod said;
 pub mod summary;
