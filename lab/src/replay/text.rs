@@ -25,7 +25,10 @@ fn write_summary(out: &mut String, summary: &Summary) -> core::fmt::Result {
     let Summary { case, kernel, profile, level, events, score, tally, .. } = summary;
     writeln!(out, "{case}: Linux {kernel}, rules of {profile}, {} level", level.name())?;
     if !same_series(kernel, profile) {
-        writeln!(out, "note: these are not the rules of that kernel; where they agree, all matches")?;
+        writeln!(
+            out,
+            "note: these are not the rules of that kernel; where they agree, all matches"
+        )?;
     }
     writeln!(
         out,
