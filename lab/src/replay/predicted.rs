@@ -209,9 +209,6 @@ impl Predicted {
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
-            TraceEvent::NoPage { order, gfp, flags } => {
-                self.no_page(record, (order, gfp), flags, ledger);
-            }
             _ if self.attempts.note(&mut self.alloc, &record.event) => {}
             _ => self.rare(record, ledger),
         }
@@ -227,8 +224,12 @@ impl Predicted {
         }
     }
 
+    /// Events that are not of every request.
     fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
         match record.event {
+            TraceEvent::NoPage { order, gfp, flags } => {
+                self.no_page(record, (order, gfp), flags, ledger);
+            }
             TraceEvent::BulkEnter { gfp, asked } => {
                 let gfp = GfpFlags::from_bits_truncate(gfp);
                 self.bulk = Some(Bulk { pid: record.pid, gfp, asked, single: 0 });

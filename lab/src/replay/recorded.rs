@@ -18,7 +18,7 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::compare::DifferentList;
-use super::isolation::{Isolation, MOVABLE, guess_movability, join, put, type_of};
+use super::isolation::{Isolation, MOVABLE, guess_movability, hand_of, join, put, type_of};
 use super::ledger::Ledger;
 use super::origin::Origin;
 use super::tally::Kind;
@@ -118,8 +118,7 @@ impl Recorded {
     }
 
     pub(super) fn hand(&mut self, pfn: Pfn) -> Option<ByHand<'_>> {
-        let zone = self.zone(pfn)?;
-        Some(self.alloc.by_hand(zone, CpuId::BOOT))
+        hand_of(&mut self.alloc, pfn)
     }
 
     /// Whether frees of `order` go to the per-CPU lists. Linux: `pcp_allowed_order()`.
