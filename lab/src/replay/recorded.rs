@@ -23,7 +23,7 @@ use super::ledger::Ledger;
 use super::origin::Origin;
 use super::tally::Kind;
 use super::window::Step;
-use crate::trace::{Record, TraceEvent, VmapPages};
+use crate::trace::{Record, TO_TAIL, TraceEvent, VmapPages};
 
 /// Whether the contents of the per-CPU lists are kept up as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +33,6 @@ pub enum PerCpu {
     /// They are.
     Kept,
 }
-
-/// Linux 6.12: `FPI_TO_TAIL`.
-const TO_TAIL: u32 = 2;
 
 /// Where `free_one_page()` puts a block: its fifth argument are the flags of the free in 6.12, the
 /// sixth, if there is one, in 6.1.
