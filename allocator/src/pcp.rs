@@ -5,7 +5,7 @@
 use crate::frame::FrameIndex;
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
-use crate::pcp_list::PageList;
+use crate::pcp_list::{Cached, PageList};
 pub use crate::pcp_tuning::{PcpCounters, PcpSizes};
 use crate::pcp_tuning::{Tuning, ZonePressure};
 use crate::profile::Rules;
@@ -27,30 +27,6 @@ const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 const LISTS: usize = LOW_LISTS + 2;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
-
-/// A block on a per-CPU list: where it starts, and the type under which it came in, in one word.
-/// The type is stored as its difference from MOVABLE, so that for most blocks there is nothing to
-/// add.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Cached(u64);
-
-impl Cached {
-    pub(crate) const fn new(index: FrameIndex, mt: MigrateType) -> Self {
-        Self((mt as u64 ^ MigrateType::Movable as u64) << FrameIndex::BITS | index as u64)
-    }
-
-    /// Where the block starts.
-    pub(crate) const fn index(self) -> FrameIndex {
-        let [a, b, c, d, ..] = self.0.to_le_bytes();
-        FrameIndex::from_le_bytes([a, b, c, d])
-    }
-
-    /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
-    pub(crate) const fn mt(self) -> MigrateType {
-        let [.., mt, _, _, _] = self.0.to_le_bytes();
-        MigrateType::from_index(mt as usize ^ MigrateType::Movable.index())
-    }
-}
 
 /// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
 #[derive(Clone, Debug)]

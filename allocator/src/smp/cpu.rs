@@ -14,7 +14,7 @@ use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
-use crate::pcp::Cached;
+use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::posted::Posted;
