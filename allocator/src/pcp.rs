@@ -157,7 +157,7 @@ impl PerCpuPages {
     }
 
     /// A freed block that comes back while the lists are far from full: all that
-    /// [`push_freed`](Self::push_freed) and [`drain_after_free`](Self::drain_after_free) would do.
+    /// [`commit_freed`](Self::commit_freed) would do.
     /// Nothing is done and `false` returned when there may be more to do.
     #[inline(always)]
     pub(crate) fn push_calmly(
@@ -202,9 +202,20 @@ impl PerCpuPages {
         self.tuning.refill(order, self.pages(), zone)
     }
 
-    /// Called after a free: how many pages to give back now, if any.
-    /// Linux: the end of `free_unref_page_commit()`.
-    pub(crate) fn drain_after_free(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
+    /// A freed block joins its list; how many pages to give back now, if any.
+    /// Linux: `free_unref_page_commit()`.
+    #[inline]
+    pub(crate) fn commit_freed(
+        &mut self,
+        list: usize,
+        order: Order,
+        cached: Cached,
+        zone: ZonePressure,
+    ) -> Option<u32> {
+        if self.push_calmly(list, order, cached, zone) {
+            return None;
+        }
+        self.push_freed(list, order, cached);
         self.tuning.drain(order, self.pages(), zone)
     }
 

@@ -276,11 +276,7 @@ impl Zone {
             Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
                 let cached = Cached::new(index, mt);
-                if pcp.push_calmly(list, order, cached, self.pressure) {
-                    return;
-                }
-                pcp.push_freed(list, order, cached);
-                if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
+                if let Some(pages) = pcp.commit_freed(list, order, cached, self.pressure) {
                     self.give_back(cpu, pages, list, sink);
                 }
             }
