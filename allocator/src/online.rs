@@ -14,7 +14,7 @@ use crate::pcp::{PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
-use crate::zone::{Sharing, Zone, ZoneSpec};
+use crate::zone::{Sharing, Zone, ZoneSpec, note_sharing};
 
 /// Where memory is wanted. Linux: `MMOP_ONLINE`, `MMOP_ONLINE_KERNEL`, `MMOP_ONLINE_MOVABLE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -41,16 +41,6 @@ fn choose(spans: &[(ZoneType, PfnRange)], range: PfnRange, to: OnlineTo) -> Zone
         OnlineTo::Movable => ZoneType::Movable,
         OnlineTo::Default if reaches(ZoneType::Movable) && !reaches(kernel) => ZoneType::Movable,
         OnlineTo::Default => kernel,
-    }
-}
-
-/// Notes for every zone whether its span overlaps another's.
-pub(crate) fn note_sharing(zones: &mut [Zone]) {
-    let spans: Vec<_> = zones.iter().map(Zone::span).collect();
-    for (at, zone) in zones.iter_mut().enumerate() {
-        let mut others = spans.iter().enumerate().filter(|(other, _)| *other != at);
-        let shared = others.any(|(_, other)| other.intersect(zone.span).is_some());
-        zone.sharing = if shared { Sharing::Shared } else { Sharing::Alone };
     }
 }
 

@@ -5,7 +5,8 @@ use crate::event::Sink;
 use crate::frame::{Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpCounters, PcpSizes};
+use crate::pcp::{PcpCounters, PcpSizes};
+use crate::pcp_list::Cached;
 use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::Zone;
 

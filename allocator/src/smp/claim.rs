@@ -11,7 +11,7 @@ use crate::hotplug::Hotplug;
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::smp::step::Step;
 use crate::smp::{Cpu, SharedAllocator};
-use crate::units::{Order, PageCount, Pfn, PfnRange};
+use crate::units::{Order, Pfn, PfnRange};
 
 /// A range being emptied: its pageblocks are isolated while this lives. No lock is held between
 /// calls: blocks are freed and allocated meanwhile. Linux: the middle of `alloc_contig_range()`.
@@ -85,18 +85,14 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         let locked = shared.lock();
         let mut pfn = from.max(self.range.start());
         while pfn < self.range.end() {
-            match locked.frame(pfn) {
-                Frame::Free { head, order } => pfn = head + order.pages(),
-                Frame::Reserved => pfn = pfn + PageCount::new(1),
-                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
-                    match shared.posted.holder(shared.posted.index(head)) {
-                        Some(Head::Allocated(order, movability)) => {
-                            return Some(Busy { pfn: head, order, movability });
-                        }
-                        _ => pfn = head + order.pages(),
-                    }
-                }
+            let frame = locked.frame(pfn);
+            if let Frame::Allocated { head, .. } | Frame::PerCpu { head, .. } = frame
+                && let Some(Head::Allocated(order, movability)) =
+                    shared.posted.holder(shared.posted.index(head))
+            {
+                return Some(Busy { pfn: head, order, movability });
             }
+            pfn = frame.next(pfn);
         }
         None
     }

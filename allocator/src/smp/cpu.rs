@@ -14,7 +14,7 @@ use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
-use crate::pcp::Cached;
+use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::posted::Posted;
@@ -316,11 +316,7 @@ fn push<P: Exclusive>(
     cached: Cached,
 ) {
     let pressure = zone.posted.mood().pressure;
-    if lists.pcp.push_calmly(list, order, cached, pressure) {
-        return;
-    }
-    lists.pcp.push_freed(list, order, cached);
-    if let Some(pages) = lists.pcp.drain_after_free(order, pressure) {
+    if let Some(pages) = lists.pcp.commit_freed(list, order, cached, pressure) {
         zone.lock().with_lists(id, lists, |core| {
             core.zones[0].give_back(id, pages, list, &mut Silent);
         });
@@ -336,10 +332,8 @@ fn take_locked<P: Exclusive>(
     flags: AllocFlags,
 ) -> Option<Pfn> {
     let pfn = core.try_zone(id, 0, req, flags)?;
-    let movability = match core.migratetype_of(req.gfp) {
-        MigrateType::Movable => Movability::Movable,
-        _ => Movability::Unmovable,
-    };
+    let migratetype = core.migratetype_of(req.gfp);
+    let movability = ZoneRequest { order: req.order, migratetype, flags }.movability();
     zone.posted.hold(zone.posted.index(pfn), req.order, movability);
     Some(pfn)
 }

@@ -38,9 +38,9 @@ pub use crate::smp::cpu::Cpu;
 pub use crate::smp::step::Step;
 use crate::smp::step::Steps;
 use crate::smp::zone::{CpuLists, SharedZone};
-use crate::stats::VmStat;
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use crate::vm_stat::VmStat;
 use crate::zone::{Sharing, Zone};
 
 /// Why a machine cannot be driven by several threads.

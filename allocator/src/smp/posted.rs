@@ -10,7 +10,7 @@ use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
 use crate::sync::atomic::{AtomicU8, AtomicU16};
-use crate::units::{Order, Pfn, PfnRange};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
 /// What is posted of a zone.
@@ -85,14 +85,11 @@ impl Posted {
         // What is allocated already stays with its holder.
         let mut pfn = zone.span.start();
         while pfn < zone.span.end() {
-            pfn = match zone.buddy.frame(pfn) {
-                Frame::Allocated { head, order, movability } => {
-                    posted.hold(map.index(head).expect("in the map"), order, movability);
-                    head + order.pages()
-                }
-                Frame::Free { head, order } | Frame::PerCpu { head, order } => head + order.pages(),
-                Frame::Reserved => pfn + Order::ZERO.pages(),
-            };
+            let frame = zone.buddy.frame(pfn);
+            if let Frame::Allocated { head, order, movability } = frame {
+                posted.hold(posted.index(head), order, movability);
+            }
+            pfn = frame.next(pfn);
         }
         posted
     }
@@ -127,7 +124,7 @@ impl Posted {
     /// The frame at `index`.
     #[inline(always)]
     pub(super) fn pfn(&self, index: FrameIndex) -> Pfn {
-        self.base + crate::units::PageCount::new(u64::from(index))
+        self.base + PageCount::new(u64::from(index))
     }
 
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
@@ -194,16 +191,13 @@ impl Posted {
     pub(super) fn sync_heads(&self, zone: &mut Zone, range: PfnRange) {
         let mut pfn = range.start();
         while pfn < range.end() {
-            pfn = match zone.buddy.frame(pfn) {
-                Frame::Free { head, order } => head + order.pages(),
-                Frame::Reserved => pfn + Order::ZERO.pages(),
-                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
-                    let index = self.index(head);
-                    let state = self.holder(index).unwrap_or(Head::PerCpu(order));
-                    zone.buddy.map.set_head(index, state);
-                    head + order.pages()
-                }
-            };
+            let frame = zone.buddy.frame(pfn);
+            if let Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } = frame {
+                let index = self.index(head);
+                let state = self.holder(index).unwrap_or(Head::PerCpu(order));
+                zone.buddy.map.set_head(index, state);
+            }
+            pfn = frame.next(pfn);
         }
     }
 }

@@ -16,9 +16,9 @@ use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
 use crate::smp::step::{Step, Steps};
-use crate::stats::VmStat;
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{CpuId, NodeId, PfnRange};
+use crate::vm_stat::VmStat;
 
 /// A zone that several threads share. Linux: `struct zone` with `zone->lock`.
 #[derive(Debug)]

@@ -13,6 +13,7 @@ mod event;
 mod freelists;
 mod kernel;
 mod meta;
+mod out;
 mod proc_text;
 mod recorder;
 mod recording;

@@ -1,8 +1,7 @@
 //! A run being written down: into one file of text, or into the folder of a case.
 
 use core::fmt;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use pagelab_allocator::event::Event;
@@ -10,6 +9,7 @@ use pagelab_allocator::restore::MachineState;
 
 use super::kernel::Kernel;
 use super::meta::{Provenance, meta};
+use super::out::Out;
 use super::recorder::Recorder;
 use super::snapshot::{Snap, write_snapshot};
 use super::writer::{Task, TraceWriter};
@@ -19,14 +19,6 @@ use crate::logical::{Op, Step};
 use crate::partial::{PartialFile, PartialFolder, WriteError, at};
 use crate::trace::SnapPhase;
 
-/// How hard zstd tries; traces are repetitive, so that more effort gains little.
-const LEVEL: i32 = 3;
-
-/// `text`, compressed as the trace is.
-pub(super) fn packed(text: &str) -> io::Result<Vec<u8>> {
-    zstd::encode_all(text.as_bytes(), LEVEL)
-}
-
 /// Where a run is written down, and as what.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Destination {
@@ -34,47 +26,6 @@ pub enum Destination {
     Ftrace(PathBuf),
     /// A case: a folder that holds the trace and what goes with it.
     Case(PathBuf),
-}
-
-/// Where the trace goes.
-enum Out {
-    Plain(BufWriter<File>),
-    Zstd(zstd::Encoder<'static, BufWriter<File>>),
-}
-
-impl Out {
-    fn finish(self) -> io::Result<()> {
-        let mut file = match self {
-            Self::Plain(file) => file,
-            Self::Zstd(encoder) => encoder.finish()?,
-        };
-        file.flush()
-    }
-}
-
-impl fmt::Debug for Out {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Plain",
-            Self::Zstd(_) => "Zstd",
-        })
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.write(bytes),
-            Self::Zstd(encoder) => encoder.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(file) => file.flush(),
-            Self::Zstd(encoder) => encoder.flush(),
-        }
-    }
 }
 
 /// What is there under a temporary name.
@@ -116,8 +67,8 @@ impl Recording {
                 let folder = PartialFolder::create(path)?;
                 let file = BufWriter::new(folder.create_file(TRACE)?);
                 let trace = folder.path(TRACE);
-                let encoder = zstd::Encoder::new(file, LEVEL).map_err(at(&trace))?;
-                (trace, Place::Folder(folder), Out::Zstd(encoder))
+                let out = Out::packed(file).map_err(at(&trace))?;
+                (trace, Place::Folder(folder), out)
             }
         };
         Ok(Self {

@@ -7,8 +7,8 @@ use pagelab_migrate::emulator::Emulator;
 
 use super::freelists::freelists;
 use super::kernel::Kernel;
+use super::out::packed;
 use super::proc_text::{vmstat, zoneinfo};
-use super::recording::packed;
 use crate::partial::{PartialFolder, WriteError, at};
 
 /// Which snapshot of a case.

@@ -1,13 +1,13 @@
 //! Recorded events heard against those that were foreseen, one by one and in order.
 
 use pagelab_allocator::event::Event;
-use pagelab_allocator::fallback::Extfrag;
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::PcpTuning;
 use pagelab_allocator::units::{Order, Pfn};
 
 use super::cause::Cause;
+use super::fallback::is_movability;
 use super::ledger::Ledger;
 use super::predicted::Predicted;
 use super::said::{kind, show};
@@ -89,10 +89,7 @@ impl Predicted {
     /// Why a foreseen event is not the recorded one.
     fn cause_of(&self, said: &Event, told: &Event) -> Cause {
         match (said, told) {
-            // How many pages can move decides who owns the pageblock, and nothing else.
-            (&Event::Extfrag(said), &Event::Extfrag(told))
-                if told == (Extfrag { change_ownership: told.change_ownership, ..said }) =>
-            {
+            (Event::Extfrag(said), Event::Extfrag(told)) if is_movability(said, told) => {
                 Cause::Movability
             }
             (

@@ -67,7 +67,7 @@ impl InUse {
     /// Notes an event before the first snapshot: where a page goes may be said after it.
     pub fn note_before(&mut self, record: &Record) {
         if let TraceEvent::PageFree { pfn, .. } = record.event {
-            self.set_printed(pfn, true);
+            self.set_printed(pfn);
         }
     }
 
@@ -83,11 +83,11 @@ impl InUse {
                 (fresh < order.pages().get()).then_some(HANDED_OUT_TWICE)
             }
             TraceEvent::PageFree { pfn, order } => {
-                self.set_printed(pfn, true);
+                self.set_printed(pfn);
                 self.free(pfn, order)
             }
             TraceEvent::PageFreeBatched { pfn } | TraceEvent::FreeOnePage { pfn, .. } => {
-                (!self.set_printed(pfn, false)).then_some(NOT_FREED)
+                (!self.take_printed(pfn)).then_some(NOT_FREED)
             }
             TraceEvent::PcpuDrain { pfn, order, .. } => {
                 let held = self.give_back(PfnRange::block(pfn, order));
@@ -174,13 +174,20 @@ impl InUse {
         self.place(pfn).and_then(bits).unwrap_or(true)
     }
 
-    /// Notes whether the free of a block was printed and its place is open; whether it was so before.
-    fn set_printed(&mut self, pfn: Pfn, printed: bool) -> bool {
+    /// The free of a block was printed: where it goes is open.
+    fn set_printed(&mut self, pfn: Pfn) {
+        if let Some((at, bit)) = self.place(pfn)
+            && let Some(word) = self.printed.get_mut(at)
+        {
+            *word |= bit;
+        }
+    }
+
+    /// An event says where a block went; whether that was open.
+    fn take_printed(&mut self, pfn: Pfn) -> bool {
         let Some((at, bit)) = self.place(pfn) else { return false };
         let Some(word) = self.printed.get_mut(at) else { return false };
-        let before = *word & bit != 0;
-        *word = if printed { *word | bit } else { *word & !bit };
-        before
+        core::mem::replace(word, *word & !bit) & bit != 0
     }
 
     /// Somebody gets the frames; how many of them nobody had.

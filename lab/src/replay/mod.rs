@@ -21,6 +21,7 @@ pub mod origin;
 pub mod plan;
 pub mod predicted;
 pub mod recorded;
+mod requests;
 pub mod rotation;
 pub mod said;
 pub mod summary;
@@ -336,15 +337,21 @@ impl<'a> Run<'a> {
                 self.ledger.differs(line, differs);
             }
             self.ledger.tally.resyncs += 1;
-            self.recorded = start_of(&dump, self.plan.level, &self.origin)?;
-            self.in_use = InUse::new(self.frames, &dump.machine);
-            if let Some(predicted) = &mut self.predicted {
-                let whole = restore(&dump, &dump.machine, &self.origin, Said::default())?;
-                let (timer, origin) = (predicted.timer(), self.origin.clone());
-                *predicted = Predicted::new(whole, &dump.flags, timer, origin);
-            }
+            self.go_on_from(&dump)?;
         }
         self.recorded.know_lists();
+        Ok(())
+    }
+
+    /// Every machine is that of the dump now.
+    fn go_on_from(&mut self, dump: &Dump) -> Result<(), CaseError> {
+        self.recorded = start_of(dump, self.plan.level, &self.origin)?;
+        self.in_use = InUse::new(self.frames, &dump.machine);
+        if let Some(predicted) = &mut self.predicted {
+            let whole = restore(dump, &dump.machine, &self.origin, Said::default())?;
+            let (timer, origin) = (predicted.timer(), self.origin.clone());
+            *predicted = Predicted::new(whole, &dump.flags, timer, origin);
+        }
         Ok(())
     }
 

@@ -1,8 +1,8 @@
 //! What programs write into a trace.
 
-use pagelab_allocator::units::{PageCount, Pfn};
+use std::sync::Arc;
 
-use super::record::EventName;
+use pagelab_allocator::units::{PageCount, Pfn};
 
 /// A line that a program wrote into the trace.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -12,7 +12,7 @@ pub enum Marker {
     /// `MTE mmap|mprotect ADDR PAGES`: a range became `PROT_MTE`.
     ProtMte {
         /// `mmap` or `mprotect`.
-        call: EventName,
+        call: Arc<str>,
         /// First byte of the range.
         address: u64,
         /// Pages of the range.
@@ -33,7 +33,7 @@ pub enum Marker {
         state: BlockState,
     },
     /// Anything else.
-    Text(EventName),
+    Text(Arc<str>),
 }
 
 /// What is written to a memory block's `state`. Linux: `online_type_to_str[]`.

@@ -21,5 +21,6 @@ pub use marker::{BlockState, Marker, SnapPhase};
 pub use page_map::PageMap;
 pub use reader::{Seen, Strictness, TraceReader};
 pub use record::{
-    EventName, Extfrag, Isolator, Migration, Record, Scanned, Scanners, TraceEvent, VmapPages,
+    EventName, Extfrag, Isolator, Migration, Record, Scanned, Scanners, TO_TAIL, TraceEvent,
+    VmapPages,
 };

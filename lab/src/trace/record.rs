@@ -31,6 +31,9 @@ pub struct Record {
 /// An event's name without its group, shared between records.
 pub type EventName = Arc<str>;
 
+/// The flag of `free_one_page()` that a block goes to its list's tail. Linux: `FPI_TO_TAIL`.
+pub const TO_TAIL: u32 = 2;
+
 /// The events that the logical stream and the reports need; all others by name.
 ///
 /// Migratetypes are the numbers of the recorded kernel: what they mean depends on its
