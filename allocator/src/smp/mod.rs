@@ -13,6 +13,7 @@
 
 mod claim;
 mod cpu;
+mod exact;
 mod posted;
 #[cfg(test)]
 mod tests;
