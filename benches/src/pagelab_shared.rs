@@ -52,8 +52,7 @@ pub struct OneZone;
 #[derive(Debug)]
 pub struct ZoneEach;
 
-/// User memory by `SharedAllocator`. Blocks are kept as numbers, as those of the peers are, and
-/// checked when they become handles again.
+/// User memory by `SharedAllocator`. Blocks are kept as numbers, as those of the peers are.
 #[derive(Debug)]
 pub struct PagelabShared<P = Asymmetric, L = OneZone> {
     cpu: Cpu<P>,
@@ -101,8 +100,7 @@ impl<P: Keep, L: Layout> Peer for PagelabShared<P, L> {
 
     #[inline(always)]
     fn free(&mut self, block: Frame, order: Order) {
-        let pages = self.cpu.shared().reclaim(block.pfn(), order);
-        self.cpu.free_pages(pages.expect("the block is held"));
+        self.cpu.free_raw(block.pfn(), order);
     }
 
     #[inline(always)]

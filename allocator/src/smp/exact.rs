@@ -5,23 +5,21 @@ use pagelab_percpu::Exclusive;
 use crate::frame::{Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
-use crate::smp::{Cpu, SharedAllocator};
+use crate::smp::Cpu;
 use crate::units::{CpuId, Order, Pfn};
 
-impl<P: Exclusive> SharedAllocator<P> {
-    /// The handle of a block that was given up by [`Pages::into_raw`]; `None` when nobody holds a
-    /// block of this order there. Two handles of one block are the caller's mistake: the second free
-    /// panics, unless somebody was given the block in between.
-    #[inline(always)]
-    #[must_use]
-    pub fn reclaim(&self, pfn: Pfn, order: Order) -> Option<Pages> {
-        let zone = &self.zones[self.zone_index(pfn)?];
-        let held = zone.posted.is_held(zone.posted.index(pfn), order);
-        held.then(|| Pages::new(pfn, order))
-    }
-}
-
 impl<P: Exclusive> Cpu<P> {
+    /// Frees a block whose handle was given up by [`Pages::into_raw`]: what a page table, say, knows
+    /// of it. Checked as any free is.
+    ///
+    /// # Panics
+    ///
+    /// Panics when nobody holds a block of this order there.
+    #[inline(always)]
+    pub fn free_raw(&mut self, pfn: Pfn, order: Order) {
+        self.free_pages(Pages::new(pfn, order));
+    }
+
     /// Takes the block at `pfn` out of whatever free block has it, for a holder that can be migrated.
     /// `None` when some of it is not on the buddy lists, or the pageblock is isolated or set aside:
     /// who has to have it claims it. No watermark is asked. Linux: `take_page_off_buddy()`, for any

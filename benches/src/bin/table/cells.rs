@@ -18,7 +18,7 @@ pub(crate) struct Size {
 
 impl Size {
     pub(crate) const FULL: Self =
-        Self { rounds: 9, slice: Duration::from_millis(6), patience: Duration::from_millis(400) };
+        Self { rounds: 15, slice: Duration::from_millis(3), patience: Duration::from_millis(400) };
 
     pub(crate) const QUICK: Self =
         Self { rounds: 1, slice: Duration::from_micros(200), patience: Duration::ZERO };
