@@ -91,7 +91,7 @@ impl<P: Exclusive> Cpu<P> {
             Some(pages) => Ok(pages),
             None => {
                 core::hint::cold_path();
-                self.alloc_pages_walk(req)
+                self.alloc_pages_walk(*req)
             }
         }
     }
@@ -113,8 +113,10 @@ impl<P: Exclusive> Cpu<P> {
         })
     }
 
+    /// A copy of the request, so that the caller's can stay in registers.
     #[inline(never)]
-    fn alloc_pages_walk(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+    fn alloc_pages_walk(&mut self, req: AllocRequest) -> Result<Pages, AllocError> {
+        let req = &req;
         let preferred =
             self.shared.zonelist(req).iter().find(|at| reaches(&self.shared, req, **at));
         let nofragment = preferred.map(|&at| self.shared.zones[at].nofragment);
