@@ -296,11 +296,12 @@ fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest)
 /// Puts a user's single page on its list if that is all there is to do; says whether it was.
 #[inline(always)]
 fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
+    let holding = posted.holding(index);
     let pushed = posted.is_movable(index)
-        && posted.is_held(index, Order::ZERO)
+        && holding.is_of(Order::ZERO)
         && lists.pcp.push_single_calmly(index, posted.mood().pressure);
     if pushed {
-        posted.let_go(index);
+        holding.end();
         lists.freed += 1;
     }
     pushed
