@@ -114,7 +114,7 @@ pub enum BootError {
 }
 
 /// Largest span of a zone, in frames: links are 32 bits wide, minus list heads and padding.
-pub(crate) const MAX_SPAN: u64 = u32::MAX as u64 - (1 << 17);
+pub(crate) const MAX_SPAN: u64 = u32::MAX as u64 - (1 << 23);
 
 fn overlap(ranges: &[PfnRange]) -> Option<(PfnRange, PfnRange)> {
     ranges

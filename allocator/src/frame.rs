@@ -134,11 +134,11 @@ pub(crate) type Node = u32;
 /// Nodes below this are list heads.
 pub(crate) const HEADS: Node = 128;
 
-#[derive(Clone, Copy, Default)]
-struct Link {
-    next: Node,
-    prev: Node,
-}
+/// The neighbours of a node on its list. An array and no struct: a table of zeros costs no memory
+/// until a node is linked, which the standard library knows of arrays only.
+type Link = [Node; 2];
+const NEXT: usize = 0;
+const PREV: usize = 1;
 
 /// State and links of every frame of a zone. Linux: the part of `mem_map` the buddy lists use.
 #[derive(Clone)]
@@ -146,6 +146,44 @@ pub(crate) struct MemMap {
     base: Pfn,
     state: Vec<u8>,
     links: Vec<Link>,
+    nodes: Nodes,
+}
+
+/// Which node stands for which frame. Those of frames where large blocks start come first and side by
+/// side: the lists of a machine that has just started touch megabytes and not gigabytes.
+#[derive(Clone, Copy)]
+struct Nodes {
+    /// Nodes below the one of frame zero as an ordinary frame.
+    ordinary: Node,
+}
+
+/// Every frame of this alignment has a node in the dense part.
+const LARGE: u32 = 10;
+
+impl Nodes {
+    /// For `frames` frames; with the number of nodes, if that is small enough to be one.
+    fn new(frames: u32) -> Option<(Self, Node)> {
+        let ordinary = HEADS.checked_add(frames.div_ceil(1 << LARGE))?;
+        Some((Self { ordinary }, ordinary.checked_add(frames)?))
+    }
+
+    #[inline(always)]
+    const fn of(self, index: FrameIndex) -> Node {
+        if index & ((1 << LARGE) - 1) != 0 {
+            index + self.ordinary
+        } else {
+            HEADS + (index >> LARGE)
+        }
+    }
+
+    /// The frame of a node, or none for a list head.
+    #[inline(always)]
+    fn frame(self, node: Node) -> Option<FrameIndex> {
+        if let Some(index) = node.checked_sub(self.ordinary) {
+            return Some(index);
+        }
+        node.checked_sub(HEADS).map(|large| large << LARGE)
+    }
 }
 
 impl MemMap {
@@ -153,18 +191,19 @@ impl MemMap {
     ///
     /// # Panics
     ///
-    /// Panics when the span has more than 2^32 - 2^8 frames.
+    /// Panics when the span has more than 2^32 - 2^23 frames.
     pub(crate) fn new(span: PfnRange, max: Order) -> Self {
         let padded = span.align_out(max);
         let frames = u32::try_from(padded.len().get()).expect("a zone has fewer than 2^32 frames");
-        let nodes = frames.checked_add(HEADS).expect("a zone has fewer than 2^32 - 2^8 frames");
+        let (nodes, count) = Nodes::new(frames).expect("a zone's frames and list heads have nodes");
         let mut map = Self {
             base: padded.start(),
             state: vec![0; frames as usize],
-            links: vec![Link::default(); nodes as usize],
+            links: vec![[0; 2]; count as usize],
+            nodes,
         };
         for head in 0..HEADS {
-            map.links[head as usize] = Link { next: head, prev: head };
+            map.links[head as usize] = [head; 2];
         }
         map
     }
@@ -219,7 +258,7 @@ impl MemMap {
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {
-        Frames { state: &mut self.state, links: &mut self.links }
+        Frames { state: &mut self.state, links: &mut self.links, nodes: self.nodes }
     }
 
     /// The block that holds `index`: where it starts and what it is.
@@ -233,12 +272,12 @@ impl MemMap {
 
     /// [`Frames::first`].
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
-        self.links[head as usize].next.checked_sub(HEADS)
+        self.nodes.frame(self.links[head as usize][NEXT])
     }
 
     /// The frame behind `index` on its list, if any.
     pub(crate) fn next(&self, index: FrameIndex) -> Option<FrameIndex> {
-        self.links[(index + HEADS) as usize].next.checked_sub(HEADS)
+        self.nodes.frame(self.links[self.nodes.of(index) as usize][NEXT])
     }
 
     /// Frames of the list at `head`, first to last.
@@ -248,31 +287,31 @@ impl MemMap {
 
     /// Frames of the list at `head`, last to first. Linux: `list_for_each_entry_reverse()`.
     pub(crate) fn list_back(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
-        let before = |node: Node| self.links[node as usize].prev.checked_sub(HEADS);
-        core::iter::successors(before(head), move |&index| before(index + HEADS))
+        let before = |node: Node| self.nodes.frame(self.links[node as usize][PREV]);
+        core::iter::successors(before(head), move |&index| before(self.nodes.of(index)))
     }
 
     /// Moves the part of the list from `index` to its end to the front.
     /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
     pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
-        let (last, first) = (self.links[head as usize].prev, self.links[head as usize].next);
-        let node = index + HEADS;
+        let (last, first) = (self.links[head as usize][PREV], self.links[head as usize][NEXT]);
+        let node = self.nodes.of(index);
         if first == node {
             return;
         }
-        let before = self.links[node as usize].prev;
-        self.links[last as usize].next = first;
-        self.links[first as usize].prev = last;
-        self.links[head as usize] = Link { next: node, prev: before };
-        self.links[node as usize].prev = head;
-        self.links[before as usize].next = head;
+        let before = self.links[node as usize][PREV];
+        self.links[last as usize][NEXT] = first;
+        self.links[first as usize][PREV] = last;
+        self.links[head as usize] = [node, before];
+        self.links[node as usize][PREV] = head;
+        self.links[before as usize][NEXT] = head;
     }
 
     /// Whether `index`'s neighbours on its list point back at it.
     pub(crate) fn is_linked(&self, index: FrameIndex) -> bool {
-        let node = index + HEADS;
-        let Link { next, prev } = self.links[node as usize];
-        self.links[prev as usize].next == node && self.links[next as usize].prev == node
+        let node = self.nodes.of(index);
+        let [next, prev] = self.links[node as usize];
+        self.links[prev as usize][NEXT] == node && self.links[next as usize][PREV] == node
     }
 }
 
@@ -281,6 +320,7 @@ impl MemMap {
 pub(crate) struct Frames<'a> {
     state: &'a mut [u8],
     links: &'a mut [Link],
+    nodes: Nodes,
 }
 
 impl Frames<'_> {
@@ -305,29 +345,29 @@ impl Frames<'_> {
     /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
     #[inline(always)]
     pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
-        let node = index + HEADS;
-        let next = self.links[at as usize].next;
-        self.links[node as usize] = Link { next, prev: at };
-        self.links[at as usize].next = node;
-        self.links[next as usize].prev = node;
+        let node = self.nodes.of(index);
+        let next = self.links[at as usize][NEXT];
+        self.links[node as usize] = [next, at];
+        self.links[at as usize][NEXT] = node;
+        self.links[next as usize][PREV] = node;
     }
 
     /// Links `index` directly before `at`. Linux: `list_add_tail()`.
     #[inline(always)]
     pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
-        let node = index + HEADS;
-        let prev = self.links[at as usize].prev;
-        self.links[node as usize] = Link { next: at, prev };
-        self.links[at as usize].prev = node;
-        self.links[prev as usize].next = node;
+        let node = self.nodes.of(index);
+        let prev = self.links[at as usize][PREV];
+        self.links[node as usize] = [at, prev];
+        self.links[at as usize][PREV] = node;
+        self.links[prev as usize][NEXT] = node;
     }
 
     /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
     #[inline(always)]
     pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
-        let Link { next, prev } = self.links[(index + HEADS) as usize];
-        self.links[prev as usize].next = next;
-        self.links[next as usize].prev = prev;
+        let [next, prev] = self.links[self.nodes.of(index) as usize];
+        self.links[prev as usize][NEXT] = next;
+        self.links[next as usize][PREV] = prev;
         // Two nodes are left in the ring: the head and this one.
         (next == prev).then_some(next)
     }
@@ -336,16 +376,16 @@ impl Frames<'_> {
     /// than [`unlink`](Self::unlink): one neighbour is known.
     #[inline(always)]
     pub(crate) fn unlink_first(&mut self, head: Node, index: FrameIndex) -> bool {
-        let next = self.links[(index + HEADS) as usize].next;
-        self.links[head as usize].next = next;
-        self.links[next as usize].prev = head;
+        let next = self.links[self.nodes.of(index) as usize][NEXT];
+        self.links[head as usize][NEXT] = next;
+        self.links[next as usize][PREV] = head;
         next == head
     }
 
     /// The first frame of the list at `head`, if any.
     #[inline(always)]
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
-        self.links[head as usize].next.checked_sub(HEADS)
+        self.nodes.frame(self.links[head as usize][NEXT])
     }
 }
 

@@ -141,7 +141,7 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the span has more than 2^32 - 2^8 frames.
+    /// Panics when the span has more than 2^32 - 2^23 frames.
     pub fn restore(
         geometry: Geometry,
         profile: KernelProfile,
@@ -357,7 +357,7 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when a zone has more than 2^32 - 2^8 frames.
+    /// Panics when a zone has more than 2^32 - 2^23 frames.
     pub fn restore(state: &MachineState, sink: S) -> Result<Self, RestoreError> {
         let zones: Result<Vec<_>, _> =
             state.zones.iter().map(|zone| Zone::restore(zone, state)).collect();

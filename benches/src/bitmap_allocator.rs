@@ -44,6 +44,12 @@ impl Peer for BitmapAllocator {
         };
     }
 
+    #[inline(always)]
+    fn alloc_at(&mut self, start: Pfn, order: Order) -> Option<Frame> {
+        let base = Some(Frame::from(start).index());
+        self.0.alloc_contiguous(base, pages(order), order.index()).map(Frame::at)
+    }
+
     fn start(block: &Frame) -> Pfn {
         block.pfn()
     }

@@ -39,6 +39,11 @@ impl Peer for BuddySystem {
         self.0.dealloc(block.index(), pages(order));
     }
 
+    #[inline(always)]
+    fn alloc_at(&mut self, start: Pfn, order: Order) -> Option<Frame> {
+        self.0.alloc_at(Frame::from(start).index(), pages(order)).map(Frame::at)
+    }
+
     fn start(block: &Frame) -> Pfn {
         block.pfn()
     }

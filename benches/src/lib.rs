@@ -11,9 +11,13 @@ mod buddy_slab;
 mod buddy_system;
 mod floor;
 mod frame_alloc;
+mod mutexed;
 mod pagelab_buddy;
 mod pagelab_cpu;
 mod pagelab_pcp;
+mod pagelab_shared;
+mod shared;
+mod swaps;
 pub mod workload;
 
 use core::fmt;
@@ -21,9 +25,19 @@ use core::fmt;
 use pagelab_allocator::units::{Order, PageCount, Pfn};
 
 pub use crate::{
-    bare_list::BareList, bitmap_allocator::BitmapAllocator, buddy_slab::BuddySlab,
-    buddy_system::BuddySystem, floor::Floor, frame_alloc::FrameAlloc, pagelab_buddy::PagelabBuddy,
-    pagelab_cpu::PagelabCpu, pagelab_pcp::PagelabPcp,
+    bare_list::BareList,
+    bitmap_allocator::BitmapAllocator,
+    buddy_slab::BuddySlab,
+    buddy_system::BuddySystem,
+    floor::Floor,
+    frame_alloc::{FrameAlloc, FrameAllocDepot},
+    mutexed::{Lockable, Mutexed},
+    pagelab_buddy::PagelabBuddy,
+    pagelab_cpu::PagelabCpu,
+    pagelab_pcp::PagelabPcp,
+    pagelab_shared::{Keep, Layout, OneZone, PagelabShared, ZoneEach},
+    shared::Shared,
+    swaps::Swaps,
 };
 
 /// Frames that can be allocated: 4 GiB of 4 KiB pages.
@@ -37,7 +51,7 @@ pub const MAX_ORDER: Order = Order::of(10);
 pub const SPARE: PageCount = PageCount::new(1 << 16);
 
 /// An allocator of naturally aligned blocks of `2^order` frames, all free when new.
-pub trait Peer {
+pub trait Peer: Sized {
     /// The name in reports.
     const NAME: &'static str;
 
@@ -53,6 +67,18 @@ pub trait Peer {
 
     /// Frees a block just as it was allocated.
     fn free(&mut self, block: Self::Block, order: Order);
+
+    /// Takes the free block that starts at `start`, or some of it where it is larger. `None` where it
+    /// is not free, or the peer cannot choose.
+    fn alloc_at(&mut self, _start: Pfn, _order: Order) -> Option<Self::Block> {
+        None
+    }
+
+    /// The name in reports of a peer that comes in several forms.
+    #[must_use]
+    fn name() -> &'static str {
+        Self::NAME
+    }
 
     /// The first frame of a block.
     fn start(block: &Self::Block) -> Pfn;

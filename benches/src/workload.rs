@@ -9,7 +9,7 @@ use rand_pcg::{
 use crate::{FRAMES, MAX_ORDER, Peer};
 
 /// The seed of every draw, so that two runs do the same.
-const SEED: u64 = 0x70a6_e1ab;
+pub const SEED: u64 = 0x70a6_e1ab;
 
 /// The generator of the draws.
 #[must_use]
@@ -17,10 +17,16 @@ pub fn rng() -> Pcg32 {
     Pcg32::seed_from_u64(SEED)
 }
 
+/// The generator of one of several threads.
+#[must_use]
+pub fn rng_of(thread: usize) -> Pcg32 {
+    Pcg32::seed_from_u64(SEED ^ u64::try_from(thread).expect("few threads"))
+}
+
 /// A draw from `0..bound`, with a bias below 2^-11 for the bounds used here: an index needs no
 /// more.
 #[inline(always)]
-fn below(rng: &mut Pcg32, bound: usize) -> usize {
+pub fn below(rng: &mut Pcg32, bound: usize) -> usize {
     let bound = u64::try_from(bound).expect("a machine word has at most 64 bits");
     let scaled = (u64::from(rng.next_u32()) * bound) >> 32;
     usize::try_from(scaled).expect("below a machine word")
@@ -59,10 +65,11 @@ pub fn drain<P: Peer>(peer: &mut P, blocks: &mut Vec<P::Block>) {
     }
 }
 
-/// Blocks of mixed orders coming and going at three quarters of the pool.
+/// Blocks of mixed orders coming and going around one level of use.
 #[derive(Debug)]
 pub struct Churn<P: Peer> {
     peer: P,
+    level: PageCount,
     rng: Pcg32,
     live: Vec<(P::Block, Order)>,
     used: PageCount,
@@ -70,22 +77,31 @@ pub struct Churn<P: Peer> {
 }
 
 impl<P: Peer> Churn<P> {
-    /// Pages allocated around which the churn happens.
-    pub const LEVEL: PageCount = PageCount::new(FRAMES / 4 * 3);
-
-    /// A churn over `peer` that has reached its level.
+    /// A churn over `peer` at three quarters of the pool, which has been reached.
     #[must_use]
     pub fn new(peer: P) -> Self {
-        let mut churn = Self { peer, rng: rng(), live: vec![], used: PageCount::ZERO, failures: 0 };
-        while churn.used < Self::LEVEL && churn.failures == 0 {
+        Self::at_level(peer, PageCount::new(FRAMES / 4 * 3), rng())
+    }
+
+    /// A churn around `level` allocated pages, with draws of its own; the level has been reached.
+    #[must_use]
+    pub fn at_level(peer: P, level: PageCount, rng: Pcg32) -> Self {
+        let (live, used) = (vec![], PageCount::ZERO);
+        let mut churn = Self { peer, level, rng, live, used, failures: 0 };
+        while churn.used < level && churn.failures == 0 {
             churn.step();
         }
         churn
     }
 
+    /// The peer.
+    pub fn peer_mut(&mut self) -> &mut P {
+        &mut self.peer
+    }
+
     /// Allocates a block of a random order, or frees a random one when above the level.
     pub fn step(&mut self) {
-        if self.used >= Self::LEVEL {
+        if self.used >= self.level {
             let victim = below(&mut self.rng, self.live.len());
             let (block, order) = self.live.swap_remove(victim);
             self.peer.free(block, order);

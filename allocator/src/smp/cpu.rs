@@ -92,7 +92,7 @@ impl<P: Exclusive> Cpu<P> {
             Some(pages) => Ok(pages),
             None => {
                 core::hint::cold_path();
-                self.alloc_pages_walk(req)
+                self.alloc_pages_walk(*req)
             }
         }
     }
@@ -114,8 +114,10 @@ impl<P: Exclusive> Cpu<P> {
         })
     }
 
+    /// A copy of the request, so that the caller's can stay in registers.
     #[inline(never)]
-    fn alloc_pages_walk(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
+    fn alloc_pages_walk(&mut self, req: AllocRequest) -> Result<Pages, AllocError> {
+        let req = &req;
         let preferred =
             self.shared.zonelist(req).iter().find(|at| reaches(&self.shared, req, **at));
         let nofragment = preferred.map(|&at| self.shared.zones[at].nofragment);
@@ -298,10 +300,11 @@ fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest)
 /// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
 #[inline(always)]
 fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
-    let pushed = posted.is_held(index, Order::ZERO)
-        && lists.pcp.push_single_calmly(index, posted.mood().pressure);
+    let holding = posted.holding(index);
+    let pushed =
+        holding.is_of(Order::ZERO) && lists.pcp.push_single_calmly(index, posted.mood().pressure);
     if pushed {
-        posted.let_go(index);
+        holding.end();
         lists.freed += 1;
     }
     pushed

@@ -15,6 +15,7 @@
 
 mod claim;
 mod cpu;
+mod exact;
 mod posted;
 mod step;
 #[cfg(test)]
@@ -159,7 +160,7 @@ impl<P: Exclusive> SharedAllocator<P> {
     pub fn reclaim(&self, pfn: Pfn, order: Order) -> Result<Pages, NotAllocated> {
         let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
         let posted = &self.zones[at].posted;
-        match posted.is_held(posted.index(pfn), order) {
+        match posted.holding(posted.index(pfn)).is_of(order) {
             true => Ok(Pages::new(pfn, order)),
             false => Err(NotAllocated::Free(pfn)),
         }

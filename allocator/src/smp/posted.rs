@@ -69,6 +69,24 @@ impl Mood {
     }
 }
 
+/// The state byte of one block.
+#[derive(Clone, Copy)]
+pub(super) struct Holding<'a>(&'a AtomicU8);
+
+impl Holding<'_> {
+    /// Whether somebody holds a block of exactly `order` here.
+    #[inline(always)]
+    pub(super) fn is_of(self, order: Order) -> bool {
+        Head::is_allocated(self.0.load(Relaxed), order)
+    }
+
+    /// The holder of the block has given it back.
+    #[inline(always)]
+    pub(super) fn end(self) {
+        self.0.store(0, Relaxed);
+    }
+}
+
 impl Posted {
     pub(super) fn new(zone: &Zone) -> Self {
         let map = &zone.buddy.map;
@@ -153,16 +171,10 @@ impl Posted {
         self.holders[index as usize].store(state, Relaxed);
     }
 
-    /// Whether somebody holds a block of exactly `order` at `index`.
+    /// What is posted of the block at `index`, for several looks in a row.
     #[inline(always)]
-    pub(super) fn is_held(&self, index: FrameIndex, order: Order) -> bool {
-        Head::is_allocated(self.holders[index as usize].load(Relaxed), order)
-    }
-
-    /// The holder of a block has given it back.
-    #[inline(always)]
-    pub(super) fn let_go(&self, index: FrameIndex) {
-        self.holders[index as usize].store(0, Relaxed);
+    pub(super) fn holding(&self, index: FrameIndex) -> Holding<'_> {
+        Holding(&self.holders[index as usize])
     }
 
     /// The holder of a block gives it back; says what it was. A forged handle panics.
@@ -171,7 +183,7 @@ impl Posted {
             Some(Head::Allocated(held, movability)) if held == order => movability,
             _ => panic!("block is not allocated with this order"),
         };
-        self.let_go(index);
+        self.holding(index).end();
         movability
     }
 

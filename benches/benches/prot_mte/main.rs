@@ -1,0 +1,125 @@
+//! Times resident pages becoming `PROT_MTE`, as one table.
+//!
+//! Machine: 512 MiB of data behind 16 MiB of tag storage in blocks of one page, design RFC v3, kernel
+//! 6.12, one CPU. A row is a state of the blocks that hold the tags, and which pages are taken: `Dense`
+//! pages lie one after the other and share blocks, `Scattered` ones have a block each. A program has
+//! called `mprotect(PROT_MTE)` on all its memory; an operation is a write to each of about a thousand
+//! pages, which faults. Columns, in nanoseconds of one page unless they say otherwise:
+//!
+//! * `mprotect`: the call, for one of all pages that the program has.
+//! * `metadata`: the write; no byte of a page is copied.
+//! * `moved`: pages that moved, for one page that got tags; `per moved` nanoseconds for one of them.
+//! * `copies`: the same write where frames have bytes, and every move copies 4 KiB and 128 B of tags.
+//! * `raw`: just those copies, in the same order, on the same bytes; both in one of what got tags.
+//!
+//! Every operation starts from a clone of the machine, so that it finds it outside the caches.
+//!
+//! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once.
+
+mod frames;
+mod scene;
+
+use criterion::measurement::{Measurement, WallTime};
+use pagelab_migrate::prelude::*;
+
+use crate::{
+    frames::{Copier, Recorder},
+    scene::{Block, Scene, Spread},
+};
+
+const CASES: [(Block, Spread); 7] = [
+    (Block::Reserved, Spread::Dense),
+    (Block::Reserved, Spread::Scattered),
+    (Block::Free, Spread::Dense),
+    (Block::Free, Spread::Scattered),
+    (Block::Lent, Spread::Dense),
+    (Block::Lent, Spread::Scattered),
+    (Block::Inside, Spread::Dense),
+];
+
+/// Operations of a cell.
+fn turns() -> usize {
+    if std::env::args().any(|argument| argument == "--test") { 1 } else { 11 }
+}
+
+fn nanoseconds(operation: impl FnOnce()) -> f64 {
+    let start = WallTime.start();
+    operation();
+    WallTime.end(start).as_secs_f64() * 1e9
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// A thousand faults on a clone of `scene`, in nanoseconds.
+fn faults<S: Sink + Clone>(scene: &Scene<S>) -> f64 {
+    let mut scene = scene.clone();
+    nanoseconds(|| scene.touch())
+}
+
+/// A cell with its unit behind it, or "-" where there is nothing to divide by.
+fn cell(value: f64) -> String {
+    if value.is_finite() { format!("{value:.0}") } else { "-".to_owned() }
+}
+
+/// One row of the table.
+fn row(block: Block, spread: Spread) -> String {
+    let plain = Scene::new(block, spread, Silent);
+    let pages = f64::from(plain.len());
+    let mprotect = || {
+        let mut scene = plain.clone();
+        nanoseconds(|| scene.protect())
+    };
+    let mprotect = median((0..turns()).map(|_| mprotect()).collect());
+
+    let mut plain = plain.clone();
+    plain.protect();
+    let metadata = median((0..turns()).map(|_| faults(&plain)).collect());
+
+    let mut recording = Scene::new(block, spread, Recorder::default());
+    recording.protect();
+    recording.emulator.sink_mut().0.clear();
+    recording.touch();
+    let moves = recording.emulator.sink_mut().0.clone();
+    let moved = f64::from(u32::try_from(moves.len()).expect("a small machine"));
+
+    let (copies, raw) = with_bytes(block, spread, &moves);
+    let resident = f64::from(plain.resident_len());
+    let (copies, raw) = (median(copies), median(raw));
+    format!(
+        "| {block:?} | {spread:?} | {} | {} | {:.2} | {} | {} | {} | {} |",
+        cell(mprotect / resident),
+        cell(metadata / pages),
+        moved / pages,
+        cell(metadata / moved),
+        cell(copies / pages),
+        cell(raw / pages),
+        if raw > 0.0 && moved > 0.0 { format!("{:.2}", copies / raw) } else { "-".to_owned() },
+    )
+}
+
+/// Faults that copy, and the bare copies, taking turns.
+fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, Vec<f64>) {
+    if moves.is_empty() {
+        return (vec![f64::NAN], vec![f64::NAN]);
+    }
+    let copier = Copier::new();
+    let mut copying = Scene::new(block, spread, copier.clone());
+    copying.protect();
+    let bare = || {
+        let mut frames = copier.0.lock();
+        nanoseconds(|| moves.iter().for_each(|&(from, to)| frames.copy(from, to)))
+    };
+    (0..turns()).map(|_| (faults(&copying), bare())).unzip()
+}
+
+#[expect(clippy::print_stdout, reason = "the table is the result")]
+fn main() {
+    println!("| block | pages | mprotect | metadata | moved | per moved | copies | raw | ratio |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for (block, spread) in CASES {
+        println!("{}", row(block, spread));
+    }
+}
