@@ -8,6 +8,7 @@
 //! that woke it. What fails after reclaim and compaction is counted, by cause.
 
 mod held;
+mod injector;
 pub mod note;
 mod process;
 

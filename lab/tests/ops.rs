@@ -4,12 +4,13 @@ use std::path::Path;
 
 use clap::Parser;
 use pagelab::cli::Cli;
-use pagelab::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use pagelab::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
 use pagelab::logical::{ContigOwner, Op, PageId, PageSpan};
 use pagelab::ops::{Line, OpsError, OpsFile, Room};
 use pagelab::plan::{Design, Plan, Scene};
 use pagelab::run::boot::boot;
 use pagelab::run::stage::Stage;
+use pagelab::size::Share;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
@@ -55,6 +56,10 @@ fn process_op() -> impl Strategy<Value = ProcessOp> {
             ProcessOp::Pin { pin, process, area, page, term }
         }),
         pin.prop_map(|pin| ProcessOp::Unpin { pin }),
+        (0u16..=10_000, 0u16..=10_000).prop_map(|(index, unmovable)| {
+            let share = |parts| Share::of_10_000(parts).expect("at most everything");
+            ProcessOp::Hold(Hold { index: share(index), unmovable: share(unmovable) })
+        }),
         Just(ProcessOp::Tick),
     ]
 }

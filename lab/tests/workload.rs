@@ -12,8 +12,8 @@ use pagelab::plan::{Plan, TraceChoice};
 use pagelab::report::RunReport;
 use pagelab::run::run;
 use pagelab::workload::{
-    AdversaryParams, FragmentParams, GuestParams, KbuildParams, Kind, PhoneParams, Scale,
-    ServerParams, Stream, WorkloadPlan,
+    AdversaryParams, GuestParams, KbuildParams, Kind, PhoneParams, Scale, ServerParams, Stream,
+    WorkloadPlan,
 };
 use pagelab_allocator::units::PageCount;
 
@@ -112,7 +112,7 @@ impl Ledger {
             }
             ProcessOp::Unpin { pin } => self.pins.remove(&pin),
             ProcessOp::ReadFile { span, .. } | ProcessOp::WriteFile { span, .. } => span.pages > 0,
-            ProcessOp::RemoveFile { .. } | ProcessOp::Tick => true,
+            ProcessOp::RemoveFile { .. } | ProcessOp::Hold(_) | ProcessOp::Tick => true,
         }
     }
 
@@ -213,9 +213,6 @@ fn sizes_in_words_are_those_of_16_gib() {
         assert!(mib(pages + 256) > words && mib(pages) <= words, "{pages} pages, not {words} MiB");
     }
     assert_eq!(KbuildParams::new(scale).jobs, 32);
-    let load = load("--workload fragment");
-    let fragment = FragmentParams::new(scale, load.target_index, load.unmovable);
-    assert_eq!((fragment.blocks, fragment.renewed), (7168, 2));
     // A quarter of the machine has a quarter of the sizes.
     let quarter = Scale::new(PageCount::new(4 << 18));
     assert_eq!(4 * quarter.mib(80), scale.mib(80));

@@ -6,7 +6,7 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
-use crate::logical::process::{AreaTags, ProcessOp};
+use crate::logical::process::{AreaTags, Hold, ProcessOp};
 use crate::logical::{ContigOwner, Op, PageSpan, Step};
 use crate::trace::SnapPhase;
 
@@ -102,6 +102,10 @@ fn process(op: ProcessOp, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "pin {} process {} area {} page {page} {term}", pin.0, process.0, area.0)
         }
         ProcessOp::Unpin { pin } => write!(f, "unpin {}", pin.0),
+        ProcessOp::Hold(Hold { index, unmovable }) => {
+            let (index, unmovable) = (index.per_10_000(), unmovable.per_10_000());
+            write!(f, "hold index {index} unmovable {unmovable}")
+        }
         ProcessOp::Tick => f.write_str("tick"),
     }
 }

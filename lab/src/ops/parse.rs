@@ -7,9 +7,10 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
 
 use super::line::{ACCESSES, Line, OWNERS, PHASES, TERMS};
-use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
 use crate::logical::{Op, PageId, PageSpan};
 use crate::place::in_file;
+use crate::size::Share;
 
 /// A line that is no operation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,6 +99,14 @@ impl<'t> Words<'t> {
     fn named<T: FromStr>(&mut self, field: &'static str) -> Result<T, Wrong> {
         self.name(field)?;
         self.number(field)
+    }
+
+    /// A field's name, then a share in hundredths of a percent.
+    fn share(&mut self, field: &'static str) -> Result<Share, Wrong> {
+        self.name(field)?;
+        let word = self.word(field)?;
+        Share::of_10_000(number(field, word)?)
+            .ok_or_else(|| Wrong::new(field, word, "more than 10000, which is everything"))
     }
 
     fn name(&mut self, field: &'static str) -> Result<(), Wrong> {
@@ -211,6 +220,10 @@ impl<'t> Words<'t> {
                 ProcessOp::Pin { pin, process, area, page, term }
             }
             "unpin" => ProcessOp::Unpin { pin: PinId(self.number("unpin")?) },
+            "hold" => ProcessOp::Hold(Hold {
+                index: self.share("index")?,
+                unmovable: self.share("unmovable")?,
+            }),
             "tick" => ProcessOp::Tick,
             _ => return Err(Wrong::new("operation", verb, "no such operation")),
         })

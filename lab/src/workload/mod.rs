@@ -216,7 +216,8 @@ impl Stream {
             Kind::Server => Box::new(Server::new(ServerParams::new(scale))),
             Kind::Kbuild => Box::new(Kbuild::new(KbuildParams::new(scale))),
             Kind::Fragment => {
-                let params = FragmentParams::new(scale, plan.target_index, plan.unmovable);
+                let (target, unmovable) = (plan.target_index, plan.unmovable);
+                let params = FragmentParams { target, unmovable };
                 Box::new(Fragment::new(params, Kbuild::new(KbuildParams::beside(scale))))
             }
             Kind::Adversary => Box::new(Adversary::new(AdversaryParams::new(scale))),

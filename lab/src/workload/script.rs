@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
 use super::tagging::{TagDraws, TagTime, UsesTags};
-use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
 use crate::logical::{ContigOwner, Op, PageId, PageSpan};
 
 /// Pages that one operation touches or reads at most.
@@ -110,6 +110,11 @@ impl Script {
     /// A tenth of a second passes.
     pub fn tick(&mut self) {
         self.process_op(ProcessOp::Tick);
+    }
+
+    /// The injector holds its target.
+    pub fn hold(&mut self, hold: Hold) {
+        self.process_op(ProcessOp::Hold(hold));
     }
 
     /// Kernel memory, or movable memory that nobody maps.
