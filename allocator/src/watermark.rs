@@ -65,7 +65,8 @@ pub struct WatermarkSum {
     pub unusable: Unusable,
     /// The mark, boost included, before any reserve is opened.
     pub mark: PageCount,
-    /// How much of the mark is boost, where [`Zone::fast_sum`](crate::zone::Zone::fast_sum) chose the mark.
+    /// How much of the mark is boost, where
+    /// [`Zone::fast_sum`](crate::zone::Zone::fast_sum) chose the mark.
     pub boost: PageCount,
     /// How much of the mark the request must respect.
     pub min: PageCount,

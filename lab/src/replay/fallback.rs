@@ -151,3 +151,26 @@ pub(super) fn fate(ownership: Ownership, mt: MigrateType) -> String {
 fn show(victim: Victim) -> String {
     format!("{} of order {} from {}", victim.pfn, victim.order, victim.migratetype)
 }
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::units::{Order, Pfn};
+
+    use super::*;
+
+    #[test]
+    fn only_what_becomes_of_the_pageblock_is_put_down_to_movability() {
+        let said = Extfrag {
+            pfn: Pfn::new(0x1200),
+            alloc_order: Order::ZERO,
+            fallback_order: Order::of(3),
+            alloc_migratetype: MigrateType::Unmovable,
+            fallback_migratetype: MigrateType::Movable,
+            change_ownership: Ownership::Changed,
+        };
+        let kept = Extfrag { change_ownership: Ownership::Kept, ..said };
+        assert!(is_movability(&said, &kept) && is_movability(&kept, &said));
+        assert!(!is_movability(&said, &said));
+        assert!(!is_movability(&said, &Extfrag { pfn: Pfn::new(0x1400), ..kept }));
+    }
+}

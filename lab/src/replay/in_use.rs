@@ -1,8 +1,8 @@
 //! Which pages somebody has, as far as the recording says: what shows that an event is missing from
 //! a recording, or stands in it twice.
 //!
-//! A page's way ends at one place: a free that was printed is followed by at most one event that says
-//! where the page went, and no such event comes without a free.
+//! A page's way ends at one place: a free that was printed is followed by at most one event that
+//! says where the page went, and no such event comes without a free.
 //!
 //! At the buddy level nothing else looks at pages that go to per-CPU lists and come from there.
 
