@@ -140,6 +140,13 @@ impl Zone {
 }
 
 impl<S: Sink> PageAllocator<S> {
+    /// Free blocks of all zones together.
+    #[must_use]
+    pub fn free_blocks(&self) -> FreeBlocks {
+        let count = |order| self.zones().iter().map(|zone| zone.buddy().nr_free(order)).sum();
+        FreeBlocks(Order::ZERO.to(self.geometry().max_order()).map(count).collect())
+    }
+
     /// The free lists at this moment; per-CPU lists are not drained, as in Linux.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -4,7 +4,7 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
-use crate::picture::{all_free, block_map, free_cma, occupancy};
+use crate::picture::{block_map, free_cma, occupancy};
 use crate::report::blocks::TimedMap;
 use crate::report::{Barred, Lent, Moment, approximate};
 use crate::survey::Span;
@@ -146,7 +146,7 @@ impl Sampler {
         let tags = driver.emulator().tags();
         let stats = tags.stats();
         let order = alloc.geometry().pageblock_order();
-        let free = all_free(alloc);
+        let free = alloc.free_blocks();
         Moment {
             nanoseconds: now - self.time.start,
             free_pages: free.pages(),

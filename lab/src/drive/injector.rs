@@ -9,7 +9,6 @@ use pagelab_migrate::folio::FolioId;
 
 use super::Driver;
 use crate::logical::process::Hold;
-use crate::picture::all_free;
 use crate::size::Share;
 
 /// What the injector has.
@@ -60,7 +59,7 @@ impl<S: Sink> Driver<S> {
 
     fn verdict(&self, target: Share) -> Verdict {
         let (order, block) = (self.pageblock(), self.pageblock().pages().get());
-        let free = all_free(self.emulator.page_alloc());
+        let free = self.emulator.page_alloc().free_blocks();
         let apart = free.pages() - (free.suitable(order) << order.get());
         let wanted = free.pages() * u64::from(target.per_10_000()) / u64::from(Share::ALL);
         if apart + block <= wanted {
