@@ -354,8 +354,9 @@ impl<S: Sink> PageAllocator<S> {
         if allowed { self.take(cpu, at, req, flags) } else { None }
     }
 
+    /// Takes a block from one zone whose watermarks allow it.
     #[inline]
-    fn take(
+    pub(crate) fn take(
         &mut self,
         cpu: CpuId,
         at: usize,

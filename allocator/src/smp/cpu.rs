@@ -334,7 +334,11 @@ fn take_locked<P: Exclusive>(
     req: &AllocRequest,
     flags: AllocFlags,
 ) -> Option<Pfn> {
-    let pfn = core.try_zone(id, 0, req, flags)?;
+    // While the lock is held, what was posted last is how the zone fares.
+    let pfn = match zone.posted.mood().is_calm(req.order) {
+        true => core.take(id, 0, req, flags)?,
+        false => core.try_zone(id, 0, req, flags)?,
+    };
     let migratetype = core.migratetype_of(req.gfp);
     let movability = ZoneRequest { order: req.order, migratetype, flags }.movability();
     zone.posted.hold(zone.posted.index(pfn), req.order, movability);

@@ -101,7 +101,10 @@ impl<P: Exclusive + Default> Pair<P> {
     }
 
     fn claim(&mut self, cpu: CpuId, at: u64, pages: u64) -> (Answer, Answer) {
-        let end = (at + pages).min(16384);
+        // A claim for CMA ends with the area, and any other before it: its mode says what type the
+        // pageblocks get back.
+        let border = [8192, 10240, 16384].into_iter().find(|&border| at < border);
+        let end = (at + pages).min(border.expect("a frame of the machine"));
         let range = PfnRange::new(Pfn::new(at), Pfn::new(end));
         let mode = match (8192..10240).contains(&at) {
             true => IsolateMode::CmaAlloc(MigrateType::Cma),

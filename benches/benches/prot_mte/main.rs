@@ -93,7 +93,7 @@ fn row(block: Block, spread: Spread) -> String {
     let (copies, raw) = (median(copies), median(raw));
     format!(
         "| {block:?} | {spread:?} | {} | {} | {:.2} | {} | {} | {} | {} |",
-        cell(mprotect / resident),
+        if block == Block::Reserved { "-".to_owned() } else { cell(mprotect / resident) },
         cell(metadata / pages),
         moved / pages,
         cell(metadata / moved),

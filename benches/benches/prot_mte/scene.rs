@@ -10,8 +10,8 @@ const DATA: PfnRange = PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x6_0000));
 const TAGS: PfnRange = PfnRange::new(Pfn::new(0x6_0000), Pfn::new(0x6_1000));
 /// 512 MiB of data, and its tag storage in blocks of one page, each for 32 pages.
 pub(crate) const MEMORY: PfnRange = PfnRange::new(DATA.start(), TAGS.end());
-/// Pages of a program that fills memory, tag storage included.
-const FILL: u64 = 130_000;
+/// Pages of a program that fills memory, tag storage included: more than fit.
+const FILL: u64 = 135_168;
 /// Pages that it gives back, so that others can move.
 const ROOM: u64 = 16_000;
 /// Pages that get tags in one operation.
@@ -58,12 +58,13 @@ impl<S: Sink> Scene<S> {
             Block::Reserved => {
                 let mut scene = Self::resident(60_000, sink);
                 let neighbour = |page: &VirtPage| page.get() % 32 == 31;
-                let others = scene.pages.iter().copied().filter(|page| !neighbour(page)).collect();
-                scene.pages.retain(neighbour);
+                let neighbours = scene.pages.iter().copied().filter(neighbour).collect();
+                scene = scene.choosing(spread, |_, page| !neighbour(&page));
+                let chosen = core::mem::replace(&mut scene.pages, neighbours);
                 scene.protect();
                 scene.touch();
-                scene.pages = others;
-                scene.choosing(spread, |_, _| true)
+                scene.pages = chosen;
+                scene
             }
             Block::Lent => Self::full(sink).choosing(spread, |scene, page| {
                 scene.pfn(page).is_some_and(|pfn| DATA.contains(pfn) && scene.is_lent(pfn))
@@ -74,7 +75,7 @@ impl<S: Sink> Scene<S> {
         }
     }
 
-    /// A program with `pages` resident pages, without tags.
+    /// A program with `pages` resident pages, or as many as fit, without tags.
     fn resident(pages: u64, sink: S) -> Self {
         let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
         let machine = MachineSpec::single(geometry, profile, ZoneType::Normal, MEMORY);
@@ -84,10 +85,11 @@ impl<S: Sink> Scene<S> {
         let space = emulator.create_space();
         let range = VirtRange::from_len(START, pages);
         emulator.mmap(space, range, Prot::READ_WRITE, Backing::Anon).expect("an empty space");
-        for page in range.iter() {
-            emulator.access(CPU, space, page, Access::Write).expect("enough memory");
-        }
-        Self { emulator, space, mapped: range, pages: range.iter().collect() }
+        let resident = range
+            .iter()
+            .take_while(|&page| emulator.access(CPU, space, page, Access::Write).is_ok())
+            .collect();
+        Self { emulator, space, mapped: range, pages: resident }
     }
 
     /// Memory so full that tag storage is lent out.

@@ -16,7 +16,8 @@ use crate::size::Share;
 pub(super) struct Injector {
     /// The pages that keep pageblocks apart, each the last of its block.
     kept: Vec<FolioId>,
-    /// Blocks cut so far: which page of a block stays, and whether it may move, goes by this number.
+    /// Blocks cut so far: which page of a block stays, and whether it may move, goes by this
+    /// number.
     cut: u64,
 }
 
