@@ -103,8 +103,8 @@ fn all_designs_are_asked_the_same() {
 /// Pages carry tags while these are aside, as in a carve-out, which keeps none aside.
 #[test]
 fn tags_kept_aside_are_counted() {
-    let words = "--designs carveout,cma-v3 --workload fragment --memory 256MiB --ticks 60 \
-                 --tagged 100% --tag-when mprotect";
+    let words = "--designs carveout,cma-v3 --workload phone --memory 256MiB --cma 64MiB \
+                 --ticks 450 --tagged 100% --tag-when mprotect";
     let results = results(words);
     let at = |name| metrics().find(|(_, metric)| metric.name == name).expect("a metric").0;
     let cells = [0, 1].map(|design| &results.groups[0].cells[design][0]);
