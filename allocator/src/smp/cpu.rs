@@ -191,8 +191,7 @@ impl<P: Exclusive> Cpu<P> {
         let migratetype = self.shared.migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags };
         let CpuZone { lists, zone } = &mut self.zones[at];
-        let list = zone.list_of(request).filter(|_| !flags.contains(AllocFlags::HIGHATOMIC));
-        let Some(list) = list else {
+        let Some(list) = zone.list_of(request) else {
             return take_locked(&mut zone.lock(), self.id, zone, req, flags);
         };
         if req.order == Order::ZERO && migratetype == MigrateType::Movable {
@@ -200,7 +199,9 @@ impl<P: Exclusive> Cpu<P> {
         }
         let id = self.id;
         lists.with(|lists| {
-            let calm = zone.posted.mood().is_calm(req.order);
+            // What such a request gets is kept back, which needs the lock.
+            let keeps = flags.contains(AllocFlags::HIGHATOMIC);
+            let calm = zone.posted.mood().is_calm(req.order) && !keeps;
             let hit = if calm { pop(&zone.posted, lists, list, request) } else { None };
             hit.or_else(|| {
                 let mut locked = zone.lock();

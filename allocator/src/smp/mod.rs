@@ -9,7 +9,8 @@
 //! Lock order: a CPU's turn on its lists, then the zone's lock. Nobody asks for two zones at once.
 //! `notes/locking.md` has the whole of it, and which model in `loom-tests/` proves what.
 //!
-//! What differs from the allocator driven by one thread: events are not emitted; spans of zones do
+//! What differs from the allocator driven by one thread: which owner a raided pageblock gets may be
+//! decided on what its pages were a moment ago; events are not emitted; spans of zones do
 //! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
 //! for.
 

@@ -155,3 +155,24 @@ proptest! {
         the_same::<Locked>(&steps)?;
     }
 }
+
+/// Below the low mark a high-order atomic request refills its CPU's list, and a pageblock is kept
+/// back on top of that. Which pageblock, the two may see otherwise (`notes/locking.md`).
+#[test]
+fn atomic_requests_of_a_machine_that_is_low_hide_no_page() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut pair = Pair::<Locked>::new(profile);
+        let alloc = |order, gfp| Step::Alloc { cpu: 0, order, gfp };
+        let low = |zone: &Zone| zone.free_pages().all < zone.watermarks().low;
+        while !low(&pair.plain.zones()[0]) {
+            let (plain, shared) = pair.step(alloc(0, GfpFlags::HIGHUSER_MOVABLE));
+            assert_eq!(plain, shared);
+        }
+        // Room for blocks of two pages, still below the mark with its boost.
+        (0..40).for_each(|which| drop(pair.step(Step::Free { cpu: 1, which: 40 - which })));
+        pair.step(Step::Drain);
+        let (_, shared) = pair.step(alloc(1, GfpFlags::ATOMIC));
+        assert!(matches!(shared, Answer::Pages(Some(_))), "there is a reserve");
+        assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
+    }
+}
