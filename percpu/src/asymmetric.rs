@@ -4,7 +4,8 @@ use crate::{
     fence::Fence,
     flag::Raised,
     protocol::Protocol,
-    step::{Step, Steps},
+    step::Step,
+    steps::Steps,
     sync::{
         Backoff, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +23,7 @@ pub struct Asymmetric {
     busy: AtomicBool,
     claimed: AtomicBool,
     fence: Fence,
-    steps: Steps,
+    steps: Steps<Step>,
     remotes: Mutex<()>,
 }
 
@@ -47,7 +48,7 @@ impl Asymmetric {
         Self::with_steps(Fence::cheapest(), Steps::without(step))
     }
 
-    fn with_steps(fence: Fence, steps: Steps) -> Self {
+    fn with_steps(fence: Fence, steps: Steps<Step>) -> Self {
         let (busy, claimed) = (AtomicBool::new(false), AtomicBool::new(false));
         Self { busy, claimed, fence, steps, remotes: Mutex::new(()) }
     }

@@ -23,10 +23,9 @@ mod protocol;
 #[expect(unsafe_code, reason = "the one module that reaches into a cell shared by threads")]
 mod slot;
 mod step;
+mod steps;
 mod sync;
 
-#[doc(hidden)]
-pub use crate::step::Step;
 pub use crate::{
     asymmetric::Asymmetric,
     fence::Fence,
@@ -34,3 +33,5 @@ pub use crate::{
     protocol::Protocol,
     slot::{Exclusive, LockedSlot, Owner, Remote, Slot},
 };
+#[doc(hidden)]
+pub use crate::{step::Step, steps::Steps};

@@ -23,6 +23,8 @@ mod step;
 mod tests;
 mod zone;
 
+#[doc(hidden)]
+pub use pagelab_percpu::Steps;
 #[doc(no_inline)]
 pub use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 use pagelab_percpu::{Owner, Slot};
@@ -38,7 +40,6 @@ pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
 #[doc(hidden)]
 pub use crate::smp::step::Step;
-use crate::smp::step::Steps;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
@@ -62,7 +63,7 @@ pub struct SharedAllocator<P = Asymmetric> {
     zones: Vec<Arc<SharedZone<P>>>,
     /// For each node the zones to try, as [`PageAllocator::zonelist`] has them.
     zonelists: Vec<Vec<usize>>,
-    steps: Steps,
+    steps: Steps<Step>,
 }
 
 /// Where pages are at one moment, in pages.
@@ -109,7 +110,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
 
     fn share_with(
         alloc: PageAllocator,
-        steps: Steps,
+        steps: Steps<Step>,
     ) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
         if let Some(zone) = alloc.zones.iter().find(|zone| zone.sharing == Sharing::Shared) {
             return Err(ShareError::Overlap(zone.span));

@@ -169,7 +169,9 @@ fn atomic_requests_of_a_machine_that_is_low_hide_no_page() {
             assert_eq!(plain, shared);
         }
         // Room for blocks of two pages, still below the mark with its boost.
-        (0..40).for_each(|which| drop(pair.step(Step::Free { cpu: 1, which: 40 - which })));
+        for which in (0..40).rev() {
+            pair.step(Step::Free { cpu: 1, which });
+        }
         pair.step(Step::Drain);
         let (_, shared) = pair.step(alloc(1, GfpFlags::ATOMIC));
         assert!(matches!(shared, Answer::Pages(Some(_))), "there is a reserve");

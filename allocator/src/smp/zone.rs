@@ -3,7 +3,7 @@
 use core::ops::{Deref, DerefMut};
 
 use crossbeam_utils::CachePadded;
-use pagelab_percpu::{Exclusive, Remote};
+use pagelab_percpu::{Exclusive, Remote, Steps};
 
 use crate::check::Violation;
 use crate::event::Silent;
@@ -15,7 +15,7 @@ use crate::pcp::PerCpuPages;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
-use crate::smp::step::{Step, Steps};
+use crate::smp::step::Step;
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{CpuId, NodeId, PfnRange};
 use crate::vm_stat::VmStat;
@@ -138,7 +138,7 @@ impl<P: Exclusive> SharedZone<P> {
     }
 
     /// Gives one highatomic pageblock back. Linux: `unreserve_highatomic_pageblock()` for one zone.
-    pub(super) fn unreserve(&self, mt: MigrateType, effort: Unreserve, steps: Steps) -> bool {
+    pub(super) fn unreserve(&self, mt: MigrateType, effort: Unreserve, steps: Steps<Step>) -> bool {
         if steps.has(Step::UnreserveIsWhole) {
             return self.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent);
         }

@@ -27,7 +27,7 @@ use core::fmt::Debug;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest};
-use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator};
+use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
@@ -35,7 +35,6 @@ use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
 pub use crate::smp::step::Step;
-use crate::smp::step::Steps;
 use crate::smp::tag_blocks::SharedTagBlocks;
 use crate::tag_storage::map::TagMap;
 
@@ -82,7 +81,7 @@ pub struct SharedMemory<P = Asymmetric> {
     folios: FolioMap,
     tags: SharedTagBlocks,
     contents: Box<dyn Contents>,
-    steps: Steps,
+    steps: Steps<Step>,
 }
 
 impl<P: Exclusive> SharedMemory<P> {

@@ -1,8 +1,4 @@
 //! The steps of the protocols here that a canary can leave out.
-//!
-//! Outside of loom all are always taken, and asking costs nothing.
-
-pub(crate) use imp::Steps;
 
 /// A step without which a page is lost, doubly owned, or tagged without tag storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,43 +26,4 @@ pub enum Step {
     LastPutGivesBack,
     /// A worker that stops gives back what it kept ready. Linux: the end of `kcompactd()`.
     StopLends,
-}
-
-#[cfg(not(all(loom, feature = "loom")))]
-mod imp {
-    use super::Step;
-
-    /// All of them.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Steps;
-
-    impl Steps {
-        pub(crate) const ALL: Self = Self;
-
-        #[inline(always)]
-        pub(crate) const fn has(self, _step: Step) -> bool {
-            true
-        }
-    }
-}
-
-#[cfg(all(loom, feature = "loom"))]
-mod imp {
-    use super::Step;
-
-    /// All of them but one at most.
-    #[derive(Clone, Copy, Debug)]
-    pub(crate) struct Steps(Option<Step>);
-
-    impl Steps {
-        pub(crate) const ALL: Self = Self(None);
-
-        pub(crate) fn without(step: Step) -> Self {
-            Self(Some(step))
-        }
-
-        pub(crate) fn has(self, step: Step) -> bool {
-            self.0 != Some(step)
-        }
-    }
 }

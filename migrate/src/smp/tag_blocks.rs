@@ -10,13 +10,13 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim};
+use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim, Steps};
 use pagelab_allocator::sync::Mutex;
 use pagelab_allocator::sync::atomic::AtomicU32;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::smp::SharedMemory;
-use crate::smp::step::{Step, Steps};
+use crate::smp::step::Step;
 use crate::tag_storage::map::{TagBlockId, TagMap};
 
 /// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of
@@ -105,7 +105,7 @@ impl SharedTagBlocks {
     }
 
     /// Counts one page less; says whether it was the last.
-    fn put(&self, block: TagBlockId, steps: Steps) -> bool {
+    fn put(&self, block: TagBlockId, steps: Steps<Step>) -> bool {
         let count = &self.counts[block.index()];
         if steps.has(Step::LastPutLooksAgain) {
             return count.fetch_sub(1, AcqRel) == 1;
