@@ -134,8 +134,8 @@ pub(crate) struct MemMap {
     nodes: Nodes,
 }
 
-/// Which node stands for which frame. Those of frames where large blocks start come first and side by
-/// side: the lists of a machine that has just started touch megabytes and not gigabytes.
+/// Which node stands for which frame. Those of frames where large blocks start come first and side
+/// by side: the lists of a machine that has just started touch megabytes and not gigabytes.
 #[derive(Clone, Copy)]
 struct Nodes {
     /// Nodes below the one of frame zero as an ordinary frame.

@@ -1,5 +1,5 @@
-//! Counts the instructions of the hottest paths, which a noisy machine does not change: 1000 operations
-//! a case, under callgrind.
+//! Counts the instructions of the hottest paths, which a noisy machine does not change: 1000
+//! operations a case, under callgrind.
 //!
 //! * `shared_pair`: an order-0 page off a CPU's list and back, allocator for threads.
 //! * `plain_pair`: the same, allocator driven by one thread.
@@ -7,8 +7,8 @@
 //! * `refill`: 1000 single pages at once and back, with refills and drains; counted as one.
 //! * `buddy_pair`: an order-5 block, which no CPU keeps: the zone's lock, a split, a merge.
 //!
-//! It needs valgrind and the gungraun-runner of the same version
-//! (`cargo install gungraun-runner --version 0.20.0`); where one is missing it says so and passes.
+//! It needs valgrind and the gungraun-runner of the same version (`cargo install gungraun-runner
+//! --version 0.20.0`); where one is missing it says so and passes.
 
 use std::process::{Command, Stdio};
 

@@ -68,8 +68,8 @@ pub trait Peer: Sized {
     /// Frees a block just as it was allocated.
     fn free(&mut self, block: Self::Block, order: Order);
 
-    /// Takes the free block that starts at `start`, or some of it where it is larger. `None` where it
-    /// is not free, or the peer cannot choose.
+    /// Takes the free block that starts at `start`, or some of it where it is larger. `None` where
+    /// it is not free, or the peer cannot choose.
     fn alloc_at(&mut self, _start: Pfn, _order: Order) -> Option<Self::Block> {
         None
     }

@@ -2,8 +2,8 @@
 
 use crate::Peer;
 
-/// A thread's handle of an allocator that several threads use. [`Peer::new`] gives the handle of one
-/// thread alone.
+/// A thread's handle of an allocator that several threads use. [`Peer::new`] gives the handle of
+/// one thread alone.
 pub trait Shared: Peer<Block: Send> + Send {
     /// One allocator, and a handle of it for each of `threads`.
     fn handles(threads: usize) -> Vec<Self>;

@@ -1,4 +1,5 @@
-//! Blocks by their numbers: handles given up and taken back, and a free block of the caller's choice.
+//! Blocks by their numbers: handles given up and taken back, and a free block of the caller's
+//! choice.
 
 use pagelab_percpu::Exclusive;
 
@@ -9,8 +10,8 @@ use crate::smp::Cpu;
 use crate::units::{CpuId, Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
-    /// Frees a block whose handle was given up by [`Pages::into_raw`]: what a page table, say, knows
-    /// of it. Checked as any free is.
+    /// Frees a block whose handle was given up by [`Pages::into_raw`]: what a page table, say,
+    /// knows of it. Checked as any free is.
     ///
     /// # Panics
     ///
@@ -20,10 +21,10 @@ impl<P: Exclusive> Cpu<P> {
         self.free_pages(Pages::new(pfn, order));
     }
 
-    /// Takes the block at `pfn` out of whatever free block has it, for a holder that can be migrated.
-    /// `None` when some of it is not on the buddy lists, or the pageblock is isolated or set aside:
-    /// who has to have it claims it. No watermark is asked. Linux: `take_page_off_buddy()`, for any
-    /// order.
+    /// Takes the block at `pfn` out of whatever free block has it, for a holder that can be
+    /// migrated. `None` when some of it is not on the buddy lists, or the pageblock is isolated or
+    /// set aside: who has to have it claims it. No watermark is asked. Linux:
+    /// `take_page_off_buddy()`, for any order.
     pub fn take_at(&mut self, pfn: Pfn, order: Order) -> Option<Pages> {
         if !pfn.is_aligned(order) || order > self.shared().geometry().max_order() {
             return None;

@@ -29,7 +29,8 @@ pub(super) struct Posted {
 /// How a zone fares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Mood {
-    /// Requests of orders below this stay above every watermark and reserve, and would find a block.
+    /// Requests of orders below this stay above every watermark and reserve, and would find a
+    /// block.
     calm: u8,
     /// What the zone adds to the tuning of per-CPU lists.
     pub(super) pressure: ZonePressure,

@@ -1,15 +1,18 @@
 //! Times resident pages becoming `PROT_MTE`, as one table.
 //!
-//! Machine: 512 MiB of data behind 16 MiB of tag storage in blocks of one page, design RFC v3, kernel
-//! 6.12, one CPU. A row is a state of the blocks that hold the tags, and which pages are taken: `Dense`
-//! pages lie one after the other and share blocks, `Scattered` ones have a block each. A program has
-//! called `mprotect(PROT_MTE)` on all its memory; an operation is a write to each of about a thousand
-//! pages, which faults. Columns, in nanoseconds of one page unless they say otherwise:
+//! Machine: 512 MiB of data behind 16 MiB of tag storage in blocks of one page, design RFC v3,
+//! kernel 6.12, one CPU. A row is a state of the blocks that hold the tags, and which pages are
+//! taken: `Dense` pages lie one after the other and share blocks, `Scattered` ones have a block
+//! each. A program has called `mprotect(PROT_MTE)` on all its memory; an operation is a write to
+//! each of about a thousand pages, which faults. Columns, in nanoseconds of one page unless they
+//! say otherwise:
 //!
 //! * `mprotect`: the call, for one of all pages that the program has.
 //! * `metadata`: the write; no byte of a page is copied.
-//! * `moved`: pages that moved, for one page that got tags; `per moved` nanoseconds for one of them.
-//! * `copies`: the same write where frames have bytes, and every move copies 4 KiB and 128 B of tags.
+//! * `moved`: pages that moved, for one page that got tags; `per moved` nanoseconds for one of
+//!   them.
+//! * `copies`: the same write where frames have bytes, and every move copies 4 KiB and 128 B of
+//!   tags.
 //! * `raw`: just those copies, in the same order, on the same bytes; both in one of what got tags.
 //!
 //! Every operation starts from a clone of the machine, so that it finds it outside the caches.

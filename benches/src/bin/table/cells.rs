@@ -1,5 +1,5 @@
-//! Filling the table: all rows of a column take turns, so that a slow moment of the machine slows all
-//! of them.
+//! Filling the table: all rows of a column take turns, so that a slow moment of the machine slows
+//! all of them.
 
 use std::time::Duration;
 

@@ -1,12 +1,12 @@
 //! The comparison as one table: allocators for several threads, at one thread and at two.
 //!
 //! `cargo run --release -p pagelab-benches --bin table`; with `-- --quick` everything runs once and
-//! the times mean nothing, with `-- --only a,c3` only those workloads are measured. The pool is 4 GiB of 4 KiB pages, metadata only, in one zone for all
-//! threads. Cells are nanoseconds of one operation of one thread, medians of rounds in which the rows
-//! take turns. The workloads:
+//! the times mean nothing, with `-- --only a,c3` only those workloads are measured. The pool is 4
+//! GiB of 4 KiB pages, metadata only, in one zone for all threads. Cells are nanoseconds of one
+//! operation of one thread, medians of rounds in which the rows take turns. The workloads:
 //!
-//! * `a`: an order-0 page and back, on a fresh pool; `a'` where every page was allocated and a random
-//!   half of them freed. Counted as one.
+//! * `a`: an order-0 page and back, on a fresh pool; `a'` where every page was allocated and a
+//!   random half of them freed. Counted as one.
 //! * `b`: half of the pool page by page, then freed in order of allocation.
 //! * `c`: half of the pool allocated; a random page is freed and one allocated at once (flatters
 //!   caches that give the last page back); `c2` the same by 1024. A free counts as one.
