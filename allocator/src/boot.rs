@@ -9,10 +9,11 @@ use crate::migratetype::{MigrateType, TypeSet};
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpSizes, Thp};
 use crate::profile::{KernelProfile, MovablePcp};
-use crate::stats::VmStat;
 use crate::units::{NodeId, PageCount, PfnRange};
-use crate::watermark::{self, Mark, Tunables};
+use crate::vm_stat::VmStat;
+use crate::watermark::{Mark, Tunables};
 use crate::zone::{Zone, ZoneSpec};
+use crate::zone_watermark;
 
 /// A machine before its first allocation.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -273,7 +274,7 @@ impl<S: Sink> PageAllocator<S> {
             allocator.init_lent(range, MigrateType::Cma)?;
         }
         let zones = &mut allocator.zones;
-        watermark::setup(zones, spec.geometry, spec.thp, &spec.tunables);
+        zone_watermark::setup(zones, spec.geometry, spec.thp, &spec.tunables);
         for zone in zones {
             let low = zone.watermarks.get(Mark::Low);
             let cpus = u64::from(spec.cpus);

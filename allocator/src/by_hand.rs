@@ -209,8 +209,8 @@ impl ByHand<'_> {
         Ok(order)
     }
 
-    /// Puts the blocks of one list into an order: `blocks`, if they are those of the list, head first.
-    /// Linux: nothing in one step; the outcome of rotations that left no trace.
+    /// Puts the blocks of one list into an order: `blocks`, if they are those of the list, head
+    /// first. Linux: nothing in one step; the outcome of rotations that left no trace.
     pub fn arrange(&mut self, order: Order, mt: MigrateType, blocks: &[Pfn]) {
         let buddy = &mut self.zone.buddy;
         for &pfn in blocks {
@@ -361,27 +361,11 @@ impl ByHand<'_> {
         }
     }
 
-    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends where
-    /// it still has some. Linux: `__offline_isolated_pages()`, `remove_pfn_range_from_zone()`.
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends
+    /// where it still has some. Linux: `__offline_isolated_pages()`,
+    /// `remove_pfn_range_from_zone()`.
     pub fn withdraw(&mut self, range: PfnRange) {
-        let Some(range) = self.zone.span().intersect(range) else { return };
-        let mut pfn = range.start();
-        while pfn < range.end() {
-            let order = self.free_order(pfn);
-            if let Some(order) = order {
-                let index = self.zone.buddy.index(pfn);
-                let mt = self.zone.buddy.blocks.migratetype(index);
-                self.zone.buddy.areas.remove(&mut self.zone.buddy.map, index, order);
-                self.zone.buddy.sub_free(order.pages(), mt);
-            }
-            pfn = pfn + order.unwrap_or(Order::ZERO).pages();
-        }
-        self.zone.count_free(self.cpu);
-        for block in range.blocks(self.zone.buddy.geometry.pageblock_order()) {
-            let index = self.zone.buddy.index(block);
-            self.zone.buddy.blocks.set_offline(index);
-        }
-        self.zone.shrink_span();
+        self.zone.offline(self.cpu, range);
     }
 
     /// Whether a pageblock of the zone is isolated. Linux: `has_isolate_pageblock()`.

@@ -4,7 +4,7 @@ use crate::event::{Event, Isolator, Sink};
 use crate::frame::{Frame, Movability};
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::page_alloc::{PageAllocator, Pages};
-use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, Order, Pfn, PfnRange};
 
 /// Frames that a claim took, as single allocated pages. Freed with
 /// [`PageAllocator::free_contig_range`]; dropped, they stay allocated.
@@ -17,6 +17,11 @@ impl ContigRange {
     #[must_use]
     pub const fn range(&self) -> PfnRange {
         self.0
+    }
+
+    /// A handle of frames that somebody may hold: for a canary.
+    pub(crate) const fn unchecked(range: PfnRange) -> Self {
+        Self(range)
     }
 
     /// Gives the handle up for the raw range; the frames stay allocated.
@@ -128,15 +133,11 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
         let mut pfn = from.max(self.range.start());
         while pfn < self.range.end() {
-            match self.alloc.frame(pfn) {
-                Frame::Allocated { head, order, movability } => {
-                    return Some(Busy { pfn: head, order, movability });
-                }
-                Frame::Free { head, order } | Frame::PerCpu { head, order } => {
-                    pfn = head + order.pages();
-                }
-                Frame::Reserved => pfn = pfn + PageCount::new(1),
+            let frame = self.alloc.frame(pfn);
+            if let Frame::Allocated { head, order, movability } = frame {
+                return Some(Busy { pfn: head, order, movability });
             }
+            pfn = frame.next(pfn);
         }
         None
     }

@@ -24,8 +24,8 @@ pub enum Event {
         /// Flags of the request.
         gfp: GfpFlags,
     },
-    /// `get_page_from_freelist()` returned without a page: one attempt of a request failed. More may
-    /// follow; `mm_page_alloc` says how the request ended.
+    /// `get_page_from_freelist()` returned without a page: one attempt of a request failed. More
+    /// may follow; `mm_page_alloc` says how the request ended.
     NoPage {
         /// Order asked for.
         order: Order,

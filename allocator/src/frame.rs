@@ -40,6 +40,21 @@ pub enum Frame {
     Reserved,
 }
 
+impl Frame {
+    /// Where a walk over the frames goes on that found this at `pfn`: behind the block, or at the
+    /// next frame where there is none.
+    #[inline]
+    #[must_use]
+    pub fn next(self, pfn: Pfn) -> Pfn {
+        match self {
+            Self::Free { head, order }
+            | Self::Allocated { head, order, .. }
+            | Self::PerCpu { head, order } => head + order.pages(),
+            Self::Reserved => pfn + PageCount::new(1),
+        }
+    }
+}
+
 /// Whether an allocated block can be migrated. Linux: `PageLRU || __PageMovable`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Movability {

@@ -6,8 +6,8 @@ use crate::geometry::Geometry;
 use crate::migratetype::{MigrateType, TypeSet};
 use crate::page_alloc::{NotAllocated, PageAllocator, Pages};
 use crate::profile::KernelProfile;
-use crate::stats::VmStat;
 use crate::units::{CpuId, Order, Pfn, PfnRange};
+use crate::vm_stat::VmStat;
 use crate::zone::{Sharing, Zone};
 
 impl<S: Sink> PageAllocator<S> {

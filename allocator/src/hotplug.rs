@@ -5,7 +5,8 @@ use crate::event::Sink;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpSizes, Thp};
 use crate::units::{CpuId, PageCount};
-use crate::watermark::{self, Mark, Tunables};
+use crate::watermark::{Mark, Tunables};
+use crate::zone_watermark;
 
 /// Which way memory goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,7 +43,7 @@ impl<S: Sink> PageAllocator<S> {
     /// Linux: `init_per_zone_wmark_min()`, `zone_pcp_update()`, `refresh_zone_stat_thresholds()`.
     pub fn recompute_marks(&mut self, tunables: &Tunables) {
         // Huge pages raise the reserve only while their daemon runs.
-        watermark::setup(&mut self.zones, self.geometry, Thp::Absent, tunables);
+        zone_watermark::setup(&mut self.zones, self.geometry, Thp::Absent, tunables);
         for zone in &mut self.zones {
             let low = zone.watermarks.get(Mark::Low);
             let (managed, cpus) = (zone.managed, u64::from(self.cpus));

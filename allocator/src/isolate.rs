@@ -176,18 +176,17 @@ impl Zone {
         let range = self.buddy.geometry.pageblock_range(block);
         let mut pfn = range.start();
         while pfn < range.end() {
-            let next = match self.buddy.frame(pfn) {
+            let frame = self.buddy.frame(pfn);
+            match frame {
                 Frame::Reserved => return Some(pfn),
                 Frame::Allocated { movability: Movability::Unmovable, .. }
                     if self.kind != ZoneType::Movable =>
                 {
                     return Some(pfn);
                 }
-                Frame::Free { head, order }
-                | Frame::PerCpu { head, order }
-                | Frame::Allocated { head, order, .. } => head + order.pages(),
-            };
-            pfn = next;
+                Frame::Free { .. } | Frame::PerCpu { .. } | Frame::Allocated { .. } => {}
+            }
+            pfn = frame.next(pfn);
         }
         None
     }

@@ -62,8 +62,10 @@ pub mod smp;
 pub mod stats;
 pub mod sync;
 pub mod units;
+pub mod vm_stat;
 pub mod watermark;
 pub mod zone;
+mod zone_watermark;
 
 #[cfg(test)]
 mod fallback_tests;

@@ -1,19 +1,20 @@
 //! Memory that joins a running machine: which zone takes it, and how far zones reach.
 //!
-//! A zone spans from its first pageblock that is there to its last one. The frames it can keep lists
-//! for, its *room*, may be more: memory can leave one zone and join another, so spans move, and one
-//! zone may lie in a hole of another. Which of them has a pageblock, the pageblock says.
+//! A zone spans from its first pageblock that is there to its last one. The frames it can keep
+//! lists for, its *room*, may be more: memory can leave one zone and join another, so spans move,
+//! and one zone may lie in a hole of another. Which of them has a pageblock, the pageblock says.
 
 use crate::boot::MAX_SPAN;
 use crate::counters::Uncounted;
 use crate::event::Sink;
+use crate::frame::Head;
 use crate::gfp::ZoneType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
-use crate::units::{NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::Watermarks;
-use crate::zone::{Sharing, Zone, ZoneSpec};
+use crate::zone::{Sharing, Zone, ZoneSpec, note_sharing};
 
 /// Where memory is wanted. Linux: `MMOP_ONLINE`, `MMOP_ONLINE_KERNEL`, `MMOP_ONLINE_MOVABLE`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,16 +44,6 @@ fn choose(spans: &[(ZoneType, PfnRange)], range: PfnRange, to: OnlineTo) -> Zone
     }
 }
 
-/// Notes for every zone whether its span overlaps another's.
-pub(crate) fn note_sharing(zones: &mut [Zone]) {
-    let spans: Vec<_> = zones.iter().map(Zone::span).collect();
-    for (at, zone) in zones.iter_mut().enumerate() {
-        let mut others = spans.iter().enumerate().filter(|(other, _)| *other != at);
-        let shared = others.any(|(_, other)| other.intersect(zone.span).is_some());
-        zone.sharing = if shared { Sharing::Shared } else { Sharing::Alone };
-    }
-}
-
 impl Zone {
     /// Whether the memory of the pageblock of `pfn` is there, and is this zone's.
     /// Linux: `pfn_to_online_page()`, `page_zone()`.
@@ -60,6 +51,31 @@ impl Zone {
     pub fn owns(&self, pfn: Pfn) -> bool {
         let index = self.buddy.map.index(pfn).filter(|_| self.span.contains(pfn));
         index.is_some_and(|index| !self.buddy.blocks.is_offline(index))
+    }
+
+    /// Takes all free blocks of a range off the lists: the memory goes away, and the zone ends
+    /// where it still has some. Linux: `__offline_isolated_pages()`,
+    /// `remove_pfn_range_from_zone()`.
+    pub(crate) fn offline(&mut self, cpu: CpuId, range: PfnRange) {
+        let Some(range) = self.span.intersect(range) else { return };
+        let mut pfn = range.start();
+        while pfn < range.end() {
+            let index = self.buddy.index(pfn);
+            let Some(Head::Free(order)) = self.buddy.map.head(index) else {
+                pfn = pfn + Order::ZERO.pages();
+                continue;
+            };
+            let mt = self.buddy.blocks.migratetype(index);
+            self.buddy.areas.remove(&mut self.buddy.map, index, order);
+            self.buddy.sub_free(order.pages(), mt);
+            pfn = pfn + order.pages();
+        }
+        self.count_free(cpu);
+        for block in range.blocks(self.buddy.geometry.pageblock_order()) {
+            let index = self.buddy.index(block);
+            self.buddy.blocks.set_offline(index);
+        }
+        self.shrink_span();
     }
 
     /// Moves the ends of the span inwards to memory that is there. Linux: `shrink_zone_span()`.

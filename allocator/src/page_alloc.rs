@@ -10,8 +10,8 @@ use crate::migratetype::{MigrateType, TypeSet};
 use crate::note::Note;
 use crate::profile::KernelProfile;
 use crate::rmqueue::ZoneRequest;
-use crate::stats::VmStat;
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
+use crate::vm_stat::VmStat;
 use crate::watermark::Mark;
 use crate::zone::{Boosted, Zone};
 

@@ -5,7 +5,7 @@
 use crate::frame::FrameIndex;
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
-use crate::pcp_list::PageList;
+use crate::pcp_list::{Cached, PageList};
 pub use crate::pcp_tuning::{PcpCounters, PcpSizes};
 use crate::pcp_tuning::{Tuning, ZonePressure};
 use crate::profile::Rules;
@@ -27,30 +27,6 @@ const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 const LISTS: usize = LOW_LISTS + 2;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
-
-/// A block on a per-CPU list: where it starts, and the type under which it came in, in one word.
-/// The type is stored as its difference from MOVABLE, so that for most blocks there is nothing to
-/// add.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Cached(u64);
-
-impl Cached {
-    pub(crate) const fn new(index: FrameIndex, mt: MigrateType) -> Self {
-        Self((mt as u64 ^ MigrateType::Movable as u64) << FrameIndex::BITS | index as u64)
-    }
-
-    /// Where the block starts.
-    pub(crate) const fn index(self) -> FrameIndex {
-        let [a, b, c, d, ..] = self.0.to_le_bytes();
-        FrameIndex::from_le_bytes([a, b, c, d])
-    }
-
-    /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
-    pub(crate) const fn mt(self) -> MigrateType {
-        let [.., mt, _, _, _] = self.0.to_le_bytes();
-        MigrateType::from_index(mt as usize ^ MigrateType::Movable.index())
-    }
-}
 
 /// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
 #[derive(Clone, Debug)]
@@ -181,7 +157,7 @@ impl PerCpuPages {
     }
 
     /// A freed block that comes back while the lists are far from full: all that
-    /// [`push_freed`](Self::push_freed) and [`drain_after_free`](Self::drain_after_free) would do.
+    /// [`commit_freed`](Self::commit_freed) would do.
     /// Nothing is done and `false` returned when there may be more to do.
     #[inline(always)]
     pub(crate) fn push_calmly(
@@ -226,9 +202,20 @@ impl PerCpuPages {
         self.tuning.refill(order, self.pages(), zone)
     }
 
-    /// Called after a free: how many pages to give back now, if any.
-    /// Linux: the end of `free_unref_page_commit()`.
-    pub(crate) fn drain_after_free(&mut self, order: Order, zone: ZonePressure) -> Option<u32> {
+    /// A freed block joins its list; how many pages to give back now, if any.
+    /// Linux: `free_unref_page_commit()`.
+    #[inline]
+    pub(crate) fn commit_freed(
+        &mut self,
+        list: usize,
+        order: Order,
+        cached: Cached,
+        zone: ZonePressure,
+    ) -> Option<u32> {
+        if self.push_calmly(list, order, cached, zone) {
+            return None;
+        }
+        self.push_freed(list, order, cached);
         self.tuning.drain(order, self.pages(), zone)
     }
 

@@ -5,7 +5,8 @@ use crate::event::Sink;
 use crate::frame::{Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpCounters, PcpSizes};
+use crate::pcp::{PcpCounters, PcpSizes};
+use crate::pcp_list::Cached;
 use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::Zone;
 
@@ -118,8 +119,8 @@ impl ByHand<'_> {
     }
 
     /// Takes over the lists of the same zone of another machine: span, buddy lists, pageblocks and
-    /// what is on the per-CPU lists. How these are tuned stays, as do watermarks and what is not counted
-    /// yet.
+    /// what is on the per-CPU lists. How these are tuned stays, as do watermarks and what is not
+    /// counted yet.
     pub fn adopt(&mut self, other: &Zone) {
         self.zone.buddy.clone_from(&other.buddy);
         (self.zone.span, self.zone.sharing) = (other.span, other.sharing);

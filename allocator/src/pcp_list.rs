@@ -4,10 +4,34 @@
 //! load. What left at the oldest end is a gap before the blocks, closed when it outgrows them.
 
 use crate::frame::FrameIndex;
-use crate::pcp::Cached;
+use crate::migratetype::MigrateType;
 
 /// A gap is not worth closing, and is opened with at least this much room, in blocks.
 const MIN_GAP: usize = 32;
+
+/// A block on a per-CPU list: where it starts, and the type under which it came in, in one word.
+/// The type is stored as its difference from MOVABLE, so that for most blocks there is nothing to
+/// add.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cached(u64);
+
+impl Cached {
+    pub(crate) const fn new(index: FrameIndex, mt: MigrateType) -> Self {
+        Self((mt as u64 ^ MigrateType::Movable as u64) << FrameIndex::BITS | index as u64)
+    }
+
+    /// Where the block starts.
+    pub(crate) const fn index(self) -> FrameIndex {
+        let [a, b, c, d, ..] = self.0.to_le_bytes();
+        FrameIndex::from_le_bytes([a, b, c, d])
+    }
+
+    /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
+    pub(crate) const fn mt(self) -> MigrateType {
+        let [.., mt, _, _, _] = self.0.to_le_bytes();
+        MigrateType::from_index(mt as usize ^ MigrateType::Movable.index())
+    }
+}
 
 /// Linux: one of `pcp->lists[]`; the newest block is the head.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +122,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::migratetype::MigrateType;
 
     proptest! {
         #[test]

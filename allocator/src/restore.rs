@@ -15,14 +15,14 @@ use crate::free_area::End;
 use crate::geometry::Geometry;
 use crate::gfp::ZoneType;
 use crate::migratetype::{MigrateType, TypeSet};
-use crate::online::note_sharing;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{Cached, PcpCounters, PcpSizes, PerCpuPages, Thp};
+use crate::pcp::{PcpCounters, PcpSizes, PerCpuPages, Thp};
+use crate::pcp_list::Cached;
 use crate::profile::{KernelProfile, MovablePcp};
-use crate::stats::VmStat;
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use crate::vm_stat::VmStat;
 use crate::watermark::Watermarks;
-use crate::zone::{Boosted, Zone, ZoneSpec};
+use crate::zone::{Boosted, Zone, ZoneSpec, note_sharing};
 
 /// A block on a list: of the buddy system or of a CPU.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -6,7 +6,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::note::{Note, PerCpu, Raid};
-use crate::pcp::Cached;
+use crate::pcp_list::Cached;
 use crate::profile::{FallbackRule, RefillAccounting};
 use crate::units::{CpuId, Order, Pfn};
 use crate::zone::{Boosted, Zone};

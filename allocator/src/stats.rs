@@ -10,26 +10,6 @@ use crate::page_alloc::PageAllocator;
 use crate::units::{NodeId, Order, PageCount};
 use crate::zone::Zone;
 
-/// Event counters since boot, named as in /proc/vmstat.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct VmStat {
-    /// Pages allocated, by kind of zone. Linux: `pgalloc_dma`, `pgalloc_normal`, ...
-    pub pgalloc: [u64; ZoneType::COUNT],
-    /// Pages freed. Linux: `pgfree`.
-    pub pgfree: u64,
-}
-
-impl core::ops::Add for VmStat {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self {
-            pgalloc: core::array::from_fn(|kind| self.pgalloc[kind] + other.pgalloc[kind]),
-            pgfree: self.pgfree + other.pgfree,
-        }
-    }
-}
-
 /// Free blocks of one zone: `blocks[order]` is the number of free blocks of that order.
 ///
 /// The measures follow mm/vmstat.c in integer arithmetic; F is the number of free pages, B of free
@@ -160,6 +140,13 @@ impl Zone {
 }
 
 impl<S: Sink> PageAllocator<S> {
+    /// Free blocks of all zones together.
+    #[must_use]
+    pub fn free_blocks(&self) -> FreeBlocks {
+        let count = |order| self.zones().iter().map(|zone| zone.buddy().nr_free(order)).sum();
+        FreeBlocks(Order::ZERO.to(self.geometry().max_order()).map(count).collect())
+    }
+
     /// The free lists at this moment; per-CPU lists are not drained, as in Linux.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -1,33 +1,38 @@
-//! The seam to the outside world of threads: the only file that names parking_lot or loom.
+//! The seam to the outside world of threads: the only file that names parking_lot, loom or shuttle.
 //!
 //! Two gates must be open before loom's types appear: `--cfg loom`, and the feature `loom`. A host
-//! program that runs its own loom models therefore does not change ours by accident.
+//! program that runs its own loom models therefore does not change ours by accident. Likewise for
+//! shuttle.
 
 #[doc(inline)]
 pub use imp::{Arc, Mutex, MutexGuard, atomic};
 
-#[cfg(not(all(loom, feature = "loom")))]
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 mod imp {
     pub use std::sync::{Arc, atomic};
 
     pub use parking_lot::{Mutex, MutexGuard};
 }
 
-#[cfg(all(loom, feature = "loom"))]
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
 mod imp {
     use std::sync::PoisonError;
 
-    pub use loom::sync::{Arc, MutexGuard, atomic};
+    #[cfg(all(loom, feature = "loom"))]
+    use loom::sync;
+    #[cfg(all(shuttle, feature = "shuttle"))]
+    use shuttle::sync;
+    pub use sync::{Arc, MutexGuard, atomic};
 
-    /// loom's mutex with the interface of parking_lot's: a panic does not poison it.
+    /// The model checker's mutex with the interface of parking_lot's: a panic does not poison it.
     #[derive(Debug)]
-    pub struct Mutex<T>(loom::sync::Mutex<T>);
+    pub struct Mutex<T>(sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         /// An unlocked mutex that owns `value`.
         #[must_use]
         pub fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(sync::Mutex::new(value))
         }
 
         /// Waits until no other thread holds the lock, then holds it.

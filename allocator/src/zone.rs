@@ -1,8 +1,8 @@
 //! A zone: its buddy lists, watermarks and per-CPU lists.
 //!
 //! The zone is where facts from the layers below become events, and where the order of attempts
-//! lives (`rmqueue.rs`). It is driven from one thread; the concurrent shell will put the buddy part
-//! and each CPU's lists behind locks of their own, in the order of notes/locking.md.
+//! lives (`rmqueue.rs`). It is driven from one thread; `smp/` puts it behind a lock, and each CPU's
+//! lists into slots of their own.
 
 use crate::buddy::{Buddy, FreePages, Placement};
 use crate::counters::FreeCounters;
@@ -12,7 +12,8 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::pcp::{Cached, PcpSizes, PerCpuPages, Thp};
+use crate::pcp::{PcpSizes, PerCpuPages, Thp};
+use crate::pcp_list::Cached;
 use crate::pcp_tuning::ZonePressure;
 use crate::profile::{BelowHigh, DrainType, KernelProfile};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
@@ -34,6 +35,16 @@ pub(crate) enum Sharing {
     Alone,
     /// They may: its span and another's overlap.
     Shared,
+}
+
+/// Notes for every zone whether its span overlaps another's.
+pub(crate) fn note_sharing(zones: &mut [Zone]) {
+    let spans: Vec<_> = zones.iter().map(Zone::span).collect();
+    for (at, zone) in zones.iter_mut().enumerate() {
+        let mut others = spans.iter().enumerate().filter(|(other, _)| *other != at);
+        let shared = others.any(|(_, other)| other.intersect(zone.span).is_some());
+        zone.sharing = if shared { Sharing::Shared } else { Sharing::Alone };
+    }
 }
 
 /// A zone of one node. Linux: `struct zone`.
@@ -265,11 +276,7 @@ impl Zone {
             Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
                 let cached = Cached::new(index, mt);
-                if pcp.push_calmly(list, order, cached, self.pressure) {
-                    return;
-                }
-                pcp.push_freed(list, order, cached);
-                if let Some(pages) = pcp.drain_after_free(order, self.pressure) {
+                if let Some(pages) = pcp.commit_freed(list, order, cached, self.pressure) {
                     self.give_back(cpu, pages, list, sink);
                 }
             }

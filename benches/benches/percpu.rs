@@ -5,8 +5,8 @@
 //! * `pair`: the owner pushes a page number to a small stack and pops it, in two turns. Cases:
 //!   `plain` (the stack without a slot), `swaps` (a yardstick: the same and two atomic swaps),
 //!   `asymmetric`, `portable` (asymmetric with a full fence on both sides), `locked`.
-//! * `drain`: a remote empties the stack, and nobody is in the way. Cases: `asymmetric` (a system call,
-//!   which has little to do in a process of one thread), `portable`, `locked`.
+//! * `drain`: a remote empties the stack, and nobody is in the way. Cases: `asymmetric` (a system
+//!   call, which has little to do in a process of one thread), `portable`, `locked`.
 //! * `drain_beside_owner`: the same while the owner pushes without a pause on another thread.
 
 use std::{

@@ -166,7 +166,7 @@ mod tests {
         let bad = TEXT.replace("managed  200", "managed  20");
         refused(
             &bad,
-            "zoneinfo:0: field `managed`: fewer pages are managed than are free, on lists, or in \
+            "zoneinfo: field `managed`: fewer pages are managed than are free, on lists, or in \
              slabs, or more than exist",
         );
         let bad = TEXT.replace("managed  200", "managed  18446744073709551615");

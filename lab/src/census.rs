@@ -6,45 +6,9 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::{Frame, Movability};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::units::{PageCount, Pfn, PfnRange};
-use serde::Serialize;
 
 use crate::drive::Driver;
-
-/// Orders of 4 KiB pages from a page to 1 GiB.
-pub const RUN_ORDERS: usize = 19;
-
-/// A machine's memory at one moment. Pages are base pages.
-#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct Census {
-    /// Free pages: on buddy lists and on per-CPU lists.
-    pub free_pages: u64,
-    /// `free_in_runs[k]`: free pages that lie in runs of at least 2^k free pages. A run is as long
-    /// as it goes, aligned or not.
-    pub free_in_runs: [u64; RUN_ORDERS],
-    /// Aligned ranges of pageblock size of which every page is free.
-    pub huge_free: u64,
-    /// Such ranges in which nothing would have to stay: no unmovable or pinned page, no tags.
-    pub huge_possible: u64,
-    /// Aligned ranges of 1 GiB of which every page is free.
-    pub giant_free: u64,
-    /// Such ranges in which nothing would have to stay.
-    pub giant_possible: u64,
-    /// Pageblocks of type MOVABLE.
-    pub movable_blocks: u64,
-    /// Of these, how many hold an unmovable page.
-    pub mixed_blocks: u64,
-    /// Allocated pages that cannot move.
-    pub unmovable_pages: u64,
-    /// Pageblocks that hold one of these.
-    pub unmovable_blocks: u64,
-    /// How unevenly unmovable pages lie in the pageblocks, in thousandths: 0 all alike, towards
-    /// 1000 all in a few (Gini coefficient).
-    pub unmovable_gini: u64,
-    /// Pages of CMA pageblocks that hold no tags; tag storage where it is lent as CMA.
-    pub cma_pages: u64,
-    /// Of these, how many hold movable data.
-    pub cma_movable_pages: u64,
-}
+use crate::report::census::{Census, RUN_ORDERS};
 
 /// What a pageblock holds.
 #[derive(Clone, Copy, Default)]
@@ -75,60 +39,39 @@ enum Kind {
 /// Pages in 1 GiB.
 const GIANT: u64 = 1 << (RUN_ORDERS - 1);
 
-impl Census {
-    /// Walks through `memory`, of which `tags` are tag storage: what is reserved there stays, and is
-    /// nobody's unmovable page.
-    #[must_use]
-    pub fn take<S: Sink>(driver: &Driver<S>, memory: PfnRange, tags: PfnRange) -> Self {
-        let alloc = driver.emulator().page_alloc();
-        let order = alloc.geometry().pageblock_order();
-        let mut walk = Walk::default();
-        let mut counts = Vec::new();
-        let pinned: BTreeSet<Pfn> =
-            driver.pinned_frames().map(|pfn| pfn.align_down(order)).collect();
-        let mut giant = Giant::default();
-        for start in memory.blocks(order) {
-            let range = PfnRange::block(start, order);
-            let mut block = walk.block(driver, range);
-            if tags.overlaps(range) {
-                block.stays += core::mem::take(&mut block.unmovable);
-            }
-            block.stays += u64::from(pinned.contains(&start));
-            let whole = range.len().get();
-            walk.census.book(alloc.pageblock_type(start), &block);
-            let (free, possible) = (block.free == whole, block.unmovable + block.stays == 0);
-            walk.census.huge_free += u64::from(free);
-            walk.census.huge_possible += u64::from(possible);
-            giant.free += if free { whole } else { 0 };
-            giant.possible += if possible { whole } else { 0 };
-            if range.end().get().is_multiple_of(GIANT) {
-                walk.census.giant_free += u64::from(giant.free == GIANT);
-                walk.census.giant_possible += u64::from(giant.possible == GIANT);
-                giant = Giant::default();
-            }
-            counts.push(block.unmovable);
+/// Walks through `memory`, of which `tags` are tag storage: what is reserved there stays, and is
+/// nobody's unmovable page.
+#[must_use]
+pub fn census<S: Sink>(driver: &Driver<S>, memory: PfnRange, tags: PfnRange) -> Census {
+    let alloc = driver.emulator().page_alloc();
+    let order = alloc.geometry().pageblock_order();
+    let mut walk = Walk::default();
+    let mut counts = Vec::new();
+    let pinned: BTreeSet<Pfn> = driver.pinned_frames().map(|pfn| pfn.align_down(order)).collect();
+    let mut giant = Giant::default();
+    for start in memory.blocks(order) {
+        let range = PfnRange::block(start, order);
+        let mut block = walk.block(driver, range);
+        if tags.overlaps(range) {
+            block.stays += core::mem::take(&mut block.unmovable);
         }
-        walk.end_run();
-        Self { unmovable_gini: gini(counts), ..walk.census }
-    }
-
-    /// Adds a pageblock of this type.
-    fn book(&mut self, migratetype: Option<MigrateType>, block: &Block) {
-        self.free_pages += block.free;
-        self.unmovable_pages += block.unmovable;
-        self.unmovable_blocks += u64::from(block.unmovable > 0);
-        match migratetype {
-            Some(MigrateType::Movable) => {
-                self.movable_blocks += 1;
-                self.mixed_blocks += u64::from(block.unmovable > 0);
-            }
-            Some(MigrateType::Cma) => {
-                self.cma_pages += block.free + block.movable + block.unmovable;
-                self.cma_movable_pages += block.movable;
-            }
-            _ => {}
+        block.stays += u64::from(pinned.contains(&start));
+        let whole = range.len().get();
+        walk.book(alloc.pageblock_type(start), &block);
+        let (free, possible) = (block.free == whole, block.unmovable + block.stays == 0);
+        walk.census.huge_free += u64::from(free);
+        walk.census.huge_possible += u64::from(possible);
+        giant.free += if free { whole } else { 0 };
+        giant.possible += if possible { whole } else { 0 };
+        if range.end().get().is_multiple_of(GIANT) {
+            walk.census.giant_free += u64::from(giant.free == GIANT);
+            walk.census.giant_possible += u64::from(giant.possible == GIANT);
+            giant = Giant::default();
         }
+        counts.push(block.unmovable);
     }
+    walk.end_run();
+    Census { unmovable_gini: gini(counts), ..walk.census }
 }
 
 /// A census under way.
@@ -140,6 +83,25 @@ struct Walk {
 }
 
 impl Walk {
+    /// Adds a pageblock of this type.
+    fn book(&mut self, migratetype: Option<MigrateType>, block: &Block) {
+        let census = &mut self.census;
+        census.free_pages += block.free;
+        census.unmovable_pages += block.unmovable;
+        census.unmovable_blocks += u64::from(block.unmovable > 0);
+        match migratetype {
+            Some(MigrateType::Movable) => {
+                census.movable_blocks += 1;
+                census.mixed_blocks += u64::from(block.unmovable > 0);
+            }
+            Some(MigrateType::Cma) => {
+                census.cma_pages += block.free + block.movable + block.unmovable;
+                census.cma_movable_pages += block.movable;
+            }
+            _ => {}
+        }
+    }
+
     fn block<S: Sink>(&mut self, driver: &Driver<S>, range: PfnRange) -> Block {
         let mut block = Block::default();
         let mut pfn = range.start();

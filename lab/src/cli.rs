@@ -2,8 +2,8 @@
 
 use clap::{Args, Parser, Subcommand};
 
-/// Emulates the Linux page allocator on recorded traces and on workloads, under one MTE tag-storage design or
-/// several. Without a command: a recorded arm64 machine, as a demonstration.
+/// Emulates the Linux page allocator on recorded traces and on workloads, under one MTE tag-storage
+/// design or several. Without a command: a recorded arm64 machine, as a demonstration.
 #[derive(Clone, PartialEq, Eq, Debug, Parser)]
 #[command(name = "pagelab", version)]
 pub struct Cli {
@@ -17,9 +17,9 @@ pub struct Cli {
 pub enum Command {
     /// Run a trace or a workload under one design.
     Run {
-        /// Tag-storage design: carveout, metadata, cma-v2, cma-v3 (or cma), drop-movable, cma-filter,
-        /// cma-flag, zone-movable, numa-node, grab-all, cleancache; each with +taggable-hw for
-        /// hardware whose tag storage can be tagged.
+        /// Tag-storage design: carveout, metadata, cma-v2, cma-v3 (or cma), drop-movable,
+        /// cma-filter, cma-flag, zone-movable, numa-node, grab-all, cleancache; each with
+        /// +taggable-hw for hardware whose tag storage can be tagged.
         #[arg(long, value_name = "NAME")]
         design: String,
         /// Write the run as ftrace text, as the kernel of the profile would have recorded it.
@@ -33,8 +33,9 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
-    /// Run a trace or a workload under several designs and set the results side by side; with
-    /// several shares, sizes or seeds, as an experiment.
+    /// Run a trace or a workload under several designs and set the results side by side. With
+    /// several shares, sizes or seeds, or with --csv, --jsonl, --html or --costs, as an experiment:
+    /// means with intervals in place of reports.
     Compare(CompareWords),
     /// Explain one operation of a run: flags, watermarks, lists, tag storage, what moved.
     Explain(ExplainWords),
@@ -62,17 +63,18 @@ pub struct CompareWords {
     /// Repeat with so many seeds, from --seed on, and print means with 95 % intervals. Default: 1.
     #[arg(long, value_name = "N")]
     pub seeds: Option<String>,
-    /// Write every value as comma-separated values: one row a run, time and metric.
+    /// Write every value as comma-separated values: one row a run, time and metric. Makes an
+    /// experiment of the comparison, as the other files and --costs do.
     #[arg(long, value_name = "FILE")]
     pub csv: Option<String>,
-    /// Write every run as one line of JSON.
+    /// Write every run as one line of JSON. Makes an experiment, as --csv does.
     #[arg(long, value_name = "FILE")]
     pub jsonl: Option<String>,
-    /// Write a page with pictures; it needs no network.
+    /// Write a page with pictures; it needs no network. Makes an experiment, as --csv does.
     #[arg(long, value_name = "FILE")]
     pub html: Option<String>,
     /// Turn events into time by a cost model (TOML; lab/costs/copies.toml is one). Its name stands
-    /// at every number made with it.
+    /// at every number made with it. Makes an experiment, as --csv does.
     #[arg(long, value_name = "FILE")]
     pub costs: Option<String>,
     /// Threads that carry runs out. Default: one a core. The results are the same.
@@ -187,7 +189,7 @@ pub struct Common {
     /// Print the report as JSON.
     #[arg(long)]
     pub json: bool,
-    /// Skip and count lines of the trace that cannot be read.
+    /// Skip and count lines of the trace that cannot be read. Only with a trace.
     #[arg(long)]
     pub lenient: bool,
     /// Kernel whose rules to follow, 6.1 or 6.12. Default: the recorded one's.

@@ -1,6 +1,5 @@
 //! Cost models: what events take, from a TOML file. Only asked for, and never without their name.
 
-use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +7,8 @@ use toml::Spanned;
 
 use crate::metric::by_name;
 use crate::report::{RunReport, approximate};
-use crate::run::turn::counter_names;
+use crate::run::counters::Counters;
+use crate::text_file::{TextFile, TextFileError, line_of};
 
 /// What some events take. The rest takes nothing.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -57,14 +57,9 @@ const MOST_COST: f64 = 1e12;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CostError {
-    /// It cannot be read.
-    #[error("{file}: {why}")]
-    Read {
-        /// Its name.
-        file: String,
-        /// What is wrong.
-        why: io::Error,
-    },
+    /// The file.
+    #[error(transparent)]
+    File(#[from] TextFileError),
     /// A line says something impossible.
     #[error("{file}:{line}: {why}")]
     Text {
@@ -84,11 +79,8 @@ impl CostModel {
     ///
     /// [`CostError`] when it cannot be read or is no cost model.
     pub fn read(path: &Path) -> Result<Self, CostError> {
-        let file = path.display().to_string();
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(&file, &text),
-            Err(why) => Err(CostError::Read { file, why }),
-        }
+        let TextFile { name, text } = TextFile::read(path)?;
+        Self::parse(&name, &text)
     }
 
     /// Reads the text of a file that errors call `file`.
@@ -98,8 +90,7 @@ impl CostModel {
     /// [`CostError::Text`] with the line.
     pub fn parse(file: &str, text: &str) -> Result<Self, CostError> {
         let error = |at: usize, why: String| {
-            let before = text.as_bytes().iter().take(at);
-            let line = 1 + before.filter(|byte| **byte == b'\n').count();
+            let line = line_of(text.as_bytes(), at);
             CostError::Text { file: file.to_owned(), line, why }
         };
         let raw: RawModel = toml::from_str(text).map_err(|cause| {
@@ -145,21 +136,38 @@ impl CostModel {
         self.events.iter().map(|event| event.cost * count(&event.counter)).sum()
     }
 
-    /// The model in words, one event a line.
+    /// The model in words, each event on lines of its own.
     #[must_use]
     pub fn describe(&self) -> String {
         let mut out = format!("cost model {}, in {}\n", self.name, self.unit);
         for event in &self.events {
-            out.push_str(&format!("  {} x {}: {}\n", event.cost, event.counter, event.source));
+            let words = format!("{} x {}: {}", event.cost, event.counter, event.source);
+            out.push_str(&filled(&words));
         }
         out
     }
 }
 
+/// Words on lines that fit a mail, those after the first further in.
+fn filled(text: &str) -> String {
+    const WIDTH: usize = 100;
+    let mut lines = vec![" ".to_owned()];
+    for word in text.split_whitespace() {
+        let last = lines.last_mut().expect("there is one");
+        if last.chars().count() + 1 + word.chars().count() <= WIDTH {
+            last.push(' ');
+            last.push_str(word);
+        } else {
+            lines.push(format!("    {word}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
 impl RawEvent {
     fn check<E>(self, error: &impl Fn(usize, String) -> E) -> Result<EventCost, E> {
         let (counter, cost) = (self.counter.get_ref(), *self.cost.get_ref());
-        if by_name(counter).is_none() && !counter_names().any(|name| name == counter) {
+        if by_name(counter).is_none() && !Counters::has(counter) {
             let why = format!("counter {counter:?} is neither a counter nor a metric");
             return Err(error(self.counter.span().start, why));
         }
@@ -179,8 +187,11 @@ mod tests {
     #[test]
     fn the_shipped_model_is_one() {
         let model = CostModel::parse("copies.toml", SHIPPED).unwrap();
-        assert_eq!((model.name.as_str(), model.events.len()), ("copies-epyc-2026", 3));
-        assert!(model.describe().contains("536 x pgmigrate_success: copy of a 4 KiB page"));
+        assert_eq!((model.name.as_str(), model.events.len()), ("copies-epyc-2026", 2));
+        let said = model.describe();
+        assert!(said.contains("\n  536 x pgmigrate_success: copy of a 4 KiB page"), "{said}");
+        assert!(said.lines().all(|line| line.chars().count() <= 100), "{said}");
+        assert!(said.contains("\n    26), 2026-11-20\n  90 x"), "{said}");
     }
 
     #[track_caller]
@@ -190,16 +201,28 @@ mod tests {
     }
 
     #[test]
+    fn costs_are_whole_or_not_and_of_any_base() {
+        let cost = |text: &str| {
+            let text = SHIPPED.replacen("cost = 536", &format!("cost = {text}"), 1);
+            CostModel::parse("m", &text).unwrap().events[0].cost
+        };
+        for (text, expected) in [("0x218", 536.0), ("5_36.0", 536.0), ("5e2", 500.0)] {
+            assert!((cost(text) - expected).abs() < 1e-9, "{text}");
+        }
+    }
+
+    #[test]
     fn a_broken_one_names_the_line() {
-        check("name = ", "nom = ", "m:3: unknown field `nom`");
-        check("cost = 536", "cost = -1", "m:8: cost -1 is not possible");
-        check("cost = 536", "cost = nan", "m:8: cost NaN is not possible");
-        check("cost = 536", "cost = \"x\"", "m:8: invalid type");
-        check("pgmigrate_success", "pgmigrate", "m:7: counter \"pgmigrate\" is neither");
-        check("unit = \"ns\"", "unit = \"\"", "m:4: unit says nothing");
-        check("unit = ", "unit ", "m:4: ");
-        check("copies-epyc", "copies,epyc", "m:3: name is not up to 32 letters");
-        check("cost = 536", "cost = 1e13", "m:8: cost 10000000000000 is not possible");
-        check("tag_stashed", "tag_restored", "m:17: counter \"tag_restored_pages\" has a cost");
+        check("name = ", "nom = ", "m:9: unknown field `nom`");
+        check("cost = 536", "cost = -1", "m:14: cost -1 is not possible");
+        check("cost = 536", "cost = nan", "m:14: cost NaN is not possible");
+        check("cost = 536", "cost = \"x\"", "m:14: invalid type");
+        check("pgmigrate_success", "pgmigrate", "m:13: counter \"pgmigrate\" is neither");
+        check("unit = \"ns\"", "unit = \"\"", "m:10: unit says nothing");
+        check("unit = ", "unit ", "m:10: ");
+        check("copies-epyc", "copies,epyc", "m:9: name is not up to 32 letters");
+        check("cost = 536", "cost = 1e13", "m:14: cost 10000000000000 is not possible");
+        let twice = "m:18: counter \"pgmigrate_success\" has a cost";
+        check("tag_restored_pages", "pgmigrate_success", twice);
     }
 }

@@ -3,11 +3,12 @@
 //! What the recorded tasks asked for is asked for again; where the pages lie is this machine's own
 //! doing. Single pages that user space asked for (`GFP_HIGHUSER_MOVABLE`) are mapped in an address
 //! space of the task that asked, each at an address of its own, and touched; what their flags show
-//! to be page cache becomes that; everything else is allocated plainly. A page that became tagged in
-//! the recording gets `PROT_MTE` and is touched again. kswapd has its turn after the operation that
-//! woke it. What fails after reclaim and compaction is counted, by cause.
+//! to be page cache becomes that; everything else is allocated plainly. A page that became tagged
+//! in the recording gets `PROT_MTE` and is touched again. kswapd has its turn after the operation
+//! that woke it. What fails after reclaim and compaction is counted, by cause.
 
 mod held;
+mod injector;
 pub mod note;
 mod process;
 

@@ -6,36 +6,8 @@ use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::fallback::{Extfrag, Ownership};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::units::Order;
-use serde::Serialize;
 
-/// How often other types' lists were raided. Linux: `mm_page_alloc_extfrag`; the classes are those
-/// that mmtests' MonitorFtraceextfrag derives from it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize)]
-pub struct ExtfragCounts {
-    /// Events.
-    pub events: u64,
-    /// The raided block was smaller than a pageblock.
-    pub fragmenting: u64,
-    /// For unmovable requests.
-    pub unmovable: u64,
-    /// For unmovable requests, out of movable lists.
-    pub unmovable_in_movable: u64,
-    /// The pageblock changed hands. Linux: `change_ownership`.
-    pub claimed: u64,
-}
-
-impl ExtfragCounts {
-    /// Counts one event on a machine whose pageblocks are of `pageblock`.
-    fn count(&mut self, event: &Extfrag, pageblock: Order) {
-        let unmovable = event.alloc_migratetype == MigrateType::Unmovable;
-        let from_movable = event.fallback_migratetype == MigrateType::Movable;
-        self.events += 1;
-        self.fragmenting += u64::from(event.fallback_order < pageblock);
-        self.unmovable += u64::from(unmovable);
-        self.unmovable_in_movable += u64::from(unmovable && from_movable);
-        self.claimed += u64::from(event.change_ownership == Ownership::Changed);
-    }
-}
+use crate::report::extfrag::ExtfragCounts;
 
 /// The receiver of a run's events.
 #[derive(Clone, Debug)]
@@ -63,7 +35,7 @@ impl<K: Sink> Sink for Listener<K> {
     #[inline]
     fn emit(&mut self, event: Event) {
         if let Event::Extfrag(extfrag) = &event {
-            self.extfrag.count(extfrag, self.pageblock);
+            count(&mut self.extfrag, extfrag, self.pageblock);
         }
         self.rest.emit(event);
     }
@@ -72,6 +44,17 @@ impl<K: Sink> Sink for Listener<K> {
     fn note<N: Any>(&mut self, note: impl FnOnce() -> N) {
         self.rest.note(note);
     }
+}
+
+/// Counts one event on a machine whose pageblocks are of `pageblock`.
+fn count(counts: &mut ExtfragCounts, event: &Extfrag, pageblock: Order) {
+    let unmovable = event.alloc_migratetype == MigrateType::Unmovable;
+    let from_movable = event.fallback_migratetype == MigrateType::Movable;
+    counts.events += 1;
+    counts.fragmenting += u64::from(event.fallback_order < pageblock);
+    counts.unmovable += u64::from(unmovable);
+    counts.unmovable_in_movable += u64::from(unmovable && from_movable);
+    counts.claimed += u64::from(event.change_ownership == Ownership::Changed);
 }
 
 #[cfg(test)]

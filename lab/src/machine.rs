@@ -1,11 +1,11 @@
 //! The one place that builds a machine from a plan.
 //!
 //! The machine is an arm64 board: memory in one piece from 1 GiB, ZONE_DMA up to 4 GiB, ZONE_NORMAL
-//! above. The upper 1/32 of memory, rounded up to pageblocks, is tag storage; the rest is data. Lent
-//! memory may not cross zones: where tag storage would, it lies at the top of ZONE_DMA instead, and
-//! what is above it is data too. Designs that keep tag storage in a zone or node of its own get one,
-//! at the same place. The kernel's image lies at the bottom, an ordinary CMA area below the tag
-//! storage.
+//! above. The upper 1/32 of memory, rounded up to pageblocks, is tag storage; the rest is data.
+//! Lent memory may not cross zones: where tag storage would, it lies at the top of ZONE_DMA
+//! instead, and what is above it is data too. Designs that keep tag storage in a zone or node of
+//! its own get one, at the same place. The kernel's image lies at the bottom, an ordinary CMA area
+//! below the tag storage.
 
 use core::fmt;
 use std::sync::Arc;

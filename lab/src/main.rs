@@ -9,13 +9,15 @@ use std::process::ExitCode;
 use clap::Parser;
 use pagelab::cli::{Cli, Command, CompareWords, ExplainWords, ReplayWords, ShrinkWords};
 use pagelab::costs::CostModel;
+use pagelab::emit::Destination;
 use pagelab::experiment::files::ResultFiles;
 use pagelab::experiment::{self, Results, jsonl, table};
 use pagelab::explain;
 use pagelab::explain::plan::ExplainPlan;
 use pagelab::metric;
+use pagelab::partial::{self, PartialFile};
 use pagelab::plan::file::PlanFile;
-use pagelab::plan::{Output, Plan};
+use pagelab::plan::{Output, Plan, Scene, TraceChoice};
 use pagelab::replay::plan::{ReplayOutput, ReplayPlan};
 use pagelab::replay::summary::Summary;
 use pagelab::replay::{self, replay};
@@ -24,11 +26,15 @@ use pagelab::report::{json, text};
 use pagelab::run::{Outcome, run};
 use pagelab::shrink;
 use pagelab::shrink::plan::ShrinkPlan;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 const EXPECTATION_FAILED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
 
 fn main() -> ExitCode {
+    leave_nothing_when_interrupted();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(words) => {
@@ -46,6 +52,30 @@ fn main() -> ExitCode {
     done.unwrap_or_else(|failure| exit(writeln!(io::stderr(), "pagelab: {failure}"), COULD_NOT_RUN))
 }
 
+/// Who interrupts a run finds no half-written files; else the signals do what they always do.
+fn leave_nothing_when_interrupted() {
+    // Without a handler files may stay, which is no reason not to run.
+    let hang_up = (!ignores(SIGHUP)).then_some(SIGHUP);
+    let heard = [SIGINT, SIGTERM].into_iter().chain(hang_up);
+    let Ok(mut signals) = Signals::new(heard) else { return };
+    let wait = move || {
+        for signal in signals.forever() {
+            partial::abandon();
+            let _ = emulate_default_handler(signal);
+        }
+    };
+    let _ = std::thread::Builder::new().name("signals".to_owned()).spawn(wait);
+}
+
+/// Whether the process was begun with the signal ignored, as by nohup: then it stays so. Where
+/// /proc does not say, it was not.
+fn ignores(signal: i32) -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
+}
+
 /// The exit code, or why there is nothing to show.
 type Done = Result<ExitCode, Box<dyn std::error::Error>>;
 
@@ -57,24 +87,36 @@ fn plan_and_run(cli: &Cli) -> Done {
         _ => Plan::new(cli)?,
     };
     let costs = plan.costs.as_deref().map(CostModel::read).transpose()?;
-    let files = ResultFiles::create(&plan.files, &inputs(cli, &plan))?;
+    let inputs = inputs(cli, &plan);
+    if let Some(Destination::Ftrace(path)) = &plan.record {
+        partial::apart(path, &inputs)?;
+    }
+    let files = ResultFiles::create(&plan.files, &inputs)?;
     if plan.is_experiment() {
         let results = experiment::carry_out(&plan, costs.as_ref())?;
-        files.write(&plan.files, &results)?;
+        files.write(&results)?;
         return Ok(report_experiment(&plan, &results));
     }
     Ok(report(&plan, &run(&plan)?))
 }
 
-/// The files that a comparison reads.
+/// The files that a run or a comparison reads.
 fn inputs<'a>(cli: &'a Cli, plan: &'a Plan) -> Vec<&'a Path> {
-    let words = match &cli.command {
-        Some(Command::Compare(words)) => {
-            [&words.plan, &words.common.trace, &words.common.ops].map(|word| word.as_deref())
-        }
-        _ => [None; 3],
+    let typed = match &cli.command {
+        Some(Command::Compare(words)) => words.plan.as_deref().map(Path::new),
+        _ => None,
     };
-    words.into_iter().flatten().map(Path::new).chain(plan.costs.as_deref()).collect()
+    let read = plan.scenes.iter().take(1).flat_map(read_by);
+    read.chain(typed).chain(plan.costs.as_deref()).collect()
+}
+
+/// The files that operations come from.
+fn read_by(scene: &Scene) -> impl Iterator<Item = &Path> {
+    let trace = match &scene.trace {
+        TraceChoice::File(path) => Some(path.as_path()),
+        TraceChoice::Demo | TraceChoice::Workload(_) => None,
+    };
+    trace.into_iter().chain(scene.ops.as_deref())
 }
 
 fn report_experiment(plan: &Plan, results: &Results) -> ExitCode {
@@ -109,10 +151,13 @@ fn plan_and_explain(words: &ExplainWords) -> Done {
 
 fn plan_and_shrink(words: &ShrinkWords) -> Done {
     let plan = ShrinkPlan::new(words)?;
-    let file = plan.out.as_deref().map(shrink::file::OpsFile::create).transpose()?;
+    let read: Vec<&Path> = read_by(&plan.scene).collect();
+    plan.out.as_deref().map_or(Ok(()), |path| partial::apart(path, &read))?;
+    let file = plan.out.as_deref().map(PartialFile::create).transpose()?;
     let shrunk = shrink::shrink(&plan)?;
     if let (Some(file), Some(found)) = (file, &shrunk.difference) {
-        file.write(&shrink::text::file(&plan, found))?;
+        let text = shrink::text::file(&plan, found);
+        file.write(|out| out.write_all(text.as_bytes()))?;
     }
     let code = if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED };
     Ok(print(&shrink::text::render(&plan, &shrunk), code))
@@ -158,7 +203,10 @@ fn print(text: &str, code: u8) -> ExitCode {
 /// The exit code; a reader that went away is no failure.
 fn exit(printed: io::Result<()>, code: u8) -> ExitCode {
     match printed {
-        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => ExitCode::from(COULD_NOT_RUN),
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => {
+            let _ = writeln!(io::stderr(), "pagelab: cannot print: {cause}");
+            ExitCode::from(COULD_NOT_RUN)
+        }
         _ => ExitCode::from(code),
     }
 }

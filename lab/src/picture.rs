@@ -3,8 +3,7 @@
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::stats::FreeBlocks;
-use pagelab_allocator::units::{Order, PageCount, PfnRange};
+use pagelab_allocator::units::{PageCount, PfnRange};
 
 use crate::drive::Driver;
 use crate::report::Picture;
@@ -16,7 +15,7 @@ pub fn picture<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Picture {
     let alloc = driver.emulator().page_alloc();
     let snapshot = alloc.snapshot();
     let order = alloc.geometry().pageblock_order();
-    let all = all_free(alloc);
+    let all = alloc.free_blocks();
     Picture {
         huge_available: all.suitable(order),
         free_pages: all.pages(),
@@ -27,17 +26,6 @@ pub fn picture<S: Sink>(driver: &Driver<S>, tags: PfnRange) -> Picture {
         pagetypeinfo: snapshot.pagetypeinfo().to_string(),
         blocks: block_map(driver, tags),
     }
-}
-
-/// Free blocks of all zones by order.
-#[must_use]
-pub fn all_free<S: Sink>(alloc: &PageAllocator<S>) -> FreeBlocks {
-    let orders = Order::ZERO.to(alloc.geometry().max_order());
-    let count = |order| {
-        let blocks = alloc.zones().iter().map(|zone| zone.buddy().nr_free(order));
-        blocks.sum()
-    };
-    FreeBlocks(orders.map(count).collect())
 }
 
 /// Pages on CMA lists, all zones.

@@ -4,13 +4,13 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::units::PfnRange;
 
 use crate::drive::Driver;
-use crate::picture::{all_free, block_map, free_cma, occupancy};
-use crate::report::blocks::BlockMap;
+use crate::picture::{block_map, free_cma, occupancy};
+use crate::report::blocks::TimedMap;
 use crate::report::{Barred, Lent, Moment, approximate};
 use crate::survey::Span;
 
-/// Operations between two counts of the data in tag storage, at least; that count visits its frames,
-/// so it is made more rarely where there are many.
+/// Operations between two counts of the data in tag storage, at least; that count visits its
+/// frames, so it is made more rarely where there are many.
 const STRIDE: u64 = 256;
 /// Frames of tag storage for each operation between two counts.
 const FRAMES: u64 = 64;
@@ -27,15 +27,6 @@ pub enum Maps {
     Kept(PfnRange),
     /// They are not: they are large.
     Dropped,
-}
-
-/// The pageblocks at one moment of a run.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TimedMap {
-    /// Since the first operation, by the trace's clock.
-    pub nanoseconds: u64,
-    /// The pageblocks.
-    pub blocks: BlockMap,
 }
 
 /// A value that is averaged over time: each value counts for as long as it held.
@@ -116,7 +107,7 @@ impl Sampler {
         let stats = driver.emulator().tags().stats();
         let reserved = stats.reserved_pages();
         let tagged = driver.emulator().tags().ledger().reserved_pages().get();
-        self.tagged_peak = self.tagged_peak.max(tagged);
+        self.tagged_peak = self.tagged_peak.max(tagged_pages(driver));
         if self.lends {
             self.lent.set(now, self.tags.len().get() - reserved);
             if reserved > self.reserved_peak {
@@ -155,14 +146,14 @@ impl Sampler {
         let tags = driver.emulator().tags();
         let stats = tags.stats();
         let order = alloc.geometry().pageblock_order();
-        let free = all_free(alloc);
+        let free = alloc.free_blocks();
         Moment {
             nanoseconds: now - self.time.start,
             free_pages: free.pages(),
             free_cma_pages: free_cma(driver),
             huge_available: free.suitable(order),
             unusable_index: free.unusable_index(order),
-            tagged_pages: tags.ledger().reserved_pages().get(),
+            tagged_pages: tagged_pages(driver),
             reserved_tag_pages: stats.reserved_pages(),
             claims_free: stats.claims_free,
             claims: stats.claims(),
@@ -220,6 +211,13 @@ impl Sampler {
             failed_requests: driver.barred_failures(),
         })
     }
+}
+
+/// Pages that carry tags, in tag storage or kept aside; the page of zeroes is one of them.
+fn tagged_pages<S: Sink>(driver: &Driver<S>) -> u64 {
+    let tags = driver.emulator().tags();
+    let aside = u64::try_from(tags.stashed()).unwrap_or(u64::MAX);
+    tags.ledger().reserved_pages().get() + aside
 }
 
 #[cfg(test)]

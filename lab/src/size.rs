@@ -44,6 +44,12 @@ impl Share {
         (all <= Self::ALL).then_some(Self(all))
     }
 
+    /// A share of so many hundredths of a percent; none above [`Share::ALL`].
+    #[must_use]
+    pub const fn of_10_000(parts: u16) -> Option<Self> {
+        if parts <= Self::ALL { Some(Self(parts)) } else { None }
+    }
+
     /// The share in hundredths of a percent.
     #[must_use]
     pub const fn per_10_000(self) -> u16 {

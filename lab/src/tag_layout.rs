@@ -37,8 +37,8 @@ impl Grain {
 }
 
 impl TagLayout {
-    /// Tag storage at the top of `memory`, or, where that would cross `limit`, below it: lent memory
-    /// may not cross zones.
+    /// Tag storage at the top of `memory`, or, where that would cross `limit`, below it: lent
+    /// memory may not cross zones.
     ///
     /// # Errors
     ///

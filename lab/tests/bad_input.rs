@@ -87,14 +87,14 @@ const META: &str = r#"{ "name": "c", "mem_mib": 64, "kernel": "6.1.0",
 
 #[test]
 fn a_trace_that_is_no_file_is_named() {
-    refused(&pagelab(&[&DESIGNS[..], &["--trace", "no/such"]].concat()), "no/such:0: ");
+    refused(&pagelab(&[&DESIGNS[..], &["--trace", "no/such"]].concat()), "no/such: ");
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().to_str().unwrap();
-    refused(&pagelab(&[&DESIGNS[..], &["--trace", path]].concat()), ":0: Is a directory");
+    refused(&pagelab(&[&DESIGNS[..], &["--trace", path]].concat()), ": Is a directory");
     let case = Case::new("");
     let inside = case.trace.join("x");
     let words = [&DESIGNS[..], &["--trace", inside.to_str().unwrap()]].concat();
-    refused(&pagelab(&words), "trace.txt/x:0: Not a directory");
+    refused(&pagelab(&words), "trace.txt/x: Not a directory");
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn what_lies_beside_the_trace_is_checked() {
     };
     assert!(answered(&zones("nonsense\n"), "nonsense"));
     refused(&zones("  managed  2x0\n"), "snap-0.zoneinfo.txt:1: field `managed`: ");
-    refused(&zones("  managed  20\n"), "snap-0.zoneinfo.txt:0: field `managed`: ");
+    refused(&zones("  managed  20\n"), "snap-0.zoneinfo.txt: field `managed`: ");
     let huge = "  present  18446744073709551615\n";
     refused(&zones(huge), "snap-0.zoneinfo.txt:1: field `present`: ");
     refused(&zones("  present  17000\n  managed  16000\n"), "in use before the trace");
@@ -179,7 +179,10 @@ fn words_that_mean_nothing_are_named() {
         (&["--memory", "2TiB"], "--memory \"2TiB\": more than 1TiB"),
         (&["--tagged", "101%"], "--tagged \"101%\": not a share between 0% and 100%"),
         (&["--tagged=-1"], "--tagged \"-1\": not a share"),
-        (&["--seed", "18446744073709551616"], "--seed \"18446744073709551616\": not a number"),
+        (
+            &["--seed", "18446744073709551616"],
+            "--seed \"18446744073709551616\": not a whole number",
+        ),
         (&["--block-size", "6000"], "--block-size \"6000\": not a multiple of 4096"),
         (&["--block-size", "4MiB"], "--block-size \"4MiB\": more than 2MiB"),
         (&["--cma", "1GiB", "--memory", "1GiB"], "--cma \"1GiB\": not smaller than --memory"),
@@ -191,6 +194,85 @@ fn words_that_mean_nothing_are_named() {
     }
     refused(&pagelab(&["run", "--design", "zram"]), "--design \"zram\": not one of");
     refused(&pagelab(&["compare", "--designs", "cma,"]), "--designs \"\": not one of");
+}
+
+#[test]
+fn plans_and_cost_models_are_text() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, bytes: &[u8]| {
+        let path = folder.path().join(name);
+        fs::write(&path, bytes).expect("a file");
+        path.to_str().expect("a name in UTF-8").to_owned()
+    };
+    let bytes = file("bytes.toml", b"name = \"a\"\nunit = \"\xff\"\n");
+    refused(&pagelab(&["compare", "--plan", &bytes]), "bytes.toml:2: not UTF-8");
+    refused(&Case::new("").run(&["--costs", &bytes]), "bytes.toml:2: not UTF-8");
+    refused(&pagelab(&["compare", "--plan", "no/such"]), "pagelab: no/such: No such file");
+    let empty = file("empty.toml", b"");
+    refused(&pagelab(&["compare", "--plan", &empty]), "empty.toml: --designs \"\": needed, here");
+    refused(&Case::new("").run(&["--costs", &empty]), "empty.toml:1: missing field `name`");
+    // A device that never ends is left alone.
+    refused(&pagelab(&["compare", "--plan", "/dev/zero"]), "/dev/zero: more than 1 MiB");
+    refused(&Case::new("").run(&["--costs", "/dev/zero"]), "/dev/zero: more than 1 MiB");
+    refused(&pagelab(&[&DESIGNS[..], &["--ops", "no/such"]].concat()), "pagelab: no/such: No such");
+}
+
+#[test]
+fn what_is_read_is_not_written_over() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("in").display().to_string();
+    fs::write(&path, alloc(0, 7, 0, "GFP_KERNEL")).expect("a file");
+    let run = ["run", "--design", "cma", "--trace", &path, "--ftrace", &path];
+    refused(&pagelab(&run), "in: is read or written already");
+    let shrink = ["shrink", "--a", "cma", "--b", "carveout", "--property", "migration"];
+    for source in ["--trace", "--ops"] {
+        let words = [&shrink[..], &[source, &path, "-o", &path]].concat();
+        refused(&pagelab(&words), "in: is read or written already");
+    }
+    assert_eq!(fs::read_to_string(&path).expect("text"), alloc(0, 7, 0, "GFP_KERNEL"));
+}
+
+#[test]
+fn a_full_device_is_named() {
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("a device of Linux");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
+    let output = command.arg("metrics").stdout(full).output().expect("the command starts");
+    refused(&output, "pagelab: cannot print: No space left on device");
+}
+
+/// Results are asked for in three files; nothing of them is there.
+#[test]
+fn impossible_runs_leave_no_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (words, expected) in [
+        ("--designs zfs", "--designs \"zfs\": not one of"),
+        ("--designs cma,cma", "--designs \"cma,cma\": names a design twice"),
+        ("--designs all --memory 0", "--memory \"0\": less than 16MiB"),
+        ("--designs all --memory 1", "--memory \"1\": not a multiple of 2MiB"),
+        ("--designs all --memory 16MiB", "memory of 16 MiB (--memory): no room"),
+        ("--designs all --workload phone --memory 16MiB", "less than 256MiB, too little"),
+        ("--designs all --memory 32MiB,32MiB", "names a value twice"),
+        ("--designs all --tagged 101%", "--tagged \"101%\": not a share between"),
+        ("--designs all --tagged nan", "--tagged \"nan\": not a share between"),
+        ("--designs all --tagged 1e1", "--tagged \"1e1\": not a share between"),
+        ("--designs all --tagged 5,5%", "names a value twice"),
+        ("--designs all --seeds 0", "--seeds \"0\": zero"),
+        ("--designs all --seeds 2.0", "--seeds \"2.0\": not a whole number up to 100000"),
+        ("--designs all --threads 0", "--threads \"0\": zero"),
+        ("--designs all --workload phone --lenient", "--lenient \"\": only with a trace"),
+        ("--designs all --ops no/such", "no/such: No such file"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pagelab"));
+        command.current_dir(folder.path()).arg("compare").args(words.split_whitespace());
+        let output = command.args(["--csv", "a", "--jsonl", "b", "--html", "c"]).output();
+        refused(&output.expect("the command starts"), expected);
+        let left: Vec<_> = fs::read_dir(folder.path()).expect("a folder").collect();
+        assert!(left.is_empty(), "{words}: {left:?}");
+    }
+    for words in [&["walk"][..], &["compare", "--wat"], &["compare", "--csv"], &["run"]] {
+        let output = pagelab(words);
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words:?}");
+    }
 }
 
 #[test]

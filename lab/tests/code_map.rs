@@ -1,5 +1,5 @@
 //! The code map of `notes/architecture.md` against the tree: every file stands in it, every file in
-//! it exists, and no layer of the allocator looks up.
+//! it exists, no layer of the allocator looks up, and no rooms of lab know each other in a circle.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -72,6 +72,25 @@ fn looks_down(layers: &[(&str, u32)], module: &str, code: &str) -> Vec<String> {
     up.map(|name| format!("{module}.rs (layer {own}) names {name}.rs")).collect()
 }
 
+/// The room of a file below `src`: its folder at the top, or the file itself.
+fn room(file: &str) -> &str {
+    file.split('/').next().unwrap_or(file).trim_end_matches(".rs")
+}
+
+/// Of the rooms that name others, (who, whom), those on a circle.
+fn circles<'a>(mut names: Vec<(&'a str, &'a str)>) -> Vec<(&'a str, &'a str)> {
+    loop {
+        let goes_on = |(who, whom): &(&str, &str)| {
+            names.iter().any(|name| name.0 == *whom) && names.iter().any(|name| name.1 == *who)
+        };
+        let left: Vec<_> = names.iter().copied().filter(goes_on).collect();
+        if left.len() == names.len() {
+            return left;
+        }
+        names = left;
+    }
+}
+
 // ---- the tree ----------------------------------------------------------------------------------
 
 fn root() -> &'static Path {
@@ -138,6 +157,16 @@ fn the_layers_of_the_allocator_look_down() {
     }
 }
 
+#[test]
+fn no_rooms_of_lab_know_each_other_in_a_circle() {
+    let sources = sources("lab");
+    let code = sources.iter().filter(|(file, _)| !file.ends_with("tests.rs"));
+    let names = code.flat_map(|(file, text)| named(text).into_iter().map(|n| (room(file), n)));
+    let names: Vec<_> = names.filter(|(who, whom)| who != whom).collect();
+    assert!(names.contains(&("run", "report")));
+    assert_eq!(circles(names), []);
+}
+
 // ---- canaries ----------------------------------------------------------------------------------
 
 const MAP: &str = "# Map\n\n## lab\n| file | what |\n|---|---|\n| `a.rs`, `b/` | `c.rs` in words |\n\
@@ -169,4 +198,13 @@ fn canary_a_layer_that_looks_up() {
     accepted(&looks_down(&layers, "x", "use crate::top::T;"));
     assert_eq!(looks_down(&layers, "low", "use crate::mid::M;"), ["low.rs (layer 0) names mid.rs"]);
     assert_eq!(looks_down(&layers, "low", "fn f(s: crate::event::Silent) {}").len(), 1);
+}
+
+#[test]
+fn canary_rooms_in_a_circle() {
+    assert_eq!(["a.rs", "b/mod.rs", "c/d/e.rs"].map(room), ["a", "b", "c"]);
+    let line = [("a", "b"), ("b", "c"), ("a", "c")];
+    assert_eq!(circles(line.to_vec()), []);
+    let ring = [("b", "c"), ("c", "b")];
+    assert_eq!(circles([("a", "b"), ring[0], ring[1], ("c", "d")].to_vec()), ring);
 }

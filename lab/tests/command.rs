@@ -33,7 +33,7 @@ fn errors_go_to_stderr_with_code_2() {
     check_error(&["walk"], "unrecognized subcommand 'walk'");
     check_error(&["run"], "--design");
     check_error(&["run", "--design", "zfs"], "pagelab: --design \"zfs\": not one of");
-    check_error(&["run", "--design", "cma", "--trace", "no/such"], "pagelab: no/such:0: ");
+    check_error(&["run", "--design", "cma", "--trace", "no/such"], "pagelab: no/such: ");
 }
 
 #[test]

@@ -100,6 +100,36 @@ fn all_designs_are_asked_the_same() {
     }
 }
 
+/// Pages carry tags while these are aside, as in a carve-out, which keeps none aside.
+#[test]
+fn tags_kept_aside_are_counted() {
+    let words = "--designs carveout,cma-v3 --workload phone --memory 256MiB --cma 64MiB \
+                 --ticks 450 --tagged 100% --tag-when mprotect";
+    let results = results(words);
+    let at = |name| metrics().find(|(_, metric)| metric.name == name).expect("a metric").0;
+    let cells = [0, 1].map(|design| &results.groups[0].cells[design][0]);
+    let aside = cells.map(|cell| cell.counters["tag_stashed_pages"]);
+    assert!(aside[0] == 0 && aside[1] > 1000, "{aside:?}");
+    let peak = at("tagged_pages_peak");
+    assert_eq!(cells[0].values[peak], cells[1].values[peak]);
+    let tagged = cells.map(|cell| cell.moments.iter().map(|m| m.tagged_pages).collect::<Vec<_>>());
+    assert_eq!(tagged[0], tagged[1]);
+}
+
+/// A workload tags nothing unasked, and says so in every file, unless it always tags something.
+#[test]
+fn what_is_tagged_unasked_is_said() {
+    let said = |workload: &str| {
+        let words = format!("--workload {workload} --memory 256MiB --ticks 5 --designs cma-v3");
+        let results = results(&words);
+        let group = &results.groups[0];
+        let row = as_csv(&results).lines().nth(2).expect("a row").to_owned();
+        (group.tagged(), group.tagged_percent(), row.starts_with("cma-v3,256,0,42,"))
+    };
+    assert_eq!(said("phone"), ("0 %".to_owned(), Some(0.0), true));
+    assert_eq!(said("guest"), ("its own".to_owned(), None, false));
+}
+
 #[test]
 fn tables_fit_a_mail() {
     let words = format!("--designs all,cma+taggable-hw {SMALL} --tagged 0,1,2,3,4,5,100%");
@@ -122,6 +152,7 @@ fn cost_models_are_named_where_they_are_used() {
     let text = String::from_utf8(output.stdout).expect("text");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(text.contains("\ncost by the model copies-epyc-2026, ns\n"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 100), "{text}");
     let without = pagelab(&words[..words.find(" --costs").expect("there")]);
     assert!(!String::from_utf8(without.stdout).expect("text").contains("cost"));
 }

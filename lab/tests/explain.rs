@@ -57,8 +57,9 @@ fn a_tagged_touch_of_a_phone_is_explained_as_it_was() {
 }
 
 /// 256 MiB are 65536 pages. 1024 of them are the memory map, 4096 the image: 60416 are managed,
-/// of which CMA is 512 (ordinary) and 2048 (tags). Boot took two pages: one of zeroes, and its tags.
-/// min_free_kbytes is sqrt(16 * 4 * 60416) = 1966 kB, so min is 491 pages, and low a quarter more.
+/// of which CMA is 512 (ordinary) and 2048 (tags). Boot took two pages: one of zeroes, and its
+/// tags. min_free_kbytes is sqrt(16 * 4 * 60416) = 1966 kB, so min is 491 pages, and low a quarter
+/// more.
 #[test]
 fn the_first_touch_of_a_tiny_machine_adds_up() {
     let ops = "spawn process 0\nmap process 0 area 0 pages 33 tagged\n\

@@ -3,8 +3,7 @@
 
 use clap::Parser;
 use pagelab::cli::Cli;
-use pagelab::experiment::{Results, carry_out};
-use pagelab::html;
+use pagelab::experiment::{Results, carry_out, html};
 use pagelab::metric;
 use pagelab::plan::{Design, Plan};
 
@@ -61,7 +60,7 @@ fn the_page_names_everything_and_loads_nothing() {
     let described = page.matches("<svg role=\"img\" aria-label=\"").count();
     assert_eq!(described, (charts + 5) * Design::ALL.len());
     // A design whose tags never claim memory says so instead of an empty panel.
-    assert!(page.contains("tags never claim memory") && page.contains("too few claims"));
+    assert!(page.contains("tags never claim memory") && page.contains("no claims, or too few"));
     assert_eq!(unbalanced(&page), Vec::<String>::new());
     // No placeholder of a colour is left.
     assert!(!page.contains("\"#0") && page.contains("var(--own)"));
@@ -102,4 +101,11 @@ fn canary_an_element_that_stays_open() {
     assert_eq!(unbalanced("<p><b>x</p>"), ["</p> ends Some(\"b\")"]);
     assert_eq!(unbalanced("<p>x"), ["p"]);
     assert_eq!(unbalanced("<p>x<rect/></p>"), Vec::<String>::new());
+}
+
+/// The design that claims everything at once, before the first moment of a run, is not forgotten.
+#[test]
+fn the_claims_of_the_first_moment_are_shown() {
+    let page = page(&results(&format!("--designs grab-all {SMALL} --tagged 30%")));
+    assert!(!page.contains("no claims, or too few"));
 }

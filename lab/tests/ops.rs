@@ -4,12 +4,13 @@ use std::path::Path;
 
 use clap::Parser;
 use pagelab::cli::Cli;
+use pagelab::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
 use pagelab::logical::{ContigOwner, Op, PageId, PageSpan};
-use pagelab::ops::{Line, parse};
+use pagelab::ops::{Line, OpsError, OpsFile, Room};
 use pagelab::plan::{Design, Plan, Scene};
 use pagelab::run::boot::boot;
 use pagelab::run::stage::Stage;
-use pagelab::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use pagelab::size::Share;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
@@ -55,6 +56,10 @@ fn process_op() -> impl Strategy<Value = ProcessOp> {
             ProcessOp::Pin { pin, process, area, page, term }
         }),
         pin.prop_map(|pin| ProcessOp::Unpin { pin }),
+        (0u16..=10_000, 0u16..=10_000).prop_map(|(index, unmovable)| {
+            let share = |parts| Share::of_10_000(parts).expect("at most everything");
+            ProcessOp::Hold(Hold { index: share(index), unmovable: share(unmovable) })
+        }),
         Just(ProcessOp::Tick),
     ]
 }
@@ -170,6 +175,10 @@ proptest! {
     }
 }
 
+fn parse(file: &str, text: &[u8]) -> Result<OpsFile, OpsError> {
+    OpsFile::parse(file, text)
+}
+
 #[track_caller]
 fn refused(text: &str, expected: &str) {
     assert_eq!(parse("f", text.as_bytes()).expect_err("a bad line").to_string(), expected);
@@ -199,7 +208,48 @@ fn errors_name_file_line_and_field() {
 
 #[test]
 fn time_passes_with_ticks() {
-    let steps = parse("f", b"tick\n# a remark\ntick\nspawn process 4\n").unwrap();
+    let file = parse("f", b"tick\n# a remark\ntick\nspawn process 4\n").unwrap();
+    let steps = file.fit(Room(PageCount::ZERO)).unwrap();
     let seen: Vec<_> = steps.iter().map(|step| (step.line, step.timestamp, step.pid)).collect();
     assert_eq!(seen, [(1, 0, 1), (2, 100_000_000, 1), (3, 200_000_000, 6)]);
+}
+
+#[test]
+fn no_operation_takes_more_than_memory_and_swap() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("large.ops");
+    let carried = |op: &str| {
+        std::fs::write(&file, format!("# large\nspawn process 1\n{op}\n")).expect("a file");
+        Stage::new(&scene(&file)).map(|stage| stage.operations()).map_err(|e| e.to_string())
+    };
+    let why = "the machine has 65536 pages of memory and swap";
+    for op in ["map process 1 area 0 pages ", "read file 1 pages 7..", "write file 1 pages 7.."] {
+        let pages = |pages: u32| match op.ends_with("..") {
+            true => format!("{op}{}", u64::from(pages) + 7),
+            false => format!("{op}{pages}"),
+        };
+        assert_eq!(carried(&pages(65_536)), Ok(2));
+        for large in [65_537, u32::MAX - 7] {
+            let expected = format!("large.ops:3: field `pages`: \"{large}\": {why}");
+            let error = carried(&pages(large)).expect_err("too large");
+            assert!(error.ends_with(&expected), "{error}");
+        }
+    }
+}
+
+/// What shrink writes is read: no workload wants more at once than its machine has.
+#[test]
+fn workloads_stay_within_the_bounds() {
+    for workload in ["phone", "server", "kbuild", "fragment", "adversary", "guest"] {
+        let words = ["pagelab", "run", "--design", "cma", "--workload", workload];
+        let words = words.into_iter().chain(["--memory", "256MiB", "--tagged", "50%"]);
+        let plan = Plan::new(&Cli::try_parse_from(words).expect("words")).expect("a plan");
+        let stage = Stage::new(&plan.scenes[0]).expect("a machine");
+        let mut text = String::new();
+        for step in stage.steps().expect("operations") {
+            text += &format!("{}\n", Line::from(step.expect("an operation")));
+        }
+        let file = parse(workload, text.as_bytes()).unwrap_or_else(|error| panic!("{error}"));
+        file.fit(Room(PageCount::new(65_536))).unwrap_or_else(|error| panic!("{error}"));
+    }
 }

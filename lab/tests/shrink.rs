@@ -4,9 +4,10 @@ use std::process::{Command, Output};
 
 use clap::Parser;
 use pagelab::cli::{Cli, Command as Words};
+use pagelab::ops::Line;
 use pagelab::run::stage::Stage;
 use pagelab::shrink::plan::ShrinkPlan;
-use pagelab::shrink::{Act, Duel, End, Shrunk, shrink};
+use pagelab::shrink::{Duel, End, Property, Shrunk, shrink};
 
 const MOVES: &str = "shrink --a carveout --b cma-v3 --property migration --workload adversary";
 const TAGS: &str = "shrink --a cma-v2 --b cma-v3 --property tagged-failure --workload adversary \
@@ -33,15 +34,15 @@ fn check_minimal(words: &str) -> Shrunk {
     assert!(found.end == End::Minimal && found.steps.len() < 20, "{found:?}");
     let stage = Stage::new(&plan.scene).expect("a machine");
     let duel = Duel { stage: &stage, designs: plan.designs, property: plan.property };
-    let acts: Vec<Act> = found.steps.iter().map(|step| (step.op, step.pid)).collect();
-    let differ = |acts: &[Act]| {
-        let counts = duel.counts(acts).expect("a machine");
+    let lines: Vec<Line> = found.steps.iter().copied().map(Line::from).collect();
+    let differ = |lines: &[Line]| {
+        let counts = duel.counts(lines).expect("a machine");
         counts.differ(found.differ.within) == Some(found.differ)
     };
-    assert!(differ(&acts));
-    for gone in 0..acts.len() {
-        let without = [&acts[..gone], &acts[gone + 1..]].concat();
-        assert!(!differ(&without), "operation {gone} is not needed: {:?}", acts[gone]);
+    assert!(differ(&lines));
+    for gone in 0..lines.len() {
+        let without = [&lines[..gone], &lines[gone + 1..]].concat();
+        assert!(!differ(&without), "operation {gone} is not needed: {:?}", lines[gone]);
     }
     shrunk
 }
@@ -96,15 +97,38 @@ fn a_spent_budget_is_said() {
 }
 
 #[test]
+fn help_errors_and_notes_know_every_property() {
+    let names = Property::ALL.map(Property::name);
+    let help = pagelab(["shrink", "--help"].into_iter());
+    let help = String::from_utf8(help.stdout).expect("text");
+    let (_, help) = help.rsplit_once("--property <NAME>").expect("it is there");
+    let (help, _) = help.split_once("--budget").expect("it is next");
+    let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    let (_, list) = help.split_once(": ").expect("a list");
+    let listed = list.split("; ").map(|entry| entry.split([',', '.']).next().expect("a name"));
+    assert_eq!(listed.collect::<Vec<_>>(), names);
+    let error = pagelab("shrink --a cma --b carveout --property x".split_whitespace());
+    let error = String::from_utf8(error.stderr).expect("text");
+    assert!(error.ends_with(&format!("not one of {}\n", names.join(", "))), "{error}");
+    let note = concat!(env!("CARGO_MANIFEST_DIR"), "/../notes/ops.md");
+    let note = std::fs::read_to_string(note).expect("part of the project");
+    let rows = note.lines().skip_while(|line| !line.starts_with("| property |")).skip(2);
+    let rows: Vec<_> = rows.take_while(|line| line.starts_with('|')).collect();
+    let listed: Vec<_> = rows.iter().map(|row| row.split('`').nth(1).expect("a name")).collect();
+    assert_eq!(listed, names);
+}
+
+#[test]
 fn impossible_words_are_named() {
     for (more, expected) in [
         ("--b carveout --property migration", "--b \"carveout\": the same design as --a"),
         ("--b zfs --property migration", "--b \"zfs\": not one of carveout"),
         ("--b cma --property speed", "--property \"speed\": not one of tagged-failure"),
         ("--b cma --property migration --budget 0", "--budget \"0\": zero"),
+        ("--b cma --property migration --workload phone --lenient", "--lenient \"\": only with"),
         ("--b cma --property migration -o a/", "--output \"a/\": a folder"),
         ("--b cma --property migration --json", "--json \"\": shrink prints text only"),
-        ("--b cma --property migration --ops no/such", "no/such:0: "),
+        ("--b cma --property migration --ops no/such", "no/such: "),
     ] {
         let words = format!("shrink --a carveout {more}");
         let output = pagelab(words.split_whitespace());

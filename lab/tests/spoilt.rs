@@ -26,12 +26,12 @@ fn check_refused(spoil: impl Fn(&Path), expected: &[&str]) {
 fn a_spoilt_case_is_refused_with_file_and_line() {
     let remove =
         |name: &'static str| move |case: &Path| fs::remove_file(case.join(name)).expect("removed");
-    check_refused(remove("meta.json"), &["meta.json:0: "]);
-    check_refused(remove("trace.txt"), &["trace.txt:0: "]);
-    check_refused(remove("freelists-begin.json"), &["freelists-begin.json:0: "]);
-    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt:0: "]);
-    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt:0: "]);
-    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt:0: "]);
+    check_refused(remove("meta.json"), &["meta.json: "]);
+    check_refused(remove("trace.txt"), &["trace.txt: "]);
+    check_refused(remove("freelists-begin.json"), &["freelists-begin.json: "]);
+    check_refused(remove("pageblocks-2.txt"), &["pageblocks-2.txt: "]);
+    check_refused(remove("snap-1.pagetypeinfo.txt"), &["snap-1.pagetypeinfo.txt: "]);
+    check_refused(remove("snap-6.pagetypeinfo.txt"), &["snap-6.pagetypeinfo.txt: "]);
     check_refused(
         |case| edit(case, "freelists-begin.json", |text| text[..text.len() / 2].to_owned()),
         &["freelists-begin.json:", "EOF"],
@@ -125,8 +125,8 @@ fn other_per_cpu_lists_at_a_snapshot_are_a_miss() {
     let swapped = |text: String| text.replacen("[30968,30980,", "[30980,30968,", 1);
     edit(copy.path(), "freelists-2.json", swapped);
     let (_, value) = summary(copy.path(), &["--level", "pcp"]);
-    assert_eq!(value["snapshots"][1]["pcp_equal"], false);
-    assert_eq!(value["snapshots"][1]["lists_equal"], true);
+    assert_eq!(value["snapshots"][2]["pcp_equal"], false);
+    assert_eq!(value["snapshots"][2]["lists_equal"], true);
     assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
     assert!(value["resyncs"].as_u64() >= Some(1), "{value:#}");
 }
@@ -178,7 +178,7 @@ fn a_zone_that_the_dump_does_not_have_is_a_difference() {
     }
     let (code, value) = summary(copy.path(), &["--require-lists"]);
     assert_eq!(code, Some(1));
-    assert_eq!(value["snapshots"][1]["lists_equal"], false);
+    assert_eq!(value["snapshots"][2]["lists_equal"], false);
     assert!(value["unexplained"].as_u64() >= Some(1), "{value:#}");
 }
 
@@ -264,8 +264,56 @@ fn events_that_are_missing_or_twice_in_a_trace_are_misses() {
         check_noticed(event, twice);
         check_noticed(event, |_| String::new());
     }
+    check_noticed(" mm_page_free_batched: ", twice);
     check_noticed(" mm_page_pcpu_drain: ", twice);
     check_noticed(" mm_page_pcpu_drain: ", |_| String::new());
+}
+
+/// Probes: no block is isolated twice at once, and none goes to the lists without a free.
+#[test]
+fn probe_events_twice_are_misses() {
+    let line = |event: &str| format!("task-7 [000] .....    12.1: {event}\n");
+    let isolate = line("isolate_free_page: (a) page=0xffffea0000080000 order=0");
+    let past = line("free_one_page: (a) page=0xffffea0000080000 pfn=0x2000 order=0 arg5=0");
+    for events in [format!("{isolate}{isolate}"), past] {
+        let copy = copy();
+        let marked = format!("SNAP 1 resume\n{events}");
+        edit(copy.path(), "trace.txt", |text| text.replacen("SNAP 1 resume\n", &marked, 1));
+        for level in ["buddy", "pcp"] {
+            let (code, value) = summary(copy.path(), &["--level", level, "--require", "1"]);
+            assert_eq!(code, Some(1), "{level} {events}: {value:#}");
+        }
+    }
+}
+
+#[test]
+fn a_type_that_is_not_that_of_the_flags_is_a_miss() {
+    let other = |from: &'static str, to: &'static str| {
+        move |line: &str| {
+            assert!(line.contains(from), "{line}");
+            line.replacen(from, to, 1)
+        }
+    };
+    let movable = " migratetype=1 gfp_flags=GFP_HIGHUSER_MOVABLE";
+    check_noticed(movable, other("migratetype=1", "migratetype=2"));
+    check_noticed(movable, other("migratetype=1", "migratetype=99"));
+    check_noticed(movable, other("GFP_HIGHUSER_MOVABLE", "GFP_KERNEL"));
+}
+
+/// The lists of the first snapshot are given, and its texts are what they print as.
+#[test]
+fn texts_of_the_first_snapshot_are_compared() {
+    for name in ["snap-0.pagetypeinfo.txt", "snap-0.buddyinfo.txt"] {
+        let copy = copy();
+        edit(copy.path(), name, |text| text.replacen(" 1 ", " 7 ", 1));
+        for level in ["buddy", "pcp"] {
+            let (code, value) = summary(copy.path(), &["--level", level, "--require-lists"]);
+            assert_eq!(code, Some(1), "{name} {level}: {value:#}");
+            assert_eq!(value["snapshots"][0]["id"], 0);
+            assert_eq!(value["snapshots"][0]["pagetypeinfo_equal"], false);
+            assert_eq!(value["unexplained"], 1, "{value:#}");
+        }
+    }
 }
 
 #[test]
@@ -299,6 +347,7 @@ fn meta_and_lists_tell_of_the_same_machine() {
     contradicts("\"spanned\": 61399", "\"spanned\": 61400", "spanned");
     contradicts("\"managed\": 52059", "\"managed\": 52058", "managed");
     contradicts("\"DMA32\"", "\"Normal\"", "zones");
+    contradicts("\"kernel\": \"6.1.0", "\"kernel\": \"6.12.0", "kernel");
 }
 
 #[test]

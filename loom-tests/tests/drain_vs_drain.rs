@@ -1,8 +1,8 @@
 //! Two CPUs drain the list of a third, which allocates meanwhile.
 //!
 //! Linux: two calls of `drain_pages_zone()` for one CPU, as from `drain_all_pages()` and from
-//! `page_alloc_cpu_dead()`, queue on `pcp->lock`. Here they queue on the slot's mutex: a claim is one
-//! flag for all, so that the first drain to end would withdraw the claim of the other.
+//! `page_alloc_cpu_dead()`, queue on `pcp->lock`. Here they queue on the slot's mutex: a claim is
+//! one flag for all, so that the first drain to end would withdraw the claim of the other.
 
 use pagelab_loom_tests::{model, thread};
 use pagelab_percpu::{Asymmetric, Exclusive, Slot};

@@ -3,83 +3,77 @@
 //! Linux: `free_unref_page()` against `alloc_contig_range()`, which isolates first and drains the
 //! per-CPU lists afterwards. A page freed before the isolation may wait on a per-CPU list, from
 //! which the drain fetches it; a page freed after it goes straight to an isolated list. Draining
-//! first leaves a gap in which a freed page hides on a per-CPU list.
+//! first, or looking at the pageblock's type before one's turn on the list, leaves a gap in which a
+//! freed page hides on a per-CPU list: the claim finds nobody who holds it, and does not get it.
 
 use pagelab_allocator::{
-    boot::MachineSpec,
-    event::Silent,
-    geometry::Geometry,
-    gfp::{AllocFlags, ZoneType},
     isolate::IsolateMode,
-    migratetype::MigrateType,
-    page_alloc::PageAllocator,
     profile::KernelProfile,
-    rmqueue::ZoneRequest,
-    sync::{Arc, Mutex},
-    units::{CpuId, Order, PageCount, Pfn, PfnRange},
-    zone::Zone,
+    smp::{SharedClaim, Step},
+    units::{PageCount, PfnRange},
 };
-use pagelab_loom_tests::{model, refutes, thread};
+use pagelab_loom_tests::{PAGE, PAGEBLOCK, model, share, thread, tiny};
+use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
-const PAGES: PageCount = PageCount::new(64);
-const PAGEBLOCK: Order = Order::of(1);
+const PAGES: u64 = 64;
 
-/// A zone of small pageblocks, and its one page that is in use.
-fn machine() -> (Zone, Pfn) {
-    let geometry = Geometry::new(12, PAGEBLOCK, Order::of(2)).expect("a tiny geometry");
-    let memory = PfnRange::from_len(Pfn::new(0), PAGES);
-    let spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, memory);
-    let alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
-    let mut zone = alloc.zones()[0].clone();
-    let request = ZoneRequest {
-        order: Order::ZERO,
-        migratetype: MigrateType::Movable,
-        flags: AllocFlags::empty(),
-    };
-    let page = zone.alloc(CpuId::BOOT, request, &mut Silent).expect("all is free");
-    (zone, page)
-}
-
-/// Runs a free against `claim`, which isolates and drains, then looks for the page.
-fn race(claim: fn(&Mutex<Zone>, PfnRange)) {
-    let (zone, page) = machine();
-    let block = PfnRange::block(page.align_down(PAGEBLOCK), PAGEBLOCK);
-    let zone = Arc::new(Mutex::new(zone));
-    let freeing = thread::spawn({
-        let zone = Arc::clone(&zone);
-        move || zone.lock().free(CpuId::BOOT, page, Order::ZERO, &mut Silent)
-    });
-    claim(&zone, block);
+/// Runs a free against a claim of the page's pageblock, which then must succeed.
+fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>) {
+    let (shared, [mut cpu, mut other]) =
+        share::<P, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
+    // The list has room for two pages afterwards, so that a free need not grow it.
+    let spare = [(); 2].map(|()| cpu.alloc_pages(&PAGE).expect("all is free"));
+    let page = cpu.alloc_pages(&PAGE).expect("all is free");
+    spare.into_iter().for_each(|pages| cpu.free_pages(pages));
+    let block = PfnRange::block(page.pfn().align_down(PAGEBLOCK), PAGEBLOCK);
+    let freeing = thread::spawn(move || cpu.free_pages(page));
+    let claim = SharedClaim::claim(&shared, block, IsolateMode::Other).expect("all is movable");
     freeing.join().expect("the freeing thread ends");
 
-    let zone = zone.lock().clone();
-    zone.test_isolated(block, &mut Silent).expect("every page of the block is free and isolated");
-    let free = zone.free_pages().all + block.len() + zone.pcp_pages();
-    assert_eq!(free, PAGES, "free, isolated and cached pages");
-    zone.check().expect("lists, links and counters agree");
+    assert_eq!(claim.next_busy(block.start()), None, "nobody holds a page");
+    let claimed = claim.commit(&mut other);
+    assert!(claimed.is_ok(), "a page hides on a list: {claimed:?}");
+    let pages = shared.whereabouts();
+    assert_eq!(pages.held, PAGEBLOCK.pages(), "what was claimed");
+    assert_eq!(pages.free + pages.cached + pages.held, PageCount::new(PAGES));
+    shared.check().expect("lists, links and counters agree");
 }
 
 #[test]
 fn isolate_then_drain_finds_every_freed_page() {
-    model(|| {
-        race(|zone, block| {
-            zone.lock()
-                .start_isolate(block, IsolateMode::Other, &mut Silent)
-                .expect("all is movable");
-            zone.lock().drain_all(&mut Silent);
-        });
-    });
+    model(|| race::<Locked>(None));
 }
 
 #[test]
-#[cfg_attr(not(loom), ignore = "only loom explores the schedule that fails")]
-fn canary_drain_then_isolate_misses_a_page() {
-    assert!(refutes(|| {
-        race(|zone, block| {
-            zone.lock().drain_all(&mut Silent);
-            zone.lock()
-                .start_isolate(block, IsolateMode::Other, &mut Silent)
-                .expect("all is movable");
-        });
-    }));
+fn also_where_the_owner_takes_no_lock() {
+    model(|| race::<Asymmetric>(None));
+}
+
+/// The protocol with one step left out, which loom must reject.
+#[cfg(loom)]
+mod canaries {
+    use pagelab_allocator::smp::Step;
+    use pagelab_loom_tests::refutes;
+    use pagelab_percpu::Locked;
+
+    use super::race;
+
+    fn is_needed(step: Step) {
+        assert!(refutes(move || race::<Locked>(Some(step))));
+    }
+
+    #[test]
+    fn canary_drain_then_isolate_misses_a_page() {
+        is_needed(Step::ClaimIsolatesFirst);
+    }
+
+    #[test]
+    fn canary_without_a_drain_a_page_is_missed() {
+        is_needed(Step::ClaimDrains);
+    }
+
+    #[test]
+    fn canary_the_type_is_looked_at_too_early() {
+        is_needed(Step::FreeLooksInTurn);
+    }
 }

@@ -2,8 +2,8 @@
 //!
 //! Linux: `rmqueue_pcplist()` against `drain_pages_zone()`, both under `pcp->lock`. Here the owner
 //! takes no lock: it says that it is busy, then looks whether its list is claimed; the drain claims
-//! it, then looks whether the owner is busy. One of the two must see the other, so that each page is
-//! either allocated or drained, and the list is never in two hands.
+//! it, then looks whether the owner is busy. One of the two must see the other, so that each page
+//! is either allocated or drained, and the list is never in two hands.
 
 use pagelab_loom_tests::{model, thread};
 use pagelab_percpu::{Asymmetric, Exclusive, Locked, Slot};

@@ -45,7 +45,8 @@ impl<S: Sink> Emulator<S> {
     /// Every entry belongs to a mapping of its folio, and every mapping has all its entries.
     fn check_mappings(&self) -> Result<(), Violation> {
         // No two entries are the same, and each belongs to a mapping: when their number is right,
-        // every mapping has all of its entries. Only when it is not, somebody has to count by folio.
+        // every mapping has all of its entries. Only when it is not, somebody has to count by
+        // folio.
         let mut found = 0_u64;
         for (id, space) in self.spaces.iter() {
             let listed = |vma| space.table().range(Vma::range(vma)).map(move |at| (vma, at));

@@ -2,8 +2,8 @@
 //!
 //! Everything that can be done to a machine is a method of [`Emulator`]; the methods are spread
 //! over files by subject: `mapping.rs`, `file_io.rs`, `fork.rs`, `fault.rs`, `mprotect.rs`,
-//! `gup.rs`, `claims.rs`, `contig_pages.rs`, `tagged.rs`, `cleancache.rs` and `audit.rs`. A snapshot
-//! is a clone.
+//! `gup.rs`, `claims.rs`, `contig_pages.rs`, `tagged.rs`, `cleancache.rs` and `audit.rs`. A
+//! snapshot is a clone.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -279,7 +279,7 @@ impl<S: Sink> Emulator<S> {
         if at_once || gfp.contains(GfpFlags::TAGGED) {
             let block = (moved.to, moved.order);
             if self.tags.reserve(&mut self.memory, cpu, block, gfp).is_ok() {
-                self.tags.set_tags(target);
+                self.tags.copied_into_storage(target);
             }
         }
         if !self.tags.is_reserved(moved.to) {

@@ -279,7 +279,8 @@ impl Folios {
         {
             same(format_args!("entries of folios that are {flag:?}"), entries, flagged(flag))?;
         }
-        // As many entries as flags: when every entry belongs to a flagged folio, the others have none.
+        // As many entries as flags: when every entry belongs to a flagged folio, the others have
+        // none.
         for (&id, pins) in &self.pins {
             let is_pinned = self.get(id).is_some_and(Folio::is_pinned);
             same(format_args!("{id} with {pins:?} is pinned"), is_pinned, pins.total() > 0)?;

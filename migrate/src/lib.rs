@@ -33,6 +33,7 @@ pub mod pin;
 pub mod prelude;
 pub mod reclaim;
 pub mod rmap;
+pub mod smp;
 pub mod space;
 pub mod stats;
 pub mod tag_storage;

@@ -13,10 +13,10 @@ use crate::note::Note;
 use crate::tag_storage::design::{Refused, Reservation};
 use crate::tag_storage::reserve::ReserveError;
 
-/// Pages that a request refuses before it fails; where it filters, it leaves CMA alone after so many
-/// and fails after twice as many. Linux (RFC
-/// v1, v2) retries until its lists are exhausted; a bound keeps a machine whose tag storage is
-/// pinned, or full of free pages that cannot be tagged, from searching all of memory. Assumed.
+/// Pages that a request refuses before it fails; where it filters, it leaves CMA alone after so
+/// many and fails after twice as many. Linux (RFC v1, v2) retries until its lists are exhausted; a
+/// bound keeps a machine whose tag storage is pinned, or full of free pages that cannot be tagged,
+/// from searching all of memory. Assumed.
 const MAX_REFUSALS: usize = 64;
 
 /// How a request goes on after a page was refused.

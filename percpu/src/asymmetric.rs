@@ -14,9 +14,9 @@ use crate::{
 /// Two flags, each stored by one side and read by the other, and a fence of which the remote side
 /// carries the weight.
 ///
-/// The owner raises `busy`, then looks at `claimed`; a remote raises `claimed`, then looks at `busy`.
-/// With a fence between the two on both sides at least one of them sees the other. An owner that sees
-/// a claim steps back and queues for the mutex, which every remote holds during its turn.
+/// The owner raises `busy`, then looks at `claimed`; a remote raises `claimed`, then looks at
+/// `busy`. With a fence between the two on both sides at least one of them sees the other. An owner
+/// that sees a claim steps back and queues for the mutex, which every remote holds during its turn.
 #[derive(Debug)]
 pub struct Asymmetric {
     busy: AtomicBool,
@@ -52,8 +52,8 @@ impl Asymmetric {
         Self { busy, claimed, fence, steps, remotes: Mutex::new(()) }
     }
 
-    /// Whether a remote has the value or is waiting for it. A claim that is gone was taken back with
-    /// a Release; Acquire makes what its remote did visible.
+    /// Whether a remote has the value or is waiting for it. A claim that is gone was taken back
+    /// with a Release; Acquire makes what its remote did visible.
     #[inline(always)]
     fn is_claimed(&self) -> bool {
         let acquires = self.steps.has(Step::OwnerAcquires);

@@ -1,8 +1,8 @@
 //! A value of one CPU, which others reach rarely: Linux's per-CPU page lists, for threads.
 //!
 //! A [`Slot`] is split into one [`Owner`] and any number of [`Remote`] handles. What keeps the two
-//! apart is a [`Protocol`]: with [`Asymmetric`] the owner pays two plain stores and one load, and the
-//! remote a system call; with [`Locked`] both pay one atomic read-modify-write.
+//! apart is a [`Protocol`]: with [`Asymmetric`] the owner pays two plain stores and one load, and
+//! the remote a system call; with [`Locked`] both pay one atomic read-modify-write.
 //!
 //! ```
 //! use pagelab_percpu::{Asymmetric, Slot};

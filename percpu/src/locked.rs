@@ -6,9 +6,9 @@ use crate::{
     sync::{Backoff, atomic::AtomicBool},
 };
 
-/// One flag that both sides raise: one atomic read-modify-write to enter, a plain store to leave, and
-/// spinning in between, as with `pcp->lock`. It is not fair: beside an owner that takes turn after turn
-/// a remote may wait for long.
+/// One flag that both sides raise: one atomic read-modify-write to enter, a plain store to leave,
+/// and spinning in between, as with `pcp->lock`. It is not fair: beside an owner that takes turn
+/// after turn a remote may wait for long.
 #[derive(Debug)]
 pub struct Locked {
     held: AtomicBool,

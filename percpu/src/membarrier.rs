@@ -1,7 +1,7 @@
 //! A barrier on every CPU that runs a thread of this process: membarrier(2).
 //!
-//! Neither loom nor Miri knows the system call; under them, and elsewhere than on Linux, it is never
-//! granted.
+//! Neither loom nor Miri knows the system call; under them, and elsewhere than on Linux, it is
+//! never granted.
 
 pub(crate) use imp::{barrier, is_granted};
 

@@ -19,16 +19,19 @@ use crate::{
 ///
 /// # Safety
 ///
-/// As long as calls of [`Protocol::owner`] do not overlap each other, no two pieces of work, of owner
-/// or remotes, may run at the same time, and each must happen after the whole of the one before it.
+/// As long as calls of [`Protocol::owner`] do not overlap each other, no two pieces of work, of
+/// owner or remotes, may run at the same time, and each must happen after the whole of the one
+/// before it.
 pub unsafe trait Exclusive: Protocol {}
 
-// SAFETY: either the remote sees that the owner is busy, or the owner sees the claim: a fence stands
-// between the store and the load on both sides. Remotes, and an owner that stepped back, hold one
-// mutex. `loom-tests/tests/owner_vs_drain.rs` and `drain_vs_drain.rs` explore the schedules.
+// SAFETY: either the remote sees that the owner is busy, or the owner sees the claim: a fence
+// stands between the store and the load on both sides. Remotes, and an owner that stepped back,
+// hold one mutex. `loom-tests/tests/owner_vs_drain.rs` and `drain_vs_drain.rs` explore the
+// schedules.
 unsafe impl Exclusive for Asymmetric {}
 
-// SAFETY: one flag, raised by an atomic exchange that acquires and lowered by a store that releases.
+// SAFETY: one flag, raised by an atomic exchange that acquires and lowered by a store that
+// releases.
 unsafe impl Exclusive for Locked {}
 
 /// A value of one CPU.
@@ -52,8 +55,8 @@ impl<T, P: Exclusive> Slot<T, P> {
         Self { protocol, value: UnsafeCell::new(value) }
     }
 
-    /// The slot's one owner, and a remote handle, which can be cloned. The slot moves to cache lines
-    /// of its own.
+    /// The slot's one owner, and a remote handle, which can be cloned. The slot moves to cache
+    /// lines of its own.
     #[must_use]
     pub fn split(self) -> (Owner<T, P>, Remote<T, P>) {
         let slot = Arc::new(CachePadded::new(self));
@@ -76,8 +79,8 @@ impl<T, P: Exclusive> Slot<T, P> {
     }
 }
 
-/// The one handle of the thread that uses the value all the time. It may move to another thread, but
-/// is never shared:
+/// The one handle of the thread that uses the value all the time. It may move to another thread,
+/// but is never shared:
 ///
 /// ```compile_fail,E0277
 /// fn share<T: Sync>(_: T) {}
@@ -92,8 +95,8 @@ pub struct Owner<T, P = Asymmetric> {
 impl<T, P: Exclusive> Owner<T, P> {
     /// Runs `work` on the value, waiting for a remote that has claimed it.
     ///
-    /// `work` must not ask a remote handle of the same slot for the value: it would wait for itself.
-    /// If it panics, the value stays as it left it, and others go on.
+    /// `work` must not ask a remote handle of the same slot for the value: it would wait for
+    /// itself. If it panics, the value stays as it left it, and others go on.
     #[inline(always)]
     pub fn with<R>(&mut self, work: impl FnOnce(&mut T) -> R) -> R {
         self.slot.with_owner(work)
@@ -109,8 +112,8 @@ pub struct Remote<T, P = Asymmetric> {
 impl<T, P: Exclusive> Remote<T, P> {
     /// Runs `work` on the value, waiting for the owner and for other remotes.
     ///
-    /// `work` must not ask any handle of the same slot for the value: it would wait for itself. If it
-    /// panics, the value stays as it left it, and others go on.
+    /// `work` must not ask any handle of the same slot for the value: it would wait for itself. If
+    /// it panics, the value stays as it left it, and others go on.
     ///
     /// # Panics
     ///

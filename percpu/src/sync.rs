@@ -1,18 +1,24 @@
-//! The seam to the outside world of threads: the only file that names parking_lot or loom.
+//! The seam to the outside world of threads: the only file that names parking_lot, loom
+//! or shuttle.
 //!
 //! As in the allocator, two gates must be open before loom's types appear: `--cfg loom`, and the
-//! feature `loom`.
+//! feature `loom`; likewise for shuttle.
 
 pub(crate) use imp::{Arc, Backoff, Mutex, MutexGuard, UnsafeCell, atomic};
 
-#[cfg(not(all(loom, feature = "loom")))]
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 mod imp {
     pub(crate) use std::sync::{Arc, atomic};
 
     pub(crate) use crossbeam_utils::Backoff;
     pub(crate) use parking_lot::{Mutex, MutexGuard};
 
-    /// std's cell with the interface of loom's, which wants to know when an access ends.
+    pub(crate) use super::cell::UnsafeCell;
+}
+
+/// std's cell with the interface of loom's, which wants to know when an access ends.
+#[cfg(not(all(loom, feature = "loom")))]
+mod cell {
     #[derive(Debug)]
     pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 
@@ -28,29 +34,34 @@ mod imp {
     }
 }
 
-#[cfg(all(loom, feature = "loom"))]
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
 mod imp {
     use std::sync::PoisonError;
 
-    use loom::thread;
-    pub(crate) use loom::{
-        cell::UnsafeCell,
-        sync::{Arc, MutexGuard},
-    };
+    #[cfg(all(loom, feature = "loom"))]
+    pub(crate) use loom::cell::UnsafeCell;
+    #[cfg(all(loom, feature = "loom"))]
+    use loom::{sync, thread};
+    #[cfg(all(shuttle, feature = "shuttle"))]
+    use shuttle::{sync, thread};
+    pub(crate) use sync::{Arc, MutexGuard};
+
+    #[cfg(all(shuttle, feature = "shuttle"))]
+    pub(crate) use super::cell::UnsafeCell;
 
     pub(crate) mod atomic {
         pub(crate) use std::sync::atomic::compiler_fence;
 
-        pub(crate) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+        pub(crate) use super::sync::atomic::{AtomicBool, Ordering, fence};
     }
 
-    /// loom's mutex with the interface of parking_lot's.
+    /// The model checker's mutex with the interface of parking_lot's.
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T>(sync::Mutex<T>);
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self(sync::Mutex::new(value))
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
@@ -58,7 +69,7 @@ mod imp {
         }
     }
 
-    /// Waiting: under loom it is always another thread's turn.
+    /// Waiting: in a model it is always another thread's turn.
     #[derive(Debug)]
     pub(crate) struct Backoff;
 

@@ -5,10 +5,13 @@ use core::mem::ManuallyDrop;
 use pagelab_percpu::{Asymmetric, Exclusive};
 
 use crate::contig::{Busy, ClaimError, ContigClaim, ContigRange};
+use crate::event::Silent;
 use crate::frame::{Frame, Head, Movability};
-use crate::isolate::IsolateMode;
+use crate::hotplug::Hotplug;
+use crate::isolate::{IsolateError, IsolateMode};
+use crate::smp::step::Step;
 use crate::smp::{Cpu, SharedAllocator};
-use crate::units::{Order, PageCount, Pfn, PfnRange};
+use crate::units::{Order, Pfn, PfnRange};
 
 /// A range being emptied: its pageblocks are isolated while this lives. No lock is held between
 /// calls: blocks are freed and allocated meanwhile. Linux: the middle of `alloc_contig_range()`.
@@ -28,21 +31,25 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     ///
     /// # Errors
     ///
-    /// [`ClaimError::BadRange`], or [`ClaimError::Isolate`] when a page cannot move or somebody else
-    /// claims from one of the pageblocks; nothing stays isolated then.
+    /// [`ClaimError::BadRange`], or [`ClaimError::Isolate`] when a page cannot move or somebody
+    /// else claims from one of the pageblocks; nothing stays isolated then.
     pub fn claim(
         shared: &'a SharedAllocator<P>,
         range: PfnRange,
         mode: IsolateMode,
     ) -> Result<Self, ClaimError> {
+        let first = shared.steps.has(Step::ClaimIsolatesFirst);
+        if !first {
+            shared.drain_all();
+        }
         let claim = Self::isolate(shared, range, mode)?;
-        shared.zones[claim.zone].drain();
+        if first && shared.steps.has(Step::ClaimDrains) {
+            shared.zones[claim.zone].drain();
+        }
         Ok(claim)
     }
 
-    /// The first half of [`claim`](Self::claim): pages may hide on CPUs' lists. For models.
-    #[doc(hidden)]
-    pub fn isolate(
+    fn isolate(
         shared: &'a SharedAllocator<P>,
         range: PfnRange,
         mode: IsolateMode,
@@ -54,8 +61,13 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         };
         let mut locked = shared.zones[zone].lock();
         shared.zones[zone].posted.sync_heads(&mut locked.zones[0], blocks);
-        locked.start_isolate(range, mode)?;
+        let isolated = locked.start_isolate(range, mode);
         drop(locked);
+        match isolated {
+            Err(ClaimError::Isolate(IsolateError::AlreadyIsolated(_)))
+                if !shared.steps.has(Step::ClaimsExclude) => {}
+            isolated => isolated?,
+        }
         Ok(Self { shared, zone, range, mode })
     }
 
@@ -73,18 +85,14 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         let locked = shared.lock();
         let mut pfn = from.max(self.range.start());
         while pfn < self.range.end() {
-            match locked.frame(pfn) {
-                Frame::Free { head, order } => pfn = head + order.pages(),
-                Frame::Reserved => pfn = pfn + PageCount::new(1),
-                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
-                    match shared.posted.holder(shared.posted.index(head)) {
-                        Some(Head::Allocated(order, movability)) => {
-                            return Some(Busy { pfn: head, order, movability });
-                        }
-                        _ => pfn = head + order.pages(),
-                    }
-                }
+            let frame = locked.frame(pfn);
+            if let Frame::Allocated { head, .. } | Frame::PerCpu { head, .. } = frame
+                && let Some(Head::Allocated(order, movability)) =
+                    shared.posted.holder(shared.posted.index(head))
+            {
+                return Some(Busy { pfn: head, order, movability });
             }
+            pfn = frame.next(pfn);
         }
         None
     }
@@ -100,13 +108,43 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         // The claim that is resumed undoes the isolation.
         let _resumed = ManuallyDrop::new(self);
         let id = cpu.id();
+        let tests = cpu.shared().steps.has(Step::ClaimTests);
         cpu.with_core(at, |core, posted| {
-            let taken = ContigClaim::resume(core, 0, range, mode).commit(id)?;
+            let taken = match ContigClaim::resume(core, 0, range, mode).commit(id) {
+                Err(ClaimError::Busy(_)) if !tests => return Ok(ContigRange::unchecked(range)),
+                taken => taken?,
+            };
             for pfn in range.iter() {
                 posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
             }
             Ok(taken)
         })
+    }
+
+    /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either
+    /// way. Linux: the end of `offline_pages()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ClaimError::Busy`] with the first frame that is not free.
+    pub fn offline(self, cpu: &mut Cpu<P>) -> Result<(), ClaimError> {
+        let blocks = self.range.align_out(self.shared.geometry.pageblock_order());
+        let tests = self.shared.steps.has(Step::ClaimTests);
+        let id = cpu.id();
+        let gone = cpu.with_core(self.zone, |core, _| {
+            let zone = &mut core.zones[0];
+            match zone.test_isolated(blocks, &mut Silent) {
+                Err(pfn) if tests => return Err(ClaimError::Busy(pfn)),
+                _ => zone.offline(id, blocks),
+            }
+            core.adjust_managed(0, blocks.len(), Hotplug::Leaves);
+            Ok(())
+        });
+        if gone.is_ok() {
+            // With the memory its isolation is gone.
+            core::mem::forget(self);
+        }
+        gone
     }
 }
 

@@ -1,9 +1,9 @@
 //! One CPU's handle: requests and frees, without the zone's lock where its lists suffice.
 //!
 //! A free looks at the posted type of the page's pageblock during its turn on the CPU's lists.
-//! Whoever isolates a pageblock posts that first and takes a turn on each CPU's lists afterwards, to
-//! drain them: a free either comes before that turn, and its page is drained, or after it, and sees
-//! the isolation.
+//! Whoever isolates a pageblock posts that first and takes a turn on each CPU's lists afterwards,
+//! to drain them: a free either comes before that turn, and its page is drained, or after it, and
+//! sees the isolation.
 
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
@@ -14,10 +14,11 @@ use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
-use crate::pcp::Cached;
+use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::posted::Posted;
+use crate::smp::step::Step;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, Pfn};
@@ -148,9 +149,8 @@ impl<P: Exclusive> Cpu<P> {
     pub fn unreserve_highatomic(&mut self, req: &AllocRequest, effort: Unreserve) -> bool {
         let mt = self.shared.migratetype_of(req.gfp);
         let zones = self.shared.zonelist(req).iter().filter(|at| reaches(&self.shared, req, **at));
-        zones
-            .map(|&at| &self.shared.zones[at])
-            .any(|zone| zone.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent))
+        let steps = self.shared.steps;
+        zones.map(|&at| &self.shared.zones[at]).any(|zone| zone.unreserve(mt, effort, steps))
     }
 
     /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
@@ -222,8 +222,12 @@ impl<P: Exclusive> Cpu<P> {
         let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
         let index = zone.zone.posted.index(pfn);
         let posted = &zone.zone.posted;
-        let single =
-            order == Order::ZERO && zone.lists.with(|lists| push_single(posted, lists, index));
+        // Only a canary looks at the type before its turn.
+        let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
+        let single = order == Order::ZERO
+            && zone.lists.with(|lists| {
+                (looked || posted.is_movable(index)) && push_single(posted, lists, index)
+            });
         if !single {
             core::hint::cold_path();
             zone.free_any(self.id, index, order);
@@ -293,13 +297,12 @@ fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest)
     Some(posted.pfn(index))
 }
 
-/// Puts a user's single page on its list if that is all there is to do; says whether it was.
+/// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
 #[inline(always)]
 fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
     let holding = posted.holding(index);
-    let pushed = posted.is_movable(index)
-        && holding.is_of(Order::ZERO)
-        && lists.pcp.push_single_calmly(index, posted.mood().pressure);
+    let pushed =
+        holding.is_of(Order::ZERO) && lists.pcp.push_single_calmly(index, posted.mood().pressure);
     if pushed {
         holding.end();
         lists.freed += 1;
@@ -316,11 +319,7 @@ fn push<P: Exclusive>(
     cached: Cached,
 ) {
     let pressure = zone.posted.mood().pressure;
-    if lists.pcp.push_calmly(list, order, cached, pressure) {
-        return;
-    }
-    lists.pcp.push_freed(list, order, cached);
-    if let Some(pages) = lists.pcp.drain_after_free(order, pressure) {
+    if let Some(pages) = lists.pcp.commit_freed(list, order, cached, pressure) {
         zone.lock().with_lists(id, lists, |core| {
             core.zones[0].give_back(id, pages, list, &mut Silent);
         });
@@ -340,10 +339,8 @@ fn take_locked<P: Exclusive>(
         true => core.take(id, 0, req, flags)?,
         false => core.try_zone(id, 0, req, flags)?,
     };
-    let movability = match core.migratetype_of(req.gfp) {
-        MigrateType::Movable => Movability::Movable,
-        _ => Movability::Unmovable,
-    };
+    let migratetype = core.migratetype_of(req.gfp);
+    let movability = ZoneRequest { order: req.order, migratetype, flags }.movability();
     zone.posted.hold(zone.posted.index(pfn), req.order, movability);
     Some(pfn)
 }

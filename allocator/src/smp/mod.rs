@@ -1,4 +1,5 @@
-//! The page allocator for several threads: a lock a zone, and page lists that only their CPU touches.
+//! The page allocator for several threads: a lock a zone, and page lists that only their CPU
+//! touches.
 //!
 //! [`SharedAllocator::share`] takes a booted [`PageAllocator`] apart. Each zone goes behind a lock,
 //! with the code that drives it from one thread unchanged; each CPU's lists go into slots of the
@@ -9,17 +10,21 @@
 //! `notes/locking.md` has the whole of it, and which model in `loom-tests/` proves what.
 //!
 //! What differs from the allocator driven by one thread: events are not emitted; spans of zones do
-//! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked for.
+//! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
+//! for.
 
 mod claim;
 mod cpu;
 mod exact;
 mod posted;
+mod step;
 #[cfg(test)]
 mod tests;
 mod zone;
 
-use pagelab_percpu::{Asymmetric, Exclusive, Owner, Slot};
+#[doc(no_inline)]
+pub use pagelab_percpu::{Asymmetric, Exclusive, Locked};
+use pagelab_percpu::{Owner, Slot};
 
 use crate::check::Violation;
 use crate::fallback::Grouping;
@@ -27,14 +32,17 @@ use crate::frame::Movability;
 use crate::geometry::Geometry;
 use crate::gfp::GfpFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocRequest, PageAllocator, Pages};
+use crate::page_alloc::{AllocRequest, NotAllocated, PageAllocator, Pages};
 pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
+#[doc(hidden)]
+pub use crate::smp::step::Step;
+use crate::smp::step::Steps;
 use crate::smp::zone::{CpuLists, SharedZone};
-use crate::stats::VmStat;
 use crate::sync::Arc;
-use crate::units::{CpuId, PageCount, Pfn, PfnRange};
-use crate::zone::Sharing;
+use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
+use crate::vm_stat::VmStat;
+use crate::zone::{Sharing, Zone};
 
 /// Why a machine cannot be driven by several threads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -53,6 +61,7 @@ pub struct SharedAllocator<P = Asymmetric> {
     zones: Vec<Arc<SharedZone<P>>>,
     /// For each node the zones to try, as [`PageAllocator::zonelist`] has them.
     zonelists: Vec<Vec<usize>>,
+    steps: Steps,
 }
 
 /// Where pages are at one moment, in pages.
@@ -66,6 +75,13 @@ pub struct Whereabouts {
     pub held: PageCount,
 }
 
+impl Whereabouts {
+    fn of(zone: &Zone) -> Self {
+        let (free, cached) = (zone.free_pages().all, zone.pcp_pages());
+        Self { free, cached, held: zone.managed.saturating_sub(free + cached) }
+    }
+}
+
 impl<P: Exclusive + Default> SharedAllocator<P> {
     /// Takes a machine apart for threads: the zones, and a handle for each CPU.
     ///
@@ -73,6 +89,27 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
     ///
     /// [`ShareError`] when spans of zones overlap.
     pub fn share(alloc: PageAllocator) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
+        Self::share_with(alloc, Steps::ALL)
+    }
+
+    /// A machine whose protocols lack a step and therefore do not hold: canaries of the models.
+    ///
+    /// # Errors
+    ///
+    /// As [`share`](Self::share).
+    #[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
+    #[doc(hidden)]
+    pub fn share_without(
+        alloc: PageAllocator,
+        step: Step,
+    ) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
+        Self::share_with(alloc, Steps::without(step))
+    }
+
+    fn share_with(
+        alloc: PageAllocator,
+        steps: Steps,
+    ) -> Result<(Arc<Self>, Vec<Cpu<P>>), ShareError> {
         if let Some(zone) = alloc.zones.iter().find(|zone| zone.sharing == Sharing::Shared) {
             return Err(ShareError::Overlap(zone.span));
         }
@@ -90,7 +127,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
             Arc::new(SharedZone::new(core, nofragment, remote))
         });
         let zones = zones.collect();
-        let shared = Arc::new(Self { geometry, grouping, zones, zonelists });
+        let shared = Arc::new(Self { geometry, grouping, zones, zonelists, steps });
         let ids = (0..).map(CpuId::new);
         let cpus = ids.zip(owners).map(|(id, slots)| Cpu::new(id, Arc::clone(&shared), slots));
         let cpus = cpus.collect();
@@ -115,6 +152,20 @@ impl<P: Exclusive> SharedAllocator<P> {
         self.zone_of(pages.pfn()).posted.set_movability(pages, movability);
     }
 
+    /// The checked way back from a raw number to a handle, for whoever holds the block.
+    ///
+    /// # Errors
+    ///
+    /// [`NotAllocated`] when nobody holds a block of this order there.
+    pub fn reclaim(&self, pfn: Pfn, order: Order) -> Result<Pages, NotAllocated> {
+        let at = self.zone_index(pfn).ok_or(NotAllocated::NoSuchFrame(pfn))?;
+        let posted = &self.zones[at].posted;
+        match posted.holding(posted.index(pfn)).is_of(order) {
+            true => Ok(Pages::new(pfn, order)),
+            false => Err(NotAllocated::Free(pfn)),
+        }
+    }
+
     /// Empties the lists of every CPU in every zone. Linux: `drain_all_pages(NULL)`.
     pub fn drain_all(&self) {
         self.zones.iter().for_each(|zone| zone.drain());
@@ -125,17 +176,28 @@ impl<P: Exclusive> SharedAllocator<P> {
     #[must_use]
     pub fn whereabouts(&self) -> Whereabouts {
         self.zones.iter().fold(Whereabouts::default(), |sum, zone| {
-            let zone = zone.whole(|core, _| {
-                let zone = &core.zones[0];
-                let (free, cached) = (zone.free_pages().all, zone.pcp_pages());
-                Whereabouts { free, cached, held: zone.managed - free - cached }
-            });
+            let zone = match self.steps.has(Step::WholeHoldsLists) {
+                true => zone.whole(|core, _| Whereabouts::of(&core.zones[0])),
+                false => zone.whereabouts_in_parts(),
+            };
             Whereabouts {
                 free: sum.free + zone.free,
                 cached: sum.cached + zone.cached,
                 held: sum.held + zone.held,
             }
         })
+    }
+
+    /// Pages of highatomic pageblocks. Linux: `nr_reserved_highatomic`.
+    #[must_use]
+    pub fn reserved_highatomic(&self) -> PageCount {
+        self.zones.iter().map(|zone| zone.lock().zones[0].reserved_highatomic).sum()
+    }
+
+    /// Number of pageblocks of a type, ISOLATE while they are isolated.
+    #[must_use]
+    pub fn pageblocks(&self, mt: MigrateType) -> usize {
+        self.zones.iter().map(|zone| zone.posted.pageblocks(mt)).sum()
     }
 
     /// Event counters since the machine was shared. Linux: /proc/vmstat.

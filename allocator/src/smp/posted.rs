@@ -10,7 +10,7 @@ use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
 use crate::sync::atomic::{AtomicU8, AtomicU16};
-use crate::units::{Order, Pfn, PfnRange};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
 /// What is posted of a zone.
@@ -103,14 +103,11 @@ impl Posted {
         // What is allocated already stays with its holder.
         let mut pfn = zone.span.start();
         while pfn < zone.span.end() {
-            pfn = match zone.buddy.frame(pfn) {
-                Frame::Allocated { head, order, movability } => {
-                    posted.hold(map.index(head).expect("in the map"), order, movability);
-                    head + order.pages()
-                }
-                Frame::Free { head, order } | Frame::PerCpu { head, order } => head + order.pages(),
-                Frame::Reserved => pfn + Order::ZERO.pages(),
-            };
+            let frame = zone.buddy.frame(pfn);
+            if let Frame::Allocated { head, order, movability } = frame {
+                posted.hold(posted.index(head), order, movability);
+            }
+            pfn = frame.next(pfn);
         }
         posted
     }
@@ -145,7 +142,7 @@ impl Posted {
     /// The frame at `index`.
     #[inline(always)]
     pub(super) fn pfn(&self, index: FrameIndex) -> Pfn {
-        self.base + crate::units::PageCount::new(u64::from(index))
+        self.base + PageCount::new(u64::from(index))
     }
 
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
@@ -153,6 +150,11 @@ impl Posted {
     pub(super) fn migratetype(&self, index: FrameIndex) -> MigrateType {
         let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
         MigrateType::from_index(usize::from(raw))
+    }
+
+    /// Number of pageblocks of a type.
+    pub(super) fn pageblocks(&self, mt: MigrateType) -> usize {
+        self.types.iter().filter(|raw| raw.load(Relaxed) == mt as u8).count()
     }
 
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
@@ -201,27 +203,24 @@ impl Posted {
     pub(super) fn sync_heads(&self, zone: &mut Zone, range: PfnRange) {
         let mut pfn = range.start();
         while pfn < range.end() {
-            pfn = match zone.buddy.frame(pfn) {
-                Frame::Free { head, order } => head + order.pages(),
-                Frame::Reserved => pfn + Order::ZERO.pages(),
-                Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } => {
-                    let index = self.index(head);
-                    let state = self.holder(index).unwrap_or(Head::PerCpu(order));
-                    zone.buddy.map.set_head(index, state);
-                    head + order.pages()
-                }
-            };
+            let frame = zone.buddy.frame(pfn);
+            if let Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } = frame {
+                let index = self.index(head);
+                let state = self.holder(index).unwrap_or(Head::PerCpu(order));
+                zone.buddy.map.set_head(index, state);
+            }
+            pfn = frame.next(pfn);
         }
     }
 }
 
 /// Zeros that cost no memory until they are written.
-#[cfg(not(all(loom, feature = "loom")))]
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 fn zeroed(len: usize) -> Vec<AtomicU8> {
     bytemuck::zeroed_vec(len)
 }
 
-#[cfg(all(loom, feature = "loom"))]
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
 fn zeroed(len: usize) -> Vec<AtomicU8> {
     (0..len).map(|_| AtomicU8::new(0)).collect()
 }

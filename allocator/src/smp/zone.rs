@@ -8,14 +8,17 @@ use pagelab_percpu::{Exclusive, Remote};
 use crate::check::Violation;
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
+use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::PerCpuPages;
 use crate::rmqueue::ZoneRequest;
+use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
-use crate::stats::VmStat;
+use crate::smp::step::{Step, Steps};
 use crate::sync::{Mutex, MutexGuard};
 use crate::units::{CpuId, NodeId, PfnRange};
+use crate::vm_stat::VmStat;
 
 /// A zone that several threads share. Linux: `struct zone` with `zone->lock`.
 #[derive(Debug)]
@@ -134,6 +137,19 @@ impl<P: Exclusive> SharedZone<P> {
         }
     }
 
+    /// Gives one highatomic pageblock back. Linux: `unreserve_highatomic_pageblock()` for one zone.
+    pub(super) fn unreserve(&self, mt: MigrateType, effort: Unreserve, steps: Steps) -> bool {
+        if steps.has(Step::UnreserveIsWhole) {
+            return self.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent);
+        }
+        // A canary: what is reserved is read under one lock and written under another.
+        let before = self.lock().zones[0].reserved_highatomic;
+        let moved = self.lock().zones[0].unreserve_highatomic(mt, effort, &mut Silent);
+        let zone = &mut self.lock().zones[0];
+        zone.reserved_highatomic = before.saturating_sub(zone.buddy.geometry.pageblock_pages());
+        moved
+    }
+
     /// Works on the zone with every CPU's lists in their places, so that no page is on its way
     /// between them.
     pub(super) fn whole<R>(&self, work: impl FnOnce(&mut PageAllocator, &Posted) -> R) -> R {
@@ -148,6 +164,13 @@ impl<P: Exclusive> SharedZone<P> {
         };
         hold_all(&self.remotes, &mut Vec::new(), &mut locked);
         result.expect("the work is done")
+    }
+
+    /// What [`whole`](Self::whole) would see, list by list: for a canary.
+    pub(super) fn whereabouts_in_parts(&self) -> Whereabouts {
+        let cached = self.remotes.iter().map(|remote| remote.with(|lists| lists.pcp.count())).sum();
+        let whole = Whereabouts::of(&self.lock().zones[0]);
+        Whereabouts { cached, held: whole.held.saturating_sub(cached), ..whole }
     }
 
     /// Counters of this zone.

@@ -4,7 +4,7 @@ use pagelab_allocator::restore::{MachineState, ZoneState};
 use pagelab_allocator::units::PageCount;
 
 use super::error::CaseError;
-use super::meta::{CaseMeta, CaseZone};
+use super::meta::{CaseMeta, CaseZone, profile_of};
 use super::text::CaseText;
 
 /// Firmware keeps less than this share of a machine's memory for itself.
@@ -41,6 +41,25 @@ pub(super) fn check(
     }
     let why = format!("{} MiB, and the zones of the lists have {present}", meta.mem_mib);
     Err(wrong(text, "", "mem_mib", why))
+}
+
+/// Compares the kernel that `meta` names with the `release` that the dumped memory had.
+///
+/// # Errors
+///
+/// [`CaseError`] when they follow other rules.
+pub(super) fn check_kernel(
+    text: &CaseText,
+    meta: &CaseMeta,
+    release: Option<&str>,
+) -> Result<(), CaseError> {
+    match release {
+        Some(release) if profile_of(release) != meta.profile => {
+            let why = format!("{:?}, and the lists are of {release:?}", meta.kernel);
+            Err(wrong(text, "", "kernel", why))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn compare(text: &CaseText, told: &CaseZone, zone: &ZoneState) -> Result<(), CaseError> {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::place::in_file;
+
 /// A place in a file of a case that could not be used, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CaseError {
@@ -31,7 +33,7 @@ impl CaseError {
 
 impl fmt::Display for CaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
+        in_file(f, &self.file, self.line)?;
         if !self.field.is_empty() {
             write!(f, "field `{}`: ", self.field)?;
         }

@@ -32,6 +32,8 @@ pub struct FreeLists {
 
 #[derive(Debug, Deserialize)]
 struct Raw {
+    /// Linux: `init_uts_ns.name.release`.
+    osrelease: Option<String>,
     vmemmap: String,
     struct_page: u64,
     page_size: u64,
@@ -158,6 +160,12 @@ impl FreeLists {
     #[must_use]
     pub fn into_text(self) -> CaseText {
         self.text
+    }
+
+    /// The kernel in whose memory they were found, where they say so.
+    #[must_use]
+    pub fn release(&self) -> Option<&str> {
+        self.raw.osrelease.as_deref()
     }
 
     /// Flags of every zone.
@@ -373,6 +381,33 @@ impl FreeLists {
 
     fn pcp(&self, raw: &RawZone, span: PfnRange) -> Result<PcpState, CaseError> {
         let pcp = &raw.pcp;
+        let blocks = self.cached(pcp, span)?;
+        self.check_tuning(pcp)?;
+        let kept = |name: &str| raw.vm_stat_diff.get(name).copied().map_or(0, i64::from);
+        Ok(PcpState {
+            sizes: PcpSizes {
+                batch: pcp.batch,
+                high_min: pcp.high_min.unwrap_or(pcp.high),
+                high_max: pcp.high_max.unwrap_or(pcp.high),
+            },
+            counters: PcpCounters {
+                high: pcp.high,
+                free_factor: pcp.free_factor,
+                alloc_factor: pcp.alloc_factor,
+                free_count: pcp.free_count,
+                freed_high_order: pcp.flags & FREED_HIGH_ORDER != 0,
+            },
+            uncounted: Uncounted {
+                all: kept("NR_FREE_PAGES"),
+                cma: kept("NR_FREE_CMA_PAGES"),
+                metadata: kept("NR_FREE_METADATA_PAGES"),
+            },
+            blocks,
+        })
+    }
+
+    /// The blocks of the per-CPU lists, as many as are counted.
+    fn cached(&self, pcp: &RawPcp, span: PfnRange) -> Result<Vec<ListedBlock>, CaseError> {
         let mut blocks = Vec::new();
         for list in &pcp.lists {
             let order = match &list.order {
@@ -396,6 +431,10 @@ impl FreeLists {
                 format!("{} pages counted, {listed} listed", pcp.count),
             ));
         }
+        Ok(blocks)
+    }
+
+    fn check_tuning(&self, pcp: &RawPcp) -> Result<(), CaseError> {
         for (field, value, range) in [
             ("pcp.batch", pcp.batch, 1..=PCP_LIMIT),
             ("pcp.high", pcp.high, 0..=PCP_LIMIT),
@@ -411,27 +450,7 @@ impl FreeLists {
                 return Err(CaseError::at(&self.text.file, line, field, why));
             }
         }
-        let kept = |name: &str| raw.vm_stat_diff.get(name).copied().map_or(0, i64::from);
-        Ok(PcpState {
-            sizes: PcpSizes {
-                batch: pcp.batch,
-                high_min: pcp.high_min.unwrap_or(pcp.high),
-                high_max: pcp.high_max.unwrap_or(pcp.high),
-            },
-            counters: PcpCounters {
-                high: pcp.high,
-                free_factor: pcp.free_factor,
-                alloc_factor: pcp.alloc_factor,
-                free_count: pcp.free_count,
-                freed_high_order: pcp.flags & FREED_HIGH_ORDER != 0,
-            },
-            uncounted: Uncounted {
-                all: kept("NR_FREE_PAGES"),
-                cma: kept("NR_FREE_CMA_PAGES"),
-                metadata: kept("NR_FREE_METADATA_PAGES"),
-            },
-            blocks,
-        })
+        Ok(())
     }
 
     fn block(

@@ -198,7 +198,7 @@ fn design(name: &str) -> Result<Contender, String> {
 }
 
 /// The profile whose version begins as `release` does.
-fn profile_of(release: &str) -> Option<KernelProfile> {
+pub(super) fn profile_of(release: &str) -> Option<KernelProfile> {
     let mut numbers = release.split(['.', '-']);
     match (numbers.next()?, numbers.next()?) {
         ("6", "1") => Some(KernelProfile::V6_1),

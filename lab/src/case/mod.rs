@@ -117,6 +117,9 @@ impl Case {
         let mut machine = lists.machine(profile, &blocks, boost)?;
         machine.movable_pcp = self.meta.design.and_then(|design| design.build().movable_pcp());
         if index == 0 {
+            if self.meta.profile == Some(profile) {
+                agreement::check_kernel(&self.text, &self.meta, lists.release())?;
+            }
             agreement::check(&self.text, &self.meta, &machine)?;
         }
         Ok(Dump {

@@ -12,10 +12,11 @@ use pagelab_migrate::mapping::MmError;
 use pagelab_migrate::page_cache::{FileId, FilePage};
 use pagelab_migrate::vma::{Backing, Prot, VirtRange};
 
+use super::injector::Injector;
 use super::note::Note;
 use super::{Driver, Tags};
 use crate::logical::PageSpan;
-use crate::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 
 /// Pages that the disk writes in a tick. Assumed: 500 MB/s.
 const DISK: u64 = 12_800;
@@ -43,6 +44,7 @@ pub(super) struct Processes {
     live: BTreeMap<ProcessId, Process>,
     files: BTreeMap<FileNumber, FileId>,
     pins: BTreeMap<PinId, (FolioId, PinTerm)>,
+    pub(super) injector: Injector,
 }
 
 impl<S: Sink> Driver<S> {
@@ -90,6 +92,7 @@ impl<S: Sink> Driver<S> {
                     self.emulator.unpin(CpuId::BOOT, folio, term);
                 }
             }
+            ProcessOp::Hold(hold) => self.hold(hold),
             ProcessOp::Tick => self.write_back(),
         }
     }
@@ -248,7 +251,10 @@ impl<S: Sink> Driver<S> {
 
     /// Ends everything that processes hold.
     pub(super) fn end_processes(&mut self) {
-        let Processes { live, files, pins } = core::mem::take(&mut self.processes);
+        let Processes { live, files, pins, injector } = core::mem::take(&mut self.processes);
+        for page in injector.into_kept() {
+            self.emulator.free(CpuId::BOOT, page);
+        }
         for (folio, term) in pins.into_values() {
             self.emulator.unpin(CpuId::BOOT, folio, term);
         }

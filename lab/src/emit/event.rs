@@ -11,9 +11,7 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use super::kernel::Kernel;
-
-/// Linux: `FPI_TO_TAIL`.
-const TO_TAIL: u32 = 2;
+use crate::trace::TO_TAIL;
 
 /// Takes the text of one line.
 type Say<'a> = &'a mut dyn FnMut(Arguments<'_>) -> io::Result<()>;

@@ -50,10 +50,7 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
     let promo = marks.high + (marks.high - marks.low);
     let isolated = |&&(_, mt): &&(_, MigrateType)| mt == MigrateType::Isolate;
     let cpus: Vec<_> = written.pcp.iter().map(|pcp| pcp_fields(state, pcp)).collect();
-    let free = zone.free_pages();
-    let kept = |pick: fn(&PcpState) -> i64| written.pcp.iter().map(pick).sum::<i64>();
-    let (all, cma) = (kept(|pcp| pcp.uncounted.all), kept(|pcp| pcp.uncounted.cma));
-    let counted = |pages: PageCount, kept: i64| i128::from(pages.get()) - i128::from(kept);
+    let [vm_stat, vm_stat_diff] = vm_stat(state, zone, written);
     let fields = json!({
         "index": written.spec.kind.index(),
         "name": written.spec.kind.name(),
@@ -69,13 +66,8 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
         "nr_isolate_pageblock": written.pageblocks.iter().filter(isolated).count(),
         "nr_reserved_highatomic": written.reserved_highatomic.get(),
         "flags": zone.flag_bits(),
-        "vm_stat": {
-            "NR_FREE_PAGES": number(counted(free.all, all)),
-            "NR_FREE_CMA_PAGES": number(counted(free.cma, cma)),
-            "NR_MLOCK": 0,
-            "NR_BOUNCE": 0,
-        },
-        "vm_stat_diff": { "NR_FREE_PAGES": all, "NR_FREE_CMA_PAGES": cma, "NR_MLOCK": 0, "NR_BOUNCE": 0 },
+        "vm_stat": vm_stat,
+        "vm_stat_diff": vm_stat_diff,
         "stat_threshold": written.stat_threshold,
         "contiguous": u8::from(written.present == written.spec.span.len()),
         "free_area": Order::ZERO.to(state.geometry.max_order())
@@ -86,18 +78,40 @@ fn zone_fields(state: &MachineState, zone: &Zone, written: &ZoneState) -> Map<St
         },
     });
     let Value::Object(mut fields) = fields else { unreachable!("written as an object") };
+    // Only the newer kernel has this counter.
+    if state.profile.rules().highatomic_unusable == HighAtomicUnusable::Free {
+        let free = zone.free_pages().highatomic.get();
+        fields.insert("nr_free_highatomic".to_owned(), json!(free));
+    }
+    fields
+}
+
+/// The zone's counters, and what CPUs have not added to them yet. Linux: `vm_stat[]`,
+/// `vm_stat_diff[]`.
+fn vm_stat(state: &MachineState, zone: &Zone, written: &ZoneState) -> [Value; 2] {
+    let free = zone.free_pages();
+    let kept = |pick: fn(&PcpState) -> i64| written.pcp.iter().map(pick).sum::<i64>();
+    let counted = |pages: PageCount, kept: i64| i128::from(pages.get()) - i128::from(kept);
+    let (all, cma) = (kept(|pcp| pcp.uncounted.all), kept(|pcp| pcp.uncounted.cma));
+    let mut shared = json!({
+        "NR_FREE_PAGES": number(counted(free.all, all)),
+        "NR_FREE_CMA_PAGES": number(counted(free.cma, cma)),
+        "NR_MLOCK": 0,
+        "NR_BOUNCE": 0,
+    });
+    let mut diff = json!({
+        "NR_FREE_PAGES": all,
+        "NR_FREE_CMA_PAGES": cma,
+        "NR_MLOCK": 0,
+        "NR_BOUNCE": 0,
+    });
     // Only kernels of RFC v1 have this one.
     if state.types.contains(MigrateType::Metadata) {
         let metadata = kept(|pcp| pcp.uncounted.metadata);
-        fields["vm_stat"]["NR_FREE_METADATA_PAGES"] =
-            json!(number(counted(free.metadata, metadata)));
-        fields["vm_stat_diff"]["NR_FREE_METADATA_PAGES"] = json!(metadata);
+        shared["NR_FREE_METADATA_PAGES"] = json!(number(counted(free.metadata, metadata)));
+        diff["NR_FREE_METADATA_PAGES"] = json!(metadata);
     }
-    // Only the newer kernel has this counter.
-    if state.profile.rules().highatomic_unusable == HighAtomicUnusable::Free {
-        fields.insert("nr_free_highatomic".to_owned(), json!(free.highatomic.get()));
-    }
-    fields
+    [shared, diff]
 }
 
 fn number(pages: i128) -> i64 {

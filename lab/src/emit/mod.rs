@@ -5,15 +5,15 @@
 //! replay need not guess: see notes/recording.md. Differences from a recording:
 //!
 //! * Time is a counter: every line is one microsecond after the line before.
-//! * Pages are freed one by one, so `mm_page_free_batched` does not occur; kswapd has its turns in the
-//!   task that woke it, so `mm_vmscan_wakeup_kswapd` names what would wake it.
+//! * Pages are freed one by one, so `mm_page_free_batched` does not occur; kswapd has its turns in
+//!   the task that woke it, so `mm_vmscan_wakeup_kswapd` names what would wake it.
 //! * The trace begins at `SNAP 0`; how the machine came to be as it was then is not part of it.
 
 mod event;
 mod freelists;
 mod kernel;
 mod meta;
-mod partial;
+mod out;
 mod proc_text;
 mod recorder;
 mod recording;
@@ -23,7 +23,6 @@ mod writer;
 pub use freelists::freelists;
 pub use kernel::Kernel;
 pub use meta::{Provenance, meta};
-pub use partial::{EmitError, PartialFile, PartialFolder};
 pub use proc_text::{vmstat, zoneinfo};
 pub use recorder::{NoRecord, Recorder};
 pub use recording::{Destination, Recording};

@@ -65,6 +65,17 @@ fn zone_text<S: Sink>(
     for (name, pages) in counters {
         writeln!(text, "      {name:<12} {pages}")?;
     }
+    pagesets(text, alloc, zone, state.stat_threshold)?;
+    writeln!(text, "  node_unreclaimable:  0")?;
+    writeln!(text, "  start_pfn:           {}", state.spec.span.start().get())
+}
+
+fn pagesets<S: Sink>(
+    text: &mut String,
+    alloc: &PageAllocator<S>,
+    zone: &Zone,
+    stat_threshold: u32,
+) -> core::fmt::Result {
     writeln!(text, "  pagesets")?;
     for cpu in 0..alloc.cpus() {
         let pcp = zone.pcp(CpuId::new(cpu));
@@ -75,10 +86,9 @@ fn zone_text<S: Sink>(
         writeln!(text, "    cpu: {cpu}\n              count: {}", pcp.count())?;
         writeln!(text, "              high:  {high}")?;
         writeln!(text, "              batch: {}", pcp.sizes().batch)?;
-        writeln!(text, "  vm stats threshold: {}", state.stat_threshold)?;
+        writeln!(text, "  vm stats threshold: {stat_threshold}")?;
     }
-    writeln!(text, "  node_unreclaimable:  0")?;
-    writeln!(text, "  start_pfn:           {}", state.spec.span.start().get())
+    Ok(())
 }
 
 /// The text of /proc/vmstat. Linux: `vmstat_show()`.

@@ -2,9 +2,9 @@
 
 use pagelab_allocator::event::Sink;
 
-use super::partial::EmitError;
 use crate::drive::Driver;
 use crate::logical::Step;
+use crate::partial::WriteError;
 
 /// Looks on while a machine is driven.
 pub trait Recorder<S: Sink> {
@@ -12,22 +12,22 @@ pub trait Recorder<S: Sink> {
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when something cannot be written.
-    fn begin(&mut self, driver: &mut Driver<S>) -> Result<(), EmitError>;
+    /// [`WriteError`] when something cannot be written.
+    fn begin(&mut self, driver: &mut Driver<S>) -> Result<(), WriteError>;
 
     /// An operation was carried out.
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when something cannot be written.
-    fn step(&mut self, driver: &mut Driver<S>, step: &Step) -> Result<(), EmitError>;
+    /// [`WriteError`] when something cannot be written.
+    fn step(&mut self, driver: &mut Driver<S>, step: &Step) -> Result<(), WriteError>;
 
     /// There are no more operations.
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when something cannot be written.
-    fn end(&mut self, driver: &mut Driver<S>) -> Result<(), EmitError>;
+    /// [`WriteError`] when something cannot be written.
+    fn end(&mut self, driver: &mut Driver<S>) -> Result<(), WriteError>;
 }
 
 /// Writes nothing.
@@ -35,15 +35,15 @@ pub trait Recorder<S: Sink> {
 pub struct NoRecord;
 
 impl<S: Sink> Recorder<S> for NoRecord {
-    fn begin(&mut self, _: &mut Driver<S>) -> Result<(), EmitError> {
+    fn begin(&mut self, _: &mut Driver<S>) -> Result<(), WriteError> {
         Ok(())
     }
 
-    fn step(&mut self, _: &mut Driver<S>, _: &Step) -> Result<(), EmitError> {
+    fn step(&mut self, _: &mut Driver<S>, _: &Step) -> Result<(), WriteError> {
         Ok(())
     }
 
-    fn end(&mut self, _: &mut Driver<S>) -> Result<(), EmitError> {
+    fn end(&mut self, _: &mut Driver<S>) -> Result<(), WriteError> {
         Ok(())
     }
 }

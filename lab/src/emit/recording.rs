@@ -1,8 +1,7 @@
 //! A run being written down: into one file of text, or into the folder of a case.
 
 use core::fmt;
-use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 
 use pagelab_allocator::event::Event;
@@ -10,17 +9,15 @@ use pagelab_allocator::restore::MachineState;
 
 use super::kernel::Kernel;
 use super::meta::{Provenance, meta};
-use super::partial::{EmitError, PartialFile, PartialFolder, at};
+use super::out::Out;
 use super::recorder::Recorder;
 use super::snapshot::{Snap, write_snapshot};
 use super::writer::{Task, TraceWriter};
 use crate::drive::Driver;
 use crate::listener::Listener;
 use crate::logical::{Op, Step};
+use crate::partial::{PartialFile, PartialFolder, WriteError, at};
 use crate::trace::SnapPhase;
-
-/// How hard zstd tries; traces are repetitive, so that more effort gains little.
-pub(super) const LEVEL: i32 = 3;
 
 /// Where a run is written down, and as what.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,47 +26,6 @@ pub enum Destination {
     Ftrace(PathBuf),
     /// A case: a folder that holds the trace and what goes with it.
     Case(PathBuf),
-}
-
-/// Where the trace goes.
-enum Out {
-    Plain(BufWriter<File>),
-    Zstd(zstd::Encoder<'static, BufWriter<File>>),
-}
-
-impl Out {
-    fn finish(self) -> io::Result<()> {
-        let mut file = match self {
-            Self::Plain(file) => file,
-            Self::Zstd(encoder) => encoder.finish()?,
-        };
-        file.flush()
-    }
-}
-
-impl fmt::Debug for Out {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Plain(_) => "Plain",
-            Self::Zstd(_) => "Zstd",
-        })
-    }
-}
-
-impl Write for Out {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(file) => file.write(bytes),
-            Self::Zstd(encoder) => encoder.write(bytes),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(file) => file.flush(),
-            Self::Zstd(encoder) => encoder.flush(),
-        }
-    }
 }
 
 /// What is there under a temporary name.
@@ -99,19 +55,20 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// [`EmitError`] when nothing can be written there, or something is in the way.
-    pub fn create(to: &Destination, provenance: Provenance) -> Result<Self, EmitError> {
+    /// [`WriteError`] when nothing can be written there, or something is in the way.
+    pub fn create(to: &Destination, provenance: Provenance) -> Result<Self, WriteError> {
         let (path, place, out) = match to {
             Destination::Ftrace(path) => {
-                let (partial, file) = PartialFile::create(path)?;
-                (path.clone(), Place::File(partial), Out::Plain(BufWriter::new(file)))
+                let partial = PartialFile::create(path)?;
+                let out = Out::Plain(partial.stream()?);
+                (path.clone(), Place::File(partial), out)
             }
             Destination::Case(path) => {
                 let folder = PartialFolder::create(path)?;
                 let file = BufWriter::new(folder.create_file(TRACE)?);
                 let trace = folder.path(TRACE);
-                let encoder = zstd::Encoder::new(file, LEVEL).map_err(at(&trace))?;
-                (trace, Place::Folder(folder), Out::Zstd(encoder))
+                let out = Out::packed(file).map_err(at(&trace))?;
+                (trace, Place::Folder(folder), out)
             }
         };
         Ok(Self {
@@ -135,7 +92,7 @@ impl Recording {
         driver: &Driver<Listener<Vec<Event>>>,
         snap: Snap,
         label: &str,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let k = snap.number();
         self.mark(format_args!("SNAP {k} begin {label}"))?;
         self.mark(format_args!("SNAP {k} end"))?;
@@ -146,7 +103,7 @@ impl Recording {
         self.mark(format_args!("SNAP {k} resume"))
     }
 
-    fn mark(&mut self, text: fmt::Arguments<'_>) -> Result<(), EmitError> {
+    fn mark(&mut self, text: fmt::Arguments<'_>) -> Result<(), WriteError> {
         let (writer, path) = self.writer();
         writer.marker(Task::RECORDER, text).map_err(at(path))
     }
@@ -156,7 +113,7 @@ impl Recording {
         &mut self,
         driver: &mut Driver<Listener<Vec<Event>>>,
         task: Task,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let (writer, path) = self.writer();
         for event in driver.sink_mut().rest.drain(..) {
             writer.event(task, &event).map_err(at(path))?;
@@ -164,7 +121,11 @@ impl Recording {
         Ok(())
     }
 
-    fn tags(&mut self, driver: &Driver<Listener<Vec<Event>>>, task: Task) -> Result<(), EmitError> {
+    fn tags(
+        &mut self,
+        driver: &Driver<Listener<Vec<Event>>>,
+        task: Task,
+    ) -> Result<(), WriteError> {
         let tagged: Vec<_> = driver.tagged_now().iter().map(|p| format!("{:x}", p.get())).collect();
         if tagged.is_empty() {
             return Ok(());
@@ -175,7 +136,7 @@ impl Recording {
 }
 
 impl Recorder<Listener<Vec<Event>>> for Recording {
-    fn begin(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
+    fn begin(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), WriteError> {
         driver.sink_mut().rest.clear();
         let state = driver.emulator().page_alloc().state();
         let out = self.out.take().expect("a recording begins once");
@@ -188,7 +149,7 @@ impl Recorder<Listener<Vec<Event>>> for Recording {
         &mut self,
         driver: &mut Driver<Listener<Vec<Event>>>,
         step: &Step,
-    ) -> Result<(), EmitError> {
+    ) -> Result<(), WriteError> {
         let task = Task { pid: step.pid, cpu: 0 };
         self.events(driver, task)?;
         self.tags(driver, task)?;
@@ -199,7 +160,7 @@ impl Recorder<Listener<Vec<Event>>> for Recording {
         Ok(())
     }
 
-    fn end(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), EmitError> {
+    fn end(&mut self, driver: &mut Driver<Listener<Vec<Event>>>) -> Result<(), WriteError> {
         let k = self.labels.len();
         self.snapshot(driver, Snap::End(k), "final")?;
         let writer = self.writer.take().expect("a recording ends once");

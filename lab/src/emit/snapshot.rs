@@ -7,8 +7,9 @@ use pagelab_migrate::emulator::Emulator;
 
 use super::freelists::freelists;
 use super::kernel::Kernel;
-use super::partial::{EmitError, PartialFolder};
+use super::out::packed;
 use super::proc_text::{vmstat, zoneinfo};
+use crate::partial::{PartialFolder, WriteError, at};
 
 /// Which snapshot of a case.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -65,13 +66,13 @@ pub fn pageblocks<S: Sink>(emulator: &Emulator<S>) -> String {
 ///
 /// # Errors
 ///
-/// [`EmitError`] names the file that could not be written.
+/// [`WriteError`] names the file that could not be written.
 pub fn write_snapshot<S: Sink>(
     folder: &PartialFolder,
     emulator: &Emulator<S>,
     kernel: &Kernel,
     snap: Snap,
-) -> Result<(), EmitError> {
+) -> Result<(), WriteError> {
     let (k, word) = (snap.number(), snap.word());
     let lists = emulator.page_alloc().snapshot();
     for (name, text) in [
@@ -82,6 +83,11 @@ pub fn write_snapshot<S: Sink>(
     ] {
         folder.write(&format!("snap-{k}.{name}.txt"), text.as_bytes())?;
     }
-    folder.write_zstd(&format!("freelists-{word}.json.zst"), &freelists(emulator, kernel, k))?;
-    folder.write_zstd(&format!("pageblocks-{word}.txt.zst"), &pageblocks(emulator))
+    for (name, text) in [
+        (format!("freelists-{word}.json.zst"), freelists(emulator, kernel, k)),
+        (format!("pageblocks-{word}.txt.zst"), pageblocks(emulator)),
+    ] {
+        folder.write(&name, &packed(&text).map_err(at(&folder.path(&name)))?)?;
+    }
+    Ok(())
 }

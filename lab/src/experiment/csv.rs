@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use super::{Cell, Results, metrics};
 use crate::costs::CostModel;
 use crate::metric::by_name;
-use crate::report::{Moment, approximate};
+use crate::report::{Moment, seconds};
 
 /// A number of a moment: its name, unit and value.
 pub type MomentNumber = (&'static str, &'static str, fn(&Moment) -> u64);
@@ -84,9 +84,4 @@ fn price(row: &str, cell: &Cell, results: &Results, out: &mut impl Write) -> io:
 /// When a run ended, seconds.
 fn end(cell: &Cell) -> f64 {
     cell.moments.last().map_or(0.0, |moment| seconds(moment.nanoseconds))
-}
-
-/// Nanoseconds in seconds.
-pub fn seconds(nanoseconds: u64) -> f64 {
-    approximate(nanoseconds) / 1e9
 }

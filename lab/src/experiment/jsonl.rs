@@ -1,9 +1,9 @@
 //! Results as lines of JSON.
 //!
 //! The first line is `{"plan": ..., "costs": ...}`; the cost model is null when none was asked for.
-//! Every other line is a run: `design`, `memory_bytes`, `tagged_percent` (null: as recorded), `seed`,
-//! `metrics` (null where a run has none), `counters`, `moments`, a list of objects, and `cost`, what
-//! the run takes by the cost model.
+//! Every other line is a run: `design`, `memory_bytes`, `tagged_percent` (null: as recorded, or
+//! what the workload always tags), `seed`, `metrics` (null where a run has none), `counters`,
+//! `moments`, a list of objects, and `cost`, what the run takes by the cost model.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};

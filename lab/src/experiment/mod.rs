@@ -7,6 +7,8 @@
 pub mod csv;
 pub mod estimate;
 pub mod files;
+pub mod headline;
+pub mod html;
 pub mod jsonl;
 pub mod table;
 
@@ -19,13 +21,14 @@ use serde_json::Value;
 use crate::contender::Contender;
 use crate::costs::CostModel;
 use crate::metric::{self, Metric};
-use crate::plan::{Plan, Scene};
+use crate::plan::{Plan, Scene, TraceChoice};
 use crate::progress::Progress;
+use crate::report::blocks::TimedMap;
 use crate::report::{Moment, RunReport};
 use crate::run::stage::Stage;
 use crate::run::turn::{Audit, KeepMaps, Shown, Turn};
 use crate::run::{RunError, preface};
-use crate::sample::TimedMap;
+use crate::size::Share;
 use estimate::Estimate;
 
 /// What one run of an experiment leaves.
@@ -94,13 +97,27 @@ impl Group {
     /// The tagged share in words.
     #[must_use]
     pub fn tagged(&self) -> String {
-        self.scene.tagged.map_or("as recorded".to_owned(), |share| share.to_string())
+        match (self.share(), &self.scene.trace) {
+            (Some(share), _) => share.to_string(),
+            (None, TraceChoice::Workload(_)) => "its own".to_owned(),
+            (None, _) => "as recorded".to_owned(),
+        }
     }
 
-    /// The tagged share in percent; `None`: as recorded.
+    /// The tagged share in percent; `None`: as recorded, or what the workload always tags.
     #[must_use]
     pub fn tagged_percent(&self) -> Option<f64> {
-        self.scene.tagged.map(|share| f64::from(share.per_10_000()) / 100.0)
+        self.share().map(|share| f64::from(share.per_10_000()) / 100.0)
+    }
+
+    /// The share that was asked for; of a workload that tags nothing unasked, nothing.
+    fn share(&self) -> Option<Share> {
+        let Scene { trace, ops, tagged, .. } = &self.scene;
+        let unasked = match (trace, ops) {
+            (TraceChoice::Workload(load), None) => load.kind.always_tagged(),
+            _ => Some("what stands there"),
+        };
+        tagged.or(unasked.is_none().then_some(Share::NONE))
     }
 
     /// A metric of a design over the seeds; `None` where no run has it.

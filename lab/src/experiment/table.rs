@@ -5,7 +5,8 @@
 use std::fmt::Write as _;
 
 use super::estimate::Estimate;
-use super::{Group, Results, metrics};
+use super::headline::{Show, headlines};
+use super::{Group, Results};
 use crate::metric::{Metric, Unit};
 use crate::report::text::wrapped;
 
@@ -16,49 +17,19 @@ const NAME: usize = 16;
 /// Width of a column of values.
 const VALUE: usize = 14;
 
-/// How a block shows its values.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Show {
-    /// With half the width of the 95 % interval.
-    Interval,
-    /// With the change from the first design.
-    Change,
-}
-
-/// What the table shows; data files have all of it.
-const BLOCKS: &[(&str, Show)] = &[
-    ("usable_memory", Show::Change),
-    ("given_back", Show::Interval),
-    ("lent_and_used", Show::Interval),
-    ("fast_path_hit_rate", Show::Interval),
-    ("tag_efficiency", Show::Interval),
-    ("moves_per_tagged_page", Show::Interval),
-    ("tagged_waited", Show::Interval),
-    ("tagged_failed", Show::Interval),
-    ("claims_failed", Show::Interval),
-    ("requests_failed", Show::Interval),
-    ("cma_utilisation", Show::Interval),
-    ("unusable_index", Show::Change),
-    ("mixed_blocks", Show::Change),
-    ("huge_available", Show::Change),
-    ("extfrag_unmovable_in_movable", Show::Change),
-    ("pages_migrated", Show::Change),
-    ("pages_scanned", Show::Change),
-    ("disk_rereads", Show::Change),
-    ("refault_copied", Show::Interval),
-    ("refault_anon", Show::Change),
-];
-
 /// The whole table, behind the plan.
 #[must_use]
 pub fn render(results: &Results) -> String {
     let mut out = results.preface.clone();
     let _ = writeln!(
         out,
-        "\nMeans over {} seed(s); +-: half the 95 % interval (Student's t). In parentheses: change\n\
+        "\nMeans over {}; +-: half the 95 % interval (Student's t). In parentheses: change\n\
          from {}, seed by seed; ~ where its 95 % interval holds zero, so that no\n\
          difference is shown. -: there is no such number.",
-        results.groups[0].cells[0].len(),
+        match results.groups[0].cells[0].len() {
+            1 => "one seed".to_owned(),
+            seeds => format!("{seeds} seeds"),
+        },
         results.designs[0],
     );
     let per_line = (WIDTH - NAME) / VALUE;
@@ -76,13 +47,10 @@ pub fn render(results: &Results) -> String {
 /// All blocks of some columns; of those that hold nothing but zeroes, the names.
 fn page(out: &mut String, results: &Results, columns: &[Group]) {
     let mut zero = Vec::new();
-    for (at, metric) in metrics() {
-        let Some((_, show)) = BLOCKS.iter().find(|(name, _)| *name == metric.name) else {
-            continue;
-        };
+    for (at, metric, show) in headlines() {
         let cells = columns.iter().flat_map(|group| group.cells.iter().flatten());
         if cells.filter_map(|cell| cell.values[at]).any(|value| value != 0.0) {
-            block(out, results, columns, (at, metric, *show));
+            block(out, results, columns, (at, metric, show));
         } else {
             zero.push(metric.name.to_owned());
         }
@@ -191,7 +159,6 @@ fn change(group: &Group, design: usize, at: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::by_name;
 
     #[test]
     fn columns_do_not_touch() {
@@ -203,13 +170,6 @@ mod tests {
             ("1984.0 (+10.0%)", "1984.0(+10.0%)"),
         ] {
             assert_eq!(fitted(value.to_owned()), expected);
-        }
-    }
-
-    #[test]
-    fn the_table_shows_metrics_that_there_are() {
-        for (name, _) in BLOCKS {
-            assert!(by_name(name).is_some(), "{name}");
         }
     }
 }

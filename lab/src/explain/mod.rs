@@ -121,7 +121,7 @@ pub fn explain(plan: &ExplainPlan) -> Result<Explanation, ExplainError> {
         operations,
         line: stage.has_lines().then_some(step.line),
         since: step.timestamp - start.unwrap_or(step.timestamp),
-        op: OpLine { op: step.op, task: step.pid }.to_string(),
+        op: OpLine::from(step).to_string(),
         paths,
     })
 }

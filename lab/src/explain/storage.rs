@@ -20,10 +20,11 @@ pub(super) fn lines(note: &Note, profile: KernelProfile) -> Vec<Line> {
     }
 }
 
+/// Of memory at large.
 fn one(note: &Note) -> Option<Line> {
     Some(match note {
         Note::Compacted { order, priority, result } => {
-            let text = format!("for order {order}, {priority:?}: {result:?}").to_lowercase();
+            let text = format!("for order {order}, {}: {}", priority.word(), result.word());
             Line::new("compaction", "compacted", text)
         }
         Note::Reclaimed(pages) => {
@@ -41,6 +42,15 @@ fn one(note: &Note) -> Option<Line> {
         Note::Busy { range, error } => {
             Line::new("in the way", "in the way", format!("{error} (of {range})"))
         }
+        Note::CopyOnWrite(pfn) => Line::new("fault", "cow", format!("a copy of {pfn} is made")),
+        Note::SwapIn => Line::new("fault", "swap in", "the page comes back from swap"),
+        other => return of_tags(other),
+    })
+}
+
+/// Of tag storage.
+fn of_tags(note: &Note) -> Option<Line> {
+    Some(match note {
         Note::Claimed { block, frames, cost } => claimed(*block, *frames, *cost),
         Note::NotReserved { pfn, error } => {
             Line::new("tag block", "not reserved", format!("{pfn} gets none: {error}"))
@@ -54,18 +64,13 @@ fn one(note: &Note) -> Option<Line> {
                 Refused::ToTail => "to its list's tail",
                 Refused::SetAside => "aside until the request ends",
             };
-            Line::new(
-                "refused",
-                "refused",
-                format!("{} goes {to}; another is tried", pages.start()),
-            )
+            let text = format!("{} goes {to}; another is tried", pages.start());
+            Line::new("refused", "refused", text)
         }
         Note::TagFault { pfn, end } => {
             let (kind, text) = fault(*end);
             Line::new("fault", kind, format!("on {pfn}, which lacks tag storage: {text}"))
         }
-        Note::CopyOnWrite(pfn) => Line::new("fault", "cow", format!("a copy of {pfn} is made")),
-        Note::SwapIn => Line::new("fault", "swap in", "the page comes back from swap"),
         _ => return None,
     })
 }

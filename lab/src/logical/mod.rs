@@ -17,6 +17,7 @@
 //! * Pages that vmalloc took in bulk have no event of their own; they appear when they are mapped.
 
 mod live;
+pub mod process;
 mod stream;
 mod unused;
 mod window;
@@ -25,7 +26,7 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{CpuId, Order, PageCount};
 
 use crate::trace::SnapPhase;
-use crate::workload::op::ProcessOp;
+use process::ProcessOp;
 
 pub use stream::Logical;
 pub use unused::Unused;

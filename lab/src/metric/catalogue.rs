@@ -128,7 +128,7 @@ pub const ALL: &[Metric] = &[
     metric(
         "tagged_pages_peak",
         PAGES,
-        ("most pages at one time whose tags are in tag storage", OWN),
+        ("most pages that carried tags at one time, kept in tag storage or aside", OWN),
         |r| count(r.tagged_peak_pages),
     ),
     metric("tagged_at_once", SHARE, ("pages to be tagged that had not to wait", OWN), |r| {
@@ -363,6 +363,12 @@ pub const ALL: &[Metric] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_events_are_shown_to_a_tenth() {
+        let shown = [0.0, 0.25, 1.75, 2.0, 9.9, 9.96, 12.25].map(|value| Unit::Count.show(value));
+        assert_eq!(shown, ["0", "0.2", "1.8", "2", "9.9", "10", "12"]);
+    }
 
     #[test]
     fn names_are_unique_and_snake_case() {

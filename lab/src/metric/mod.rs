@@ -89,6 +89,8 @@ impl Unit {
             Self::Mib | Self::Ratio if value.abs() < 1000.0 => format!("{value:.1}"),
             _ if value.abs() >= 9_999_500.0 => format!("{:.0}M", value / 1e6),
             _ if value.abs() >= 99_999.5 => format!("{:.0}k", value / 1e3),
+            // The mean of a few events says more than the nearest whole number.
+            _ if value.abs() < 9.95 && value.fract().abs() > 1e-9 => format!("{value:.1}"),
             _ => format!("{value:.0}"),
         }
     }

@@ -6,9 +6,9 @@ use pagelab_allocator::profile::KernelProfile;
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
-use crate::logical::{ContigOwner, Op, PageSpan};
+use crate::logical::process::{AreaTags, Hold, ProcessOp};
+use crate::logical::{ContigOwner, Op, PageSpan, Step};
 use crate::trace::SnapPhase;
-use crate::workload::op::{AreaTags, ProcessOp};
 
 /// An operation as a file of operations has it, with the task that asks for memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -17,6 +17,12 @@ pub struct Line {
     pub op: Op,
     /// The task; only [`Op::Alloc`] says it.
     pub task: u32,
+}
+
+impl From<Step> for Line {
+    fn from(step: Step) -> Self {
+        Self { op: step.op, task: step.pid }
+    }
 }
 
 struct Span(PageSpan);
@@ -96,6 +102,10 @@ fn process(op: ProcessOp, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             write!(f, "pin {} process {} area {} page {page} {term}", pin.0, process.0, area.0)
         }
         ProcessOp::Unpin { pin } => write!(f, "unpin {}", pin.0),
+        ProcessOp::Hold(Hold { index, unmovable }) => {
+            let (index, unmovable) = (index.per_10_000(), unmovable.per_10_000());
+            write!(f, "hold index {index} unmovable {unmovable}")
+        }
         ProcessOp::Tick => f.write_str("tick"),
     }
 }

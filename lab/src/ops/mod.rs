@@ -26,40 +26,31 @@
 //! snapshot 0 begin
 //! ```
 
+mod file;
 mod line;
 mod parse;
+mod room;
 mod scope;
-
-use std::path::Path;
 
 use pagelab_allocator::units::CpuId;
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
-use crate::workload::op::ProcessOp;
 use crate::workload::{TICK, pid};
 
+pub use file::OpsFile;
 pub use line::Line;
-pub use parse::{OpsError, Wrong, parse};
+pub use parse::{OpsError, Wrong};
+pub use room::Room;
 pub use scope::Scope;
-
-/// Reads a file of operations.
-///
-/// # Errors
-///
-/// [`OpsError`] of the first line that makes no sense.
-pub fn read(path: &Path) -> Result<Vec<Step>, OpsError> {
-    let file = path.display().to_string();
-    let bytes = std::fs::read(path).map_err(|why| OpsError::unreadable(&file, &why))?;
-    parse(&file, &bytes)
-}
 
 /// The same operations as steps: numbered from 1, a tenth of a second passing with every tick.
 #[must_use]
-pub fn steps(ops: impl IntoIterator<Item = (Op, u32)>) -> Vec<Step> {
+pub fn steps(ops: impl IntoIterator<Item = Line>) -> Vec<Step> {
     let mut timestamp = 0;
     let numbered = (1..).zip(ops);
     numbered
-        .map(|(line, (op, task))| {
+        .map(|(line, Line { op, task })| {
             let pid = if matches!(op, Op::Alloc { .. }) { task } else { pid(op) };
             let step = Step { line, timestamp, cpu: CpuId::BOOT, pid, op };
             timestamp += if op == Op::Process(ProcessOp::Tick) { TICK } else { 0 };

@@ -7,13 +7,13 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
 
 use super::line::{ACCESSES, Line, OWNERS, PHASES, TERMS};
-use super::scope::Scope;
-use crate::logical::{Op, PageId, PageSpan, Step};
-use crate::workload::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
+use crate::logical::{Op, PageId, PageSpan};
+use crate::place::in_file;
+use crate::size::Share;
 
 /// A line that is no operation.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{file}:{line}: {wrong}")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct OpsError {
     /// The file as the user named it.
     pub file: String,
@@ -33,6 +33,15 @@ pub struct Wrong {
     /// Why.
     pub why: String,
 }
+
+impl fmt::Display for OpsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        in_file(f, &self.file, self.line)?;
+        self.wrong.fmt(f)
+    }
+}
+
+impl std::error::Error for OpsError {}
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,47 +69,18 @@ impl OpsError {
     }
 }
 
-/// Reads the text of a file of operations.
-///
-/// # Errors
-///
-/// [`OpsError`] of the first line that makes no sense.
-pub fn parse(file: &str, text: &[u8]) -> Result<Vec<Step>, OpsError> {
-    let mut scope = Scope::default();
-    let mut ops = Vec::new();
-    for (line, text) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-        let error = |wrong| OpsError { file: file.to_owned(), line, wrong };
-        let text = str::from_utf8(text).map_err(|_| error(Wrong::new("", "", "not UTF-8")))?;
-        if text.trim().is_empty() || text.trim_start().starts_with('#') {
-            continue;
-        }
-        let Line { op, task } = text.parse().map_err(error)?;
-        scope.enter(op).map_err(error)?;
-        ops.push((op, task));
-    }
-    Ok(super::steps(ops))
-}
-
 impl FromStr for Line {
     type Err = Wrong;
 
     fn from_str(text: &str) -> Result<Self, Wrong> {
         let mut words = Words(text.split_whitespace());
         let verb = words.word("operation")?;
-        let (op, task) = match words.anything(verb)? {
-            Parsed::Op(op) => (op, 0),
-            Parsed::Alloc(op, task) => (op, task),
-        };
+        let line = words.anything(verb)?;
         match words.0.next() {
             Some(more) => Err(Wrong::new("end of line", more, "one word too many")),
-            None => Ok(Self { op, task }),
+            None => Ok(line),
         }
     }
-}
-
-enum Parsed {
-    Op(Op),
-    Alloc(Op, u32),
 }
 
 /// The words of a line that were not read yet.
@@ -119,6 +99,14 @@ impl<'t> Words<'t> {
     fn named<T: FromStr>(&mut self, field: &'static str) -> Result<T, Wrong> {
         self.name(field)?;
         self.number(field)
+    }
+
+    /// A field's name, then a share in hundredths of a percent.
+    fn share(&mut self, field: &'static str) -> Result<Share, Wrong> {
+        self.name(field)?;
+        let word = self.word(field)?;
+        Share::of_10_000(number(field, word)?)
+            .ok_or_else(|| Wrong::new(field, word, "more than 10000, which is everything"))
     }
 
     fn name(&mut self, field: &'static str) -> Result<(), Wrong> {
@@ -179,12 +167,12 @@ impl<'t> Words<'t> {
         found.map(|(_, value)| *value).ok_or_else(|| Wrong::new(field, word, why))
     }
 
-    fn anything(&mut self, verb: &str) -> Result<Parsed, Wrong> {
+    fn anything(&mut self, verb: &str) -> Result<Line, Wrong> {
         let op = match verb {
             "alloc" => {
                 let id = PageId(self.number("alloc")?);
                 let op = Op::Alloc { id, order: self.order()?, gfp: self.gfp()? };
-                return Ok(Parsed::Alloc(op, self.named("task")?));
+                return Ok(Line { op, task: self.named("task")? });
             }
             "fail" => Op::Failed { order: self.order()?, gfp: self.gfp()? },
             "contig" => Op::AllocContig {
@@ -200,7 +188,7 @@ impl<'t> Words<'t> {
             },
             _ => Op::Process(self.of_process(verb)?),
         };
-        Ok(Parsed::Op(op))
+        Ok(Line { op, task: 0 })
     }
 
     fn of_process(&mut self, verb: &str) -> Result<ProcessOp, Wrong> {
@@ -232,6 +220,10 @@ impl<'t> Words<'t> {
                 ProcessOp::Pin { pin, process, area, page, term }
             }
             "unpin" => ProcessOp::Unpin { pin: PinId(self.number("unpin")?) },
+            "hold" => ProcessOp::Hold(Hold {
+                index: self.share("index")?,
+                unmovable: self.share("unmovable")?,
+            }),
             "tick" => ProcessOp::Tick,
             _ => return Err(Wrong::new("operation", verb, "no such operation")),
         })

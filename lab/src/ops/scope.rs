@@ -1,11 +1,12 @@
 //! What of a stream's identities exists: no number is used twice, and no page lies outside of its
 //! area.
 
+use core::fmt;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::parse::Wrong;
+use crate::logical::process::{AreaId, PinId, ProcessId, ProcessOp};
 use crate::logical::{Op, PageId, PageSpan};
-use crate::workload::op::{AreaId, PinId, ProcessId, ProcessOp};
 
 /// The identities of a stream so far.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +25,8 @@ impl Scope {
     /// [`Wrong`] names the identity that is used twice, or the pages outside of their area.
     pub fn enter(&mut self, op: Op) -> Result<(), Wrong> {
         match op {
-            Op::Alloc { id, .. } => once(self.pages.insert(id), "alloc", id.0),
-            Op::AllocContig { id, .. } => once(self.pages.insert(id), "contig", id.0),
+            Op::Alloc { id, .. } => self.page("alloc", id),
+            Op::AllocContig { id, .. } => self.page("contig", id),
             Op::Process(op) => self.process(op),
             Op::Failed { .. } | Op::Free { .. } | Op::Tag { .. } | Op::Snapshot { .. } => Ok(()),
         }
@@ -46,17 +47,29 @@ impl Scope {
             }
             ProcessOp::Map { process, area, pages, .. } => {
                 let known = self.processes.entry(process).or_default();
-                once(known.insert(area, pages).is_none(), "area", u64::from(area.0))
+                match known.insert(area, pages) {
+                    None => Ok(()),
+                    Some(_) => Err(used_before("area", area.0)),
+                }
             }
             ProcessOp::Protect { process, area, span }
             | ProcessOp::Touch { process, area, span, .. } => {
                 self.inside("pages", (process, area), span)
             }
             ProcessOp::Pin { pin, process, area, page, .. } => {
-                once(self.pins.insert(pin), "pin", u64::from(pin.0))?;
+                if !self.pins.insert(pin) {
+                    return Err(used_before("pin", pin.0));
+                }
                 self.inside("page", (process, area), PageSpan { first: page, pages: 1 })
             }
             _ => Ok(()),
+        }
+    }
+
+    fn page(&mut self, field: &'static str, id: PageId) -> Result<(), Wrong> {
+        match self.pages.insert(id) {
+            true => Ok(()),
+            false => Err(used_before(field, id.0)),
         }
     }
 
@@ -66,8 +79,10 @@ impl Scope {
         process: ProcessId,
         areas: BTreeMap<AreaId, u32>,
     ) -> Result<(), Wrong> {
-        let fresh = self.processes.insert(process, areas).is_none();
-        once(fresh, field, u64::from(process.0))
+        match self.processes.insert(process, areas) {
+            None => Ok(()),
+            Some(_) => Err(used_before(field, process.0)),
+        }
     }
 
     fn inside(
@@ -86,9 +101,6 @@ impl Scope {
     }
 }
 
-fn once(fresh: bool, field: &'static str, number: u64) -> Result<(), Wrong> {
-    match fresh {
-        true => Ok(()),
-        false => Err(Wrong::new(field, number, "that number was used before")),
-    }
+fn used_before(field: &'static str, number: impl fmt::Display) -> Wrong {
+    Wrong::new(field, number, "that number was used before")
 }

@@ -1,27 +1,22 @@
 //! Plan files: TOML whose keys are the flags of `compare` without their dashes.
 
-use std::io;
 use std::path::Path;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeInteger, DeTable, DeValue};
 
-use super::words::Place;
 use super::{Plan, PlanError};
 use crate::cli::{Cli, Command, CompareWords};
+use crate::place::Place;
+use crate::text_file::{TextFile, TextFileError, line_of};
 
 /// Why a plan file says nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PlanFileError {
     /// The file.
-    #[error("{file}: {why}")]
-    Read {
-        /// Its name.
-        file: String,
-        /// What is wrong.
-        why: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] TextFileError),
     /// It is not TOML, or a key or its kind of value is wrong.
     #[error("{place}{key}: {why}")]
     Text {
@@ -87,9 +82,7 @@ impl PlanFile {
     ///
     /// [`PlanFileError`] when it cannot be read, or says nothing.
     pub fn read(path: &Path) -> Result<Self, PlanFileError> {
-        let name = path.display().to_string();
-        let text = std::fs::read_to_string(path)
-            .map_err(|why| PlanFileError::Read { file: name.clone(), why })?;
+        let TextFile { name, text } = TextFile::read(path)?;
         Self::parse(&name, &text)
     }
 
@@ -101,7 +94,7 @@ impl PlanFile {
     /// of the wrong kind.
     pub fn parse(name: &str, text: &str) -> Result<Self, PlanFileError> {
         let error = |at: usize, key: &str, why: String| PlanFileError::Text {
-            place: Place::File { file: name.to_owned(), line: line_of(text, at) },
+            place: Place::File { file: name.to_owned(), line: line_of(text.as_bytes(), at) },
             key: key.to_owned(),
             why,
         };
@@ -117,11 +110,12 @@ impl PlanFile {
                 return Err(error(at, key.get_ref(), format!("no such key; {}", known_keys())));
             };
             let word = match slot(&mut CompareWords::default()) {
+                Slot::Word(_) if *flag == "--profile" => version(value).map(Some),
                 Slot::Word(_) => word(value).map(Some),
                 Slot::Switch(_) => switch(value).map(|on| on.then(String::new)),
             };
             let word = word.map_err(|why| error(value.span().start, key.get_ref(), why.into()))?;
-            words.extend(word.map(|word| (*flag, line_of(text, at), word)));
+            words.extend(word.map(|word| (*flag, line_of(text.as_bytes(), at), word)));
         }
         Ok(Self { name: name.to_owned(), words })
     }
@@ -133,27 +127,34 @@ impl PlanFile {
     /// [`PlanError`], with the line when the impossible word stands in the file.
     pub fn plan(&self, cli: &Cli) -> Result<Plan, PlanError> {
         let mut cli = cli.clone();
+        let place = |line| Place::File { file: self.name.clone(), line };
         let mut used = Vec::new();
         if let Some(Command::Compare(typed)) = &mut cli.command {
-            for (flag, line, word) in &self.words {
-                let key = KEYS.iter().find(|(name, _)| name == flag);
-                match key.map(|(_, slot)| slot(typed)) {
-                    Some(Slot::Word(slot @ None)) => {
-                        *slot = Some(word.clone());
-                        used.push((*flag, *line));
-                    }
-                    Some(Slot::Switch(slot)) => *slot = true,
-                    _ => {}
-                }
+            used = self.add_to(typed);
+            if typed.designs.is_none() {
+                let error = PlanError::new("--designs", "", "needed, here or on the command line");
+                return Err(PlanError { place: place(0), ..error });
             }
         }
         Plan::new(&cli).map_err(|error| match used.iter().find(|(flag, _)| *flag == error.flag) {
-            Some((_, line)) => {
-                let place = Place::File { file: self.name.clone(), line: *line };
-                PlanError { place, ..error }
-            }
+            Some((_, line)) => PlanError { place: place(*line), ..error },
             None => error,
         })
+    }
+
+    /// Adds the file's words to those typed; returns the flags that were not, and their lines.
+    fn add_to(&self, typed: &mut CompareWords) -> Vec<(&'static str, usize)> {
+        let mut used = Vec::new();
+        for (flag, line, word) in &self.words {
+            let key = KEYS.iter().find(|(name, _)| name == flag);
+            match key.map(|(_, slot)| slot(typed)) {
+                Some(Slot::Word(slot @ None)) => *slot = Some(word.clone()),
+                Some(Slot::Switch(slot @ false)) => *slot = true,
+                _ => continue,
+            }
+            used.push((*flag, *line));
+        }
+        used
     }
 }
 
@@ -162,16 +163,11 @@ fn known_keys() -> String {
     format!("there are {}", names.join(", "))
 }
 
-/// Line of a byte, from 1.
-fn line_of(text: &str, at: usize) -> usize {
-    1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
-}
-
 /// A value as it would have been typed.
 fn word(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
     match value.get_ref() {
         DeValue::String(text) => Ok(text.clone().into_owned()),
-        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Integer(number) => Ok(decimal(number)),
         DeValue::Float(number) => Ok(number.to_string()),
         DeValue::Array(values) => {
             let words = values.iter().map(|value| match value.get_ref() {
@@ -182,6 +178,20 @@ fn word(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
         }
         _ => Err("not a text, a number or a list of them"),
     }
+}
+
+/// A kernel's version. As a number 6.10 would be 6.1.
+fn version(value: &Spanned<DeValue<'_>>) -> Result<String, &'static str> {
+    match value.get_ref() {
+        DeValue::Float(_) => Err("a version is text, such as \"6.1\""),
+        _ => word(value),
+    }
+}
+
+/// An integer as it would have been typed, whatever its base in the file.
+fn decimal(number: &DeInteger<'_>) -> String {
+    let value = i128::from_str_radix(number.as_str(), number.radix());
+    value.map_or_else(|_| number.to_string(), |value| value.to_string())
 }
 
 fn switch(value: &Spanned<DeValue<'_>>) -> Result<bool, &'static str> {
@@ -237,28 +247,49 @@ mod tests {
     }
 
     #[test]
+    fn integers_may_have_any_base() {
+        let based = "designs = \"all\"\nworkload = \"phone\"\nseeds = 0x10\nticks = 0o17\n\
+                     memory = 0x1000_0000\nseed = 0b101\ntagged = [0x5, +1_0]\nthreads = 0x2\n";
+        let typed = "--designs all --workload phone --seeds 16 --ticks 15 --memory 256MiB \
+                     --seed 5 --tagged 5,10 --threads 2";
+        assert_eq!(plan(based, "").unwrap(), plan("", typed).unwrap());
+        let said = plan("designs = \"all\"\nseeds = -0", "").unwrap_err();
+        assert_eq!(said, "p.toml:2: --seeds \"0\": zero");
+    }
+
+    #[test]
     fn errors_name_file_line_and_key() {
         let known = format!("; {}", known_keys());
         for (text, expected) in [
             (
                 "designs = \"all\"\n\nseed = \"x\"",
-                "p.toml:3: --seed \"x\": not a number of 64 bits",
+                "p.toml:3: --seed \"x\": not a whole number of 64 bits",
             ),
             ("designs = \"all\"\ntagged = [1, 101]", "p.toml:2: --tagged \"101\": not a share"),
             ("\nmemroy = 1", &*format!("p.toml:2: memroy: no such key{known}")),
             ("designs = [\n\"a\", 1.5,\n[2]]", "p.toml:1: designs: a list in a list"),
             ("designs = 2020-01-01", "p.toml:1: designs: not a text, a number or a list"),
             ("json = \"yes\"", "p.toml:1: json: not true or false"),
+            ("profile = 6.10", "p.toml:1: profile: a version is text, such as \"6.1\""),
             ("seed = 1\nseed = 2", "p.toml:2: TOML: duplicate key"),
             ("seed = ", "p.toml:1: TOML: "),
-            ("seeds = 3", "--designs \"\": needed, here or in a plan file"),
+            ("seeds = 3", "p.toml: --designs \"\": needed, here or on the command line"),
+            ("", "p.toml: --designs \"\": needed, here or on the command line"),
+            (
+                "designs = \"all\"\nseeds = 2.0",
+                "p.toml:2: --seeds \"2.0\": not a whole number up to 100000",
+            ),
+            (
+                "designs = \"all\"\nworkload = \"phone\"\nlenient = true",
+                "p.toml:3: --lenient \"\": only with a trace",
+            ),
         ] {
             let said = plan(text, "").unwrap_err();
             assert!(said.starts_with(expected), "{text}: {said}");
         }
         // What was typed is not the file's fault.
         let said = plan("designs = \"all\"", "--seed x").unwrap_err();
-        assert_eq!(said, "--seed \"x\": not a number of 64 bits");
+        assert_eq!(said, "--seed \"x\": not a whole number of 64 bits");
     }
 
     #[test]

@@ -21,36 +21,9 @@ const TRACE: &str = "trace";
 pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, PlanError> {
     let load = &words.load;
     let Some(name) = words.workload.as_deref().filter(|name| *name != TRACE) else {
-        if is_plain(words) {
-            return plain_machine(load.swap.as_deref()).map(Some);
-        }
-        let given = [
-            ("--ticks", &load.ticks),
-            ("--tag-by", &load.tag_by),
-            ("--tag-when", &load.tag_when),
-            ("--tag-layout", &load.tag_layout),
-            ("--swap", &load.swap),
-            ("--index", &load.index),
-            ("--unmovable", &load.unmovable),
-        ];
-        let lonely = given.into_iter().find_map(|(flag, word)| Some((flag, word.as_deref()?)));
-        return match lonely {
-            Some((flag, word)) => {
-                Err(PlanError::new(flag, word, "only with a workload that is made up"))
-            }
-            None => Ok(None),
-        };
+        return without_workload(words);
     };
-    let unknown = "not one of phone, server, kbuild, fragment, adversary, guest, trace";
-    let kind = Kind::parse(name).ok_or_else(|| PlanError::new("--workload", name, unknown))?;
-    if let Some(trace) = &words.trace {
-        return Err(PlanError::new("--trace", trace, "not together with --workload"));
-    }
-    for (flag, word) in [("--index", &load.index), ("--unmovable", &load.unmovable)] {
-        if let (Some(word), false) = (word, kind == Kind::Fragment) {
-            return Err(PlanError::new(flag, word, "only with --workload fragment"));
-        }
-    }
+    let kind = parse_kind(name, words)?;
     let share =
         |flag, word: &Option<String>, other| parse_share(flag, word.as_deref().unwrap_or(other));
     Ok(Some(WorkloadPlan {
@@ -66,6 +39,45 @@ pub(super) fn parse_workload(words: &Common) -> Result<Option<WorkloadPlan>, Pla
         target_index: share("--index", &load.index, "75%")?,
         unmovable: share("--unmovable", &load.unmovable, "50%")?,
     }))
+}
+
+/// The kind of that name, when the other words go with it.
+fn parse_kind(name: &str, words: &Common) -> Result<Kind, PlanError> {
+    let unknown = "not one of phone, server, kbuild, fragment, adversary, guest, trace";
+    let kind = Kind::parse(name).ok_or_else(|| PlanError::new("--workload", name, unknown))?;
+    if let Some(trace) = &words.trace {
+        return Err(PlanError::new("--trace", trace, "not together with --workload"));
+    }
+    let load = &words.load;
+    for (flag, word) in [("--index", &load.index), ("--unmovable", &load.unmovable)] {
+        if let (Some(word), false) = (word, kind == Kind::Fragment) {
+            return Err(PlanError::new(flag, word, "only with --workload fragment"));
+        }
+    }
+    Ok(kind)
+}
+
+/// The plain machine of a file of operations, or nothing; words about workloads are idle then.
+fn without_workload(words: &Common) -> Result<Option<WorkloadPlan>, PlanError> {
+    let load = &words.load;
+    if is_plain(words) {
+        return plain_machine(load.swap.as_deref()).map(Some);
+    }
+    let given = [
+        ("--ticks", &load.ticks),
+        ("--tag-by", &load.tag_by),
+        ("--tag-when", &load.tag_when),
+        ("--tag-layout", &load.tag_layout),
+        ("--swap", &load.swap),
+        ("--index", &load.index),
+        ("--unmovable", &load.unmovable),
+    ];
+    match given.into_iter().find_map(|(flag, word)| Some((flag, word.as_deref()?))) {
+        Some((flag, word)) => {
+            Err(PlanError::new(flag, word, "only with a workload that is made up"))
+        }
+        None => Ok(None),
+    }
 }
 
 /// Whether operations come from a file, and no trace or workload says on which machine.
@@ -116,7 +128,7 @@ fn parse_ticks(text: &str) -> Result<u32, PlanError> {
         Ok(0) => Err(error("zero")),
         Ok(ticks) if ticks <= MAX_TICKS => Ok(ticks),
         Ok(_) => Err(error("more than a week")),
-        Err(_) => Err(error("not a number of ticks")),
+        Err(_) => Err(error("not a whole number of ticks")),
     }
 }
 

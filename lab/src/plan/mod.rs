@@ -1,36 +1,29 @@
 //! What was meant: typed words, validated and with units. Prints nothing, touches no file.
 
+mod error;
 pub mod file;
 mod load;
+mod scene;
 mod words;
 
-use core::fmt;
 use std::path::PathBuf;
 
-use pagelab_allocator::profile::KernelProfile;
 pub use pagelab_migrate::tag_storage::catalogue::Design;
 
 use crate::cli::{Cli, Command, Common, CompareWords};
 use crate::contender::Contender;
-use crate::demo;
 use crate::emit::Destination;
-use crate::size::Share;
-use crate::trace::Strictness;
-use crate::workload::WorkloadPlan;
 
-use load::{parse_workload, workload_memory};
-pub use words::Place;
+pub use error::PlanError;
+pub use scene::{Scene, TraceChoice};
 pub(crate) use words::parse_profile;
-use words::{
-    list, parse_block, parse_cma, parse_design, parse_designs, parse_memory, parse_path,
-    parse_record, parse_seed, parse_seeds, parse_shares, parse_threads, parse_trace,
-};
+
+use scene::scenes;
+use words::parse_threads;
+use words::{parse_design, parse_designs, parse_path, parse_record, parse_seed, parse_seeds};
 
 /// The seed when none was given; it is printed like any other.
 pub const DEFAULT_SEED: u64 = 42;
-
-/// The tag block when none was given, in bytes: one page of 4 KiB.
-const DEFAULT_BLOCK: u64 = 4096;
 
 /// Runs, ready to be carried out: every scene under every design.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,31 +49,6 @@ pub struct Plan {
     pub threads: Option<usize>,
 }
 
-/// What all designs are asked alike: a machine, and a stream of requests to it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Scene {
-    /// Which trace or workload; with `ops`, whose machine.
-    pub trace: TraceChoice,
-    /// A file of operations that are carried out in place of those.
-    pub ops: Option<PathBuf>,
-    /// Memory of the emulated machine in bytes; `None`: that of the recorded one. Always there for
-    /// workloads.
-    pub memory: Option<u64>,
-    /// Movable user pages to tag besides the recorded ones, or the share of a workload; `None`:
-    /// none.
-    pub tagged: Option<Share>,
-    /// Seed of the generator that chooses them, and of the workload.
-    pub seed: u64,
-    /// What to do with lines of the trace that cannot be read.
-    pub strictness: Strictness,
-    /// Whose rules to follow; `None`: the recorded kernel's.
-    pub profile: Option<KernelProfile>,
-    /// Tag block of the hardware in bytes, a multiple of 4 KiB.
-    pub block_size: u64,
-    /// Size of an ordinary CMA area in bytes; `None`: that of the recorded machine.
-    pub cma: Option<u64>,
-}
-
 /// Files of results.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Files {
@@ -103,27 +71,6 @@ pub enum Action {
     Compare,
 }
 
-/// Where the trace comes from.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum TraceChoice {
-    /// The one inside this program; see [`crate::demo`].
-    Demo,
-    /// A file.
-    File(PathBuf),
-    /// None: operations are made up.
-    Workload(WorkloadPlan),
-}
-
-impl fmt::Display for TraceChoice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Demo => f.write_str(demo::NAME),
-            Self::File(path) => path.display().fmt(f),
-            Self::Workload(plan) => plan.fmt(f),
-        }
-    }
-}
-
 /// How to print.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Output {
@@ -135,31 +82,6 @@ pub enum Output {
 
 /// What the demonstration sets side by side.
 pub const DEMO: [Design; 2] = [Design::Carveout, Design::CmaV3];
-
-/// A word that does not make a plan.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error("{place}{flag} {value:?}: {why}")]
-pub struct PlanError {
-    /// Where it stands, when in a file.
-    pub place: Place,
-    /// The flag.
-    pub flag: &'static str,
-    /// What was typed after it.
-    pub value: String,
-    /// What is wrong with that.
-    pub why: &'static str,
-}
-
-impl PlanError {
-    /// A value that is none of those a flag may have.
-    pub(crate) fn not_possible(flag: &'static str, value: &str) -> Self {
-        Self::new(flag, value, "not possible")
-    }
-
-    pub(crate) fn new(flag: &'static str, value: &str, why: &'static str) -> Self {
-        Self { place: Place::CommandLine, flag, value: value.to_owned(), why }
-    }
-}
 
 impl Plan {
     /// The plan that `cli` asks for.
@@ -270,103 +192,16 @@ impl Plan {
     }
 }
 
-/// Every combination of the values of each axis.
-fn scenes(
-    action: Action,
-    words: &Common,
-    seed: u64,
-    seeds: usize,
-) -> Result<Vec<Scene>, PlanError> {
-    let load = parse_workload(words)?;
-    let trace = load.map_or_else(|| parse_trace(words), |load| Ok(TraceChoice::Workload(load)))?;
-    let typed = match words.memory.as_deref() {
-        None => vec![(action == Action::Demo).then_some(demo::MEMORY)],
-        Some(text) => list("--memory", text, parse_memory)?.into_iter().map(Some).collect(),
-    };
-    let memories: Vec<_> = match load {
-        Some(_) => {
-            let sized = typed.into_iter().map(|memory| workload_memory(words, memory).map(Some));
-            sized.collect::<Result<_, _>>()?
-        }
-        None => typed,
-    };
-    let cma = words.cma.as_deref().map(parse_cma).transpose()?;
-    if let (Some(text), Some(cma)) = (&words.cma, cma)
-        && memories.iter().flatten().any(|memory| cma >= *memory)
-    {
-        return Err(PlanError::new("--cma", text, "not smaller than --memory"));
-    }
-    let shares = match words.tagged.as_deref() {
-        None => vec![None],
-        Some(text) => parse_shares(text)?.into_iter().map(Some).collect(),
-    };
-    let common = Scene {
-        trace,
-        ops: words.ops.as_deref().map(|text| parse_path("--ops", text)).transpose()?,
-        memory: None,
-        tagged: None,
-        seed,
-        strictness: if words.lenient { Strictness::Lenient } else { Strictness::Strict },
-        profile: words.profile.as_deref().map(parse_profile).transpose()?,
-        block_size: words.block_size.as_deref().map_or(Ok(DEFAULT_BLOCK), parse_block)?,
-        cma,
-    };
-    let mut scenes = Vec::new();
-    for &memory in &memories {
-        for &share in &shares {
-            scenes.extend((seed..).take(seeds).map(|seed| common.with(memory, share, seed)));
-        }
-    }
-    Ok(scenes)
-}
-
-impl fmt::Display for Scene {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.source())?;
-        if let Some(memory) = self.memory {
-            write!(f, ", {} MiB", memory >> 20)?;
-        }
-        if let Some(share) = self.tagged {
-            write!(f, ", {share} tagged")?;
-        }
-        write!(f, ", seed {}", self.seed)
-    }
-}
-
-impl Scene {
-    /// Where its operations come from, in words.
-    #[must_use]
-    pub fn source(&self) -> String {
-        match (&self.ops, &self.trace) {
-            (None, trace) => trace.to_string(),
-            (Some(ops), trace) => format!("{} on the machine of {trace}", ops.display()),
-        }
-    }
-
-    /// Whether its operations come from lines of a trace.
-    #[must_use]
-    pub const fn has_lines(&self) -> bool {
-        self.ops.is_none() && !matches!(self.trace, TraceChoice::Workload(_))
-    }
-
-    fn with(&self, memory: Option<u64>, tagged: Option<Share>, seed: u64) -> Self {
-        let trace = match self.trace.clone() {
-            TraceChoice::Workload(mut load) => {
-                load.tags.share = tagged.unwrap_or(Share::NONE);
-                TraceChoice::Workload(load)
-            }
-            other => other,
-        };
-        Self { trace, memory, tagged, seed, ..self.clone() }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
 
+    use pagelab_allocator::profile::KernelProfile;
+
     use super::words::NO_DESIGN;
     use super::*;
+    use crate::size::Share;
+    use crate::trace::Strictness;
 
     fn plan(words: &str) -> Result<Plan, PlanError> {
         let words = core::iter::once("pagelab").chain(words.split_whitespace());
@@ -473,7 +308,7 @@ mod tests {
                 "--memory \"32M,32MiB\": names a value twice",
             ),
             ("compare --designs cma --seeds 0", "--seeds \"0\": zero"),
-            ("compare --designs cma --seeds x", "--seeds \"x\": not a number up to 100000"),
+            ("compare --designs cma --seeds x", "--seeds \"x\": not a whole number up to 100000"),
             (
                 "compare --designs cma --seeds 9 --seed 18446744073709551610",
                 "--seeds \"9\": more than there are seeds from --seed on",
@@ -482,7 +317,7 @@ mod tests {
             ("compare --designs cma --csv a/", "--csv \"a/\": a folder"),
             ("compare --designs cma --csv a --html a", "--html \"a\": the file of other results"),
             ("compare --designs cma --html=", "--html \"\": a file name is needed"),
-            ("run --design cma --seed x", "--seed \"x\": not a number of 64 bits"),
+            ("run --design cma --seed x", "--seed \"x\": not a whole number of 64 bits"),
             ("run --design cma --ftrace a/", "--ftrace \"a/\": a folder; --case writes one"),
             ("run --design cma --profile 5", "--profile \"5\": not one of 6.1, 6.12"),
             ("run --design cma --block-size 5", "--block-size \"5\": not a multiple of 4096"),

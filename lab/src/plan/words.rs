@@ -1,6 +1,5 @@
 //! Single words and lists of them, as typed.
 
-use core::fmt;
 use std::path::PathBuf;
 
 use pagelab_allocator::profile::KernelProfile;
@@ -12,29 +11,6 @@ use crate::machine::MAX_MEMORY;
 use crate::size::{Share, parse_size};
 
 use super::{PlanError, TraceChoice};
-
-/// Where a word stands.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// It was typed.
-    CommandLine,
-    /// It stands in a file.
-    File {
-        /// Name of the file.
-        file: String,
-        /// Line, from 1.
-        line: usize,
-    },
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::CommandLine => Ok(()),
-            Self::File { file, line } => write!(f, "{file}:{line}: "),
-        }
-    }
-}
 
 pub(super) fn parse_trace(words: &Common) -> Result<TraceChoice, PlanError> {
     match words.trace.as_deref() {
@@ -159,7 +135,7 @@ pub(super) fn parse_share(flag: &'static str, text: &str) -> Result<Share, PlanE
 }
 
 pub(super) fn parse_seed(text: &str) -> Result<u64, PlanError> {
-    text.parse().map_err(|_| PlanError::new("--seed", text, "not a number of 64 bits"))
+    text.parse().map_err(|_| PlanError::new("--seed", text, "not a whole number of 64 bits"))
 }
 
 pub(crate) fn parse_profile(text: &str) -> Result<KernelProfile, PlanError> {
@@ -187,7 +163,7 @@ pub(super) fn parse_seeds(text: &str, first: u64) -> Result<usize, PlanError> {
             let last = u64::try_from(seeds - 1).ok().and_then(|more| first.checked_add(more));
             last.map(|_| seeds).ok_or_else(|| error("more than there are seeds from --seed on"))
         }
-        _ => Err(error("not a number up to 100000")),
+        _ => Err(error("not a whole number up to 100000")),
     }
 }
 
@@ -196,6 +172,6 @@ pub(super) fn parse_threads(text: &str) -> Result<usize, PlanError> {
     match text.parse::<usize>() {
         Ok(0) => Err(error("zero")),
         Ok(threads) if threads <= 1024 => Ok(threads),
-        _ => Err(error("not a number up to 1024")),
+        _ => Err(error("not a whole number up to 1024")),
     }
 }

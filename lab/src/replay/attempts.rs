@@ -1,18 +1,15 @@
-//! Requests that take more than one attempt, and turns of the reclaimer in between.
+//! What requests of several attempts are part of, and turns of the reclaimer in between.
 //!
-//! Only the emulator's own cases have these events, and several nodes. What a recorded kernel tried in vain is unknown;
-//! there the attempt that succeeded is all there is.
+//! Only the emulator's own cases have these events, and several nodes. What a recorded kernel tried
+//! in vain is unknown; there the attempt that succeeded is all there is.
 
+use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
-use pagelab_allocator::page_alloc::{AllocRequest, Pages};
-use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount};
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::units::{NodeId, Order, PageCount};
 use pagelab_allocator::zone::Zone;
 
-use super::cause::Cause;
-use super::ledger::Ledger;
-use super::predicted::Predicted;
-use super::tally::Kind;
-use crate::trace::{Record, TraceEvent};
+use crate::trace::TraceEvent;
 
 /// What requests at hand are part of.
 #[derive(Debug, Default)]
@@ -35,27 +32,28 @@ struct Changed {
     barred: AllocFlags,
 }
 
-impl Predicted {
-    /// Carries an event out, if it is one of these; says whether that was all to be done about it.
-    pub(super) fn attempt(&mut self, record: &Record, ledger: &mut Ledger) -> bool {
-        match record.event {
-            TraceEvent::NoPage { order, gfp, flags } => {
-                self.no_page(record, (order, gfp), flags, ledger);
-            }
+impl Attempts {
+    /// Notes an event, if it is one of these; says whether that was all to be done about it.
+    pub(super) fn note<S: Sink>(
+        &mut self,
+        alloc: &mut PageAllocator<S>,
+        event: &TraceEvent,
+    ) -> bool {
+        match *event {
             TraceEvent::TermsEnter { order, gfp, granted, barred } => {
-                self.attempts.terms.push(Changed { request: (order, gfp), granted, barred });
+                self.terms.push(Changed { request: (order, gfp), granted, barred });
             }
             TraceEvent::TermsExit => {
-                self.attempts.terms.pop();
+                self.terms.pop();
             }
-            TraceEvent::BalanceEnter { highest } => self.begin_turn(highest),
-            TraceEvent::BalanceExit => self.end_turn(),
+            TraceEvent::BalanceEnter { highest } => self.begin_turn(alloc, highest),
+            TraceEvent::BalanceExit => self.end_turn(alloc),
             TraceEvent::ContigEnter { range, .. } => {
-                self.attempts.claim = self.alloc.zone_of(range.start()).map(Zone::node);
+                self.claim = alloc.zone_of(range.start()).map(Zone::node);
                 return false;
             }
             TraceEvent::ContigExit { .. } => {
-                self.attempts.claim = None;
+                self.claim = None;
                 return false;
             }
             _ => return false,
@@ -63,71 +61,46 @@ impl Predicted {
         true
     }
 
-    /// Makes a request as far as a page; an attempt that failed is not made again.
-    pub(super) fn request(&mut self, order: Order, gfp: GfpFlags) -> Option<Pages> {
-        let request = self.wanted(order, gfp);
-        if !self.ends_slow(order, gfp) {
-            let pages = self.alloc.alloc_pages_fast(CpuId::BOOT, &request);
-            return pages.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, &request));
-        }
-        self.alloc.alloc_pages_slow(CpuId::BOOT, &request)
-    }
-
-    /// A request with these flags. Linux: the node is that of `alloc_migration_target()`.
-    pub(super) fn wanted(&self, order: Order, gfp: GfpFlags) -> AllocRequest {
-        let mut request = self.origin.request(order, gfp);
-        if let Some(changed) = self.attempts.terms.last()
+    /// A request as it is made now. Linux: the node is that of `alloc_migration_target()`.
+    pub(super) fn changed(
+        &self,
+        request: AllocRequest,
+        order: Order,
+        gfp: GfpFlags,
+    ) -> AllocRequest {
+        let mut request = request;
+        if let Some(changed) = self.terms.last()
             && changed.request == (order, gfp)
         {
             request = request.granting(changed.granted).barring(changed.barred);
         }
         let moves = gfp.contains(GfpFlags::MOVABLE) && !request.gfp.contains(GfpFlags::THISNODE);
-        match self.attempts.claim.filter(|_| moves) {
+        match self.claim.filter(|_| moves) {
             Some(node) => AllocRequest { node, ..request },
             None => request,
         }
     }
 
+    /// The fast path had no page for a request.
+    pub(super) fn begin_slow(&mut self, order: Order, gfp: GfpFlags) {
+        self.slow.push((order, gfp));
+    }
+
     /// A request ends: whether it was past the fast path.
-    pub(super) fn ends_slow(&mut self, order: Order, gfp: GfpFlags) -> bool {
-        self.attempts.slow.pop_if(|request| *request == (order, gfp)).is_some()
+    pub(super) fn end_slow(&mut self, order: Order, gfp: GfpFlags) -> bool {
+        self.slow.pop_if(|request| *request == (order, gfp)).is_some()
     }
 
-    /// One attempt came to nothing: nor should it here.
-    fn no_page(
-        &mut self,
-        record: &Record,
-        (order, gfp): (Order, GfpFlags),
-        flags: AllocFlags,
-        ledger: &mut Ledger,
-    ) {
-        let request = self.wanted(order, gfp);
-        let pages = if flags.contains(AllocFlags::WMARK_LOW) {
-            self.attempts.slow.push((order, gfp));
-            self.alloc.alloc_pages_fast(CpuId::BOOT, &request)
-        } else {
-            let request = request.granting(flags.intersection(AllocFlags::NO_WATERMARKS));
-            self.alloc.alloc_pages_slow(CpuId::BOOT, &request)
-        };
-        self.compare(ledger);
-        self.settle(record.line, ledger);
-        let Some(pages) = pages else { return ledger.tally.hit(Kind::Allocated) };
-        let cause = *self.astray.get_or_insert(Cause::Unexplained);
-        let said = (pages.into_raw().0.to_string(), "nothing".to_owned());
-        self.differ(Kind::Allocated, cause, record.line, said, ledger);
-    }
-
-    fn begin_turn(&mut self, highest: ZoneType) {
-        let zones = self.alloc.zones().iter().enumerate();
+    fn begin_turn<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, highest: ZoneType) {
+        let zones = alloc.zones().iter().enumerate();
         let zones = zones.filter(|(_, zone)| zone.kind() <= highest).map(|(at, _)| at);
         let zones: Vec<_> = zones.collect();
-        let turn = zones.into_iter().map(|at| (at, self.alloc.begin_reclaim(at)));
-        self.attempts.turn = turn.collect();
+        self.turn = zones.into_iter().map(|at| (at, alloc.begin_reclaim(at))).collect();
     }
 
-    fn end_turn(&mut self) {
-        for (at, boost) in core::mem::take(&mut self.attempts.turn) {
-            self.alloc.end_reclaim(at, boost);
+    fn end_turn<S: Sink>(&mut self, alloc: &mut PageAllocator<S>) {
+        for (at, boost) in core::mem::take(&mut self.turn) {
+            alloc.end_reclaim(at, boost);
         }
     }
 }

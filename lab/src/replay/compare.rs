@@ -49,6 +49,14 @@ pub struct Difference {
     pub theirs: String,
 }
 
+impl Difference {
+    /// Both sides as they stand under a miss.
+    #[must_use]
+    pub fn told(self) -> (String, String) {
+        (format!("{}: {}", self.what, self.ours), format!("{}: {}", self.what, self.theirs))
+    }
+}
+
 /// A buddy list that differs.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DifferentList {
@@ -65,6 +73,13 @@ pub struct DifferentList {
 }
 
 impl DifferentList {
+    /// Where it differs.
+    #[must_use]
+    pub fn difference(&self) -> Difference {
+        let what = format!("{} order {} {}", self.zone, self.order, self.migratetype);
+        difference_of(what, &self.ours, &self.theirs)
+    }
+
     /// Whether the blocks are the same, in another order.
     #[must_use]
     pub fn same_blocks(&self) -> bool {
@@ -141,10 +156,7 @@ pub fn compare<S: Sink>(
     let with_pcp = level == Level::PerCpu;
     let state = alloc.state();
     let lists = different_lists(&state.zones, dump);
-    let difference = lists.first().map(|list| {
-        let what = format!("{} order {} {}", list.zone, list.order, list.migratetype);
-        difference_of(what, &list.ours, &list.theirs)
-    });
+    let difference = lists.first().map(DifferentList::difference);
     let theirs = &dump.machine.zones;
     let block = theirs.iter().find_map(|zone| pageblock_difference(&state.zones, zone));
     let pcp = ZoneType::ALL.into_iter().find_map(|kind| pcp_difference(&state.zones, theirs, kind));

@@ -71,11 +71,7 @@ impl Recorded {
         };
         if raided.change_ownership != recorded {
             hand.settle_ownership(told.pfn, recorded, [former.unwrap_or(from), mt]);
-            let name = |owned: Ownership| match owned {
-                Ownership::Changed => format!("the pageblock becomes {mt}"),
-                Ownership::Kept => "the pageblock keeps its type".to_owned(),
-            };
-            let said = (name(raided.change_ownership), name(recorded));
+            let said = (fate(raided.change_ownership, mt), fate(recorded, mt));
             let at = (&self.alloc, zone, victim.order, from);
             if known {
                 ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
@@ -122,21 +118,59 @@ impl Recorded {
             TraceEvent::Extfrag(raw) => Some(raw),
             _ => None,
         };
-        if raw.and_then(|raw| told(&self.alloc, &raw)) == Some(claimed.extfrag) {
-            ledger.tally.hit(Kind::Extfrag);
-            return;
+        let (extfrag, told) = (claimed.extfrag, raw.and_then(|raw| told(&self.alloc, &raw)));
+        if told == Some(extfrag) {
+            return ledger.tally.hit(Kind::Extfrag);
         }
         let Some(zone) = self.zone(claimed.pfn) else { return };
-        let extfrag = claimed.extfrag;
+        let movability = told.is_some_and(|told| is_movability(&extfrag, &told));
+        let cause = if movability { Cause::Movability } else { Cause::Unexplained };
         let at = (&self.alloc, zone, extfrag.fallback_order, extfrag.fallback_migratetype);
         let said = (
             format!("{}", claimed.pfn),
             raw.map_or("nothing".to_owned(), |raw| format!("{}", raw.pfn)),
         );
-        ledger.miss(Kind::Extfrag, Cause::Movability, record, said, at);
+        ledger.miss(Kind::Extfrag, cause, record, said, at);
+    }
+}
+
+/// Whether two fallbacks differ in what becomes of the pageblock, and in nothing else: how many of
+/// its pages can be moved decides that. Linux: `steal_suitable_fallback()`.
+pub(super) fn is_movability(said: &Extfrag, told: &Extfrag) -> bool {
+    said != told && *told == (Extfrag { change_ownership: told.change_ownership, ..*said })
+}
+
+/// What becomes of a pageblock, for people.
+pub(super) fn fate(ownership: Ownership, mt: MigrateType) -> String {
+    match ownership {
+        Ownership::Changed => format!("the pageblock becomes {mt}"),
+        Ownership::Kept => "the pageblock keeps its type".to_owned(),
     }
 }
 
 fn show(victim: Victim) -> String {
     format!("{} of order {} from {}", victim.pfn, victim.order, victim.migratetype)
+}
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::units::{Order, Pfn};
+
+    use super::*;
+
+    #[test]
+    fn only_what_becomes_of_the_pageblock_is_put_down_to_movability() {
+        let said = Extfrag {
+            pfn: Pfn::new(0x1200),
+            alloc_order: Order::ZERO,
+            fallback_order: Order::of(3),
+            alloc_migratetype: MigrateType::Unmovable,
+            fallback_migratetype: MigrateType::Movable,
+            change_ownership: Ownership::Changed,
+        };
+        let kept = Extfrag { change_ownership: Ownership::Kept, ..said };
+        assert!(is_movability(&said, &kept) && is_movability(&kept, &said));
+        assert!(!is_movability(&said, &said));
+        assert!(!is_movability(&said, &Extfrag { pfn: Pfn::new(0x1400), ..kept }));
+    }
 }

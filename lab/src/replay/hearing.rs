@@ -7,6 +7,7 @@ use pagelab_allocator::profile::PcpTuning;
 use pagelab_allocator::units::{Order, Pfn};
 
 use super::cause::Cause;
+use super::fallback::is_movability;
 use super::ledger::Ledger;
 use super::predicted::Predicted;
 use super::said::{kind, show};
@@ -39,8 +40,8 @@ impl Predicted {
         }
     }
 
-    /// What was foreseen and did not happen, which is one miss however much it is, and what happened
-    /// and was not foreseen, each a miss.
+    /// What was foreseen and did not happen, which is one miss however much it is, and what
+    /// happened and was not foreseen, each a miss.
     pub(super) fn settle(&mut self, line: u64, ledger: &mut Ledger) {
         if self.alloc.sink().0.is_empty() && self.told.is_empty() {
             self.refilled = 0;
@@ -88,7 +89,7 @@ impl Predicted {
     /// Why a foreseen event is not the recorded one.
     fn cause_of(&self, said: &Event, told: &Event) -> Cause {
         match (said, told) {
-            (Event::Extfrag(said), Event::Extfrag(told)) if said.pfn == told.pfn => {
+            (Event::Extfrag(said), Event::Extfrag(told)) if is_movability(said, told) => {
                 Cause::Movability
             }
             (
@@ -108,8 +109,8 @@ impl Predicted {
         }
     }
 
-    /// Whether CMA pages are so close to half of the free pages of a zone, as its counters say, that
-    /// their lag decides which kind a movable request gets. Linux: `__rmqueue()`.
+    /// Whether CMA pages are so close to half of the free pages of a zone, as its counters say,
+    /// that their lag decides which kind a movable request gets. Linux: `__rmqueue()`.
     fn is_near_half(&self, pfn: Pfn) -> bool {
         let Some(zone) = self.alloc.zone_of(pfn) else { return false };
         let (free, lag) = (zone.counted(), zone.counting_lag().get());
@@ -118,7 +119,8 @@ impl Predicted {
         (2 * free.cma.get()).abs_diff(free.all.get()) <= 2 * (3 * lag + refill)
     }
 
-    /// Why a foreseen event was not recorded. When the lists are drained is a matter of their tuning.
+    /// Why a foreseen event was not recorded. When the lists are drained is a matter of their
+    /// tuning.
     fn cause_of_foreseen(&self, event: &Event) -> Cause {
         match event {
             Event::PcpuDrain { .. } => Cause::PcpTuning,
@@ -138,8 +140,8 @@ impl Predicted {
         }
     }
 
-    /// Why only one side has a block taken. How large a refill is adapts to the traffic on 6.12; that
-    /// there is one at all, or how large it is on 6.1, does not.
+    /// Why only one side has a block taken. How large a refill is adapts to the traffic on 6.12;
+    /// that there is one at all, or how large it is on 6.1, does not.
     fn cause_of_taken(&self, event: &Event) -> Cause {
         let adapts = self.alloc.profile().rules().pcp == PcpTuning::Adaptive;
         match event {

@@ -1,7 +1,7 @@
 //! What memory hotplug does besides moving free blocks, which only other events tell.
 //!
-//! Taking memory away turns the zone's per-CPU lists off until it is gone or left alone; afterwards,
-//! and when memory has joined, watermarks and the sizes of the lists are computed anew.
+//! Taking memory away turns the zone's per-CPU lists off until it is gone or left alone;
+//! afterwards, and when memory has joined, watermarks and the sizes of the lists are computed anew.
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::migratetype::MigrateType;

@@ -1,6 +1,9 @@
 //! Which pages somebody has, as far as the recording says: what shows that an event is missing from
 //! a recording, or stands in it twice.
 //!
+//! A page's way ends at one place: a free that was printed is followed by at most one event that
+//! says where the page went, and no such event comes without a free.
+//!
 //! At the buddy level nothing else looks at pages that go to per-CPU lists and come from there.
 
 use pagelab_allocator::restore::MachineState;
@@ -24,6 +27,9 @@ pub struct InUse {
     frames: PfnRange,
     /// A bit a frame.
     words: Vec<u64>,
+    /// A bit for each first frame of a block whose free was printed, until an event says where the
+    /// block went.
+    printed: Vec<u64>,
     /// A free block that is being isolated.
     isolating: Option<PfnRange>,
     bulk: Option<Bulk>,
@@ -36,6 +42,8 @@ pub type Contradiction = (Kind, &'static str);
 
 const FREE_ALREADY: Contradiction = (Kind::Drained, "a page that is free already");
 const DRAINED_IN_USE: Contradiction = (Kind::Drained, "a page that is in use");
+const NOT_FREED: Contradiction = (Kind::Drained, "a page whose free was not printed before");
+const ISOLATED_TWICE: Contradiction = (Kind::Isolated, "a block that is being isolated already");
 const HANDED_OUT_TWICE: Contradiction = (Kind::Allocated, "a page that is in use");
 
 impl InUse {
@@ -44,7 +52,8 @@ impl InUse {
     pub fn new(frames: PfnRange, dump: &MachineState) -> Self {
         let len = usize::try_from(frames.len().get()).expect("a machine's frames fit its memory");
         let words = vec![u64::MAX; len.div_ceil(64)];
-        let mut pages = Self { frames, words, isolating: None, bulk: None, unnamed: 0 };
+        let printed = vec![0; words.len()];
+        let mut pages = Self { frames, words, printed, isolating: None, bulk: None, unnamed: 0 };
         let blocks = dump
             .zones
             .iter()
@@ -53,6 +62,13 @@ impl InUse {
             pages.give_back(PfnRange::block(block.pfn, block.order));
         }
         pages
+    }
+
+    /// Notes an event before the first snapshot: where a page goes may be said after it.
+    pub fn note_before(&mut self, record: &Record) {
+        if let TraceEvent::PageFree { pfn, .. } = record.event {
+            self.set_printed(pfn);
+        }
     }
 
     /// Notes what an event says; returns what contradicts it, if anything does.
@@ -66,10 +82,21 @@ impl InUse {
                 let fresh = self.take(PfnRange::block(pfn, order));
                 (fresh < order.pages().get()).then_some(HANDED_OUT_TWICE)
             }
-            TraceEvent::PageFree { pfn, order } => self.free(pfn, order),
+            TraceEvent::PageFree { pfn, order } => {
+                self.set_printed(pfn);
+                self.free(pfn, order)
+            }
+            TraceEvent::PageFreeBatched { pfn } | TraceEvent::FreeOnePage { pfn, .. } => {
+                (!self.take_printed(pfn)).then_some(NOT_FREED)
+            }
             TraceEvent::PcpuDrain { pfn, order, .. } => {
                 let held = self.give_back(PfnRange::block(pfn, order));
                 (held > 0).then_some(DRAINED_IN_USE)
+            }
+            TraceEvent::IsolateFreePage { pfn, order } => {
+                let block = pfn.map(|pfn| PfnRange::block(pfn, order));
+                let before = core::mem::replace(&mut self.isolating, block);
+                before.map(|_| ISOLATED_TWICE)
             }
             _ => {
                 self.note_rare(record);
@@ -80,9 +107,6 @@ impl InUse {
 
     fn note_rare(&mut self, record: &Record) {
         match record.event {
-            TraceEvent::IsolateFreePage { pfn, order } => {
-                self.isolating = pfn.map(|pfn| PfnRange::block(pfn, order));
-            }
             TraceEvent::IsolateFreePageExit { pages, .. } => {
                 if let Some(block) = self.isolating.take().filter(|_| pages > 0) {
                     self.take(block);
@@ -148,6 +172,22 @@ impl InUse {
     fn has(&self, pfn: Pfn) -> bool {
         let bits = |(word, bit)| self.words.get::<usize>(word).map(|word| word & bit != 0);
         self.place(pfn).and_then(bits).unwrap_or(true)
+    }
+
+    /// The free of a block was printed: where it goes is open.
+    fn set_printed(&mut self, pfn: Pfn) {
+        if let Some((at, bit)) = self.place(pfn)
+            && let Some(word) = self.printed.get_mut(at)
+        {
+            *word |= bit;
+        }
+    }
+
+    /// An event says where a block went; whether that was open.
+    fn take_printed(&mut self, pfn: Pfn) -> bool {
+        let Some((at, bit)) = self.place(pfn) else { return false };
+        let Some(word) = self.printed.get_mut(at) else { return false };
+        core::mem::replace(word, *word & !bit) & bit != 0
     }
 
     /// Somebody gets the frames; how many of them nobody had.

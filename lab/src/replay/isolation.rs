@@ -33,7 +33,7 @@ pub struct Isolation {
     /// The compaction under way.
     run: Option<CompactionRun>,
     origin: Origin,
-    /// Zones whose lists compaction may have turned around, by position.
+    /// Zones whose lists compaction may have turned around since they were last known, by position.
     compacted: Vec<bool>,
 }
 
@@ -126,6 +126,15 @@ fn split_free<S: Sink>(
     ledger.impossible(Kind::Isolated, record, &error.to_string());
 }
 
+/// 6.12: isolates a pageblock or ends its isolation; says whether there are such a type and zone.
+/// Linux: `move_freepages_block_isolate()`.
+fn change_isolation<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
+    let Some(mt) = type_of(alloc, number) else { return false };
+    let Some(mut hand) = hand_of(alloc, pfn) else { return false };
+    hand.change_isolation(pfn, mt);
+    true
+}
+
 /// Turns the list of a free block around; says whether there is such a list.
 fn turn<S: Sink>(alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
     let mt = type_of(alloc, number);
@@ -149,7 +158,15 @@ impl Isolation {
         }
     }
 
-    /// Whether compaction may have turned lists of this zone around.
+    /// The lists are as dumped now: only a compaction that is under way may still turn them around.
+    pub fn know_lists(&mut self) {
+        let under_way = self.run.as_ref().map(|run| run.zone);
+        for (zone, compacted) in self.compacted.iter_mut().enumerate() {
+            *compacted &= under_way == Some(zone);
+        }
+    }
+
+    /// Whether compaction may have turned lists of this zone around since they were last known.
     #[must_use]
     pub fn was_compacted(&self, zone: usize) -> bool {
         self.compacted.get(zone).copied().unwrap_or(false)
@@ -195,28 +212,6 @@ impl Isolation {
             TraceEvent::SplitFreePage { pfn: Some(pfn), offset, .. } => {
                 split_free(alloc, record, (pfn, offset), ledger);
             }
-            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
-                if !self.set_type(alloc, pfn, migratetype) {
-                    ledger.impossible(Kind::Isolated, record, "no such type or zone");
-                }
-            }
-            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
-                if !self.move_free(alloc, pfn, migratetype) {
-                    ledger.impossible(Kind::Isolated, record, "no such type or zone");
-                }
-            }
-            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
-                let mt = type_of(alloc, migratetype);
-                match (mt, hand_of(alloc, pfn)) {
-                    (Some(mt), Some(mut hand)) => hand.change_isolation(pfn, mt),
-                    _ => ledger.impossible(Kind::Isolated, record, "no such type or zone"),
-                }
-            }
-            TraceEvent::TurnFreeList { pfn: Some(pfn), migratetype } => {
-                if !turn(alloc, pfn, migratetype) {
-                    ledger.impossible(Kind::Isolated, record, "no such list");
-                }
-            }
             TraceEvent::Offline { range } => {
                 if let Some(zone) = alloc.zone_index(range.start()) {
                     alloc.by_hand(zone, CpuId::BOOT).withdraw(range);
@@ -224,10 +219,39 @@ impl Isolation {
                 }
             }
             TraceEvent::Marker(Marker::MemoryBlock { state, .. }) => self.wanted = wanted(state),
-            _ => self.compaction(alloc, record),
+            _ => self.types(alloc, record, ledger),
         }
     }
 
+    /// Types of pageblocks, and blocks that move between lists.
+    fn types<S: Sink>(
+        &mut self,
+        alloc: &mut PageAllocator<S>,
+        record: &Record,
+        ledger: &mut Ledger,
+    ) {
+        const NO_TYPE: &str = "no such type or zone";
+        let (done, lacking) = match record.event {
+            TraceEvent::SetPageblockType { pfn: Some(pfn), migratetype } => {
+                (self.set_type(alloc, pfn, migratetype), NO_TYPE)
+            }
+            TraceEvent::MoveFreepages { pfn: Some(pfn), migratetype } => {
+                (self.move_free(alloc, pfn, migratetype), NO_TYPE)
+            }
+            TraceEvent::MoveFreepagesIsolate { pfn: Some(pfn), migratetype } => {
+                (change_isolation(alloc, pfn, migratetype), NO_TYPE)
+            }
+            TraceEvent::TurnFreeList { pfn: Some(pfn), migratetype } => {
+                (turn(alloc, pfn, migratetype), "no such list")
+            }
+            _ => return self.compaction(alloc, record),
+        };
+        if !done {
+            ledger.impossible(Kind::Isolated, record, lacking);
+        }
+    }
+
+    /// What compaction says about itself.
     fn compaction<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, record: &Record) {
         match record.event {
             TraceEvent::IsolateMigratepages(scan) => {
@@ -328,8 +352,8 @@ impl Isolation {
         true
     }
 
-    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the types:
-    /// a raid is left to its own event. Says whether there are such a type and zone.
+    /// 6.1: the free blocks of a pageblock move. Which of its callers moves them shows in the
+    /// types: a raid is left to its own event. Says whether there are such a type and zone.
     fn move_free<S: Sink>(&mut self, alloc: &mut PageAllocator<S>, pfn: Pfn, number: u8) -> bool {
         let Some(mt) = type_of(alloc, number) else { return false };
         let former = self.former.take().filter(|(at, _)| *at == pfn).map(|(_, former)| former);

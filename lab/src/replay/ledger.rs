@@ -8,6 +8,7 @@ use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::units::Order;
 
 use super::cause::Cause;
+use super::compare::Difference;
 use super::tally::{Kind, Miss, Tally};
 use crate::trace::Record;
 
@@ -102,6 +103,11 @@ impl Ledger {
                 place: (0, Order::ZERO, MigrateType::Movable),
             });
         }
+    }
+
+    /// Something at a snapshot differs, and it is no list in particular.
+    pub fn differs(&mut self, line: u64, difference: Difference) {
+        self.outside(Kind::Listed, line, difference.told());
     }
 
     /// A recorded step that could not be carried out after its miss was counted: one more.

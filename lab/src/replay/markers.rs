@@ -52,7 +52,8 @@ impl Markers {
         (self.next.index <= self.last).then_some(self.next)
     }
 
-    /// Goes on by one event of the trace, which says whether a snapshot's lists were dumped just now.
+    /// Goes on by one event of the trace, which says whether a snapshot's lists were dumped just
+    /// now.
     ///
     /// # Errors
     ///

@@ -1,8 +1,8 @@
 //! Replaying a recorded case: the same requests on the emulated machine, the same frames or a miss.
 //!
 //! `recorded.rs` moves the lists as Linux moved them and predicts each removal; `predicted.rs`
-//! foresees from the requests alone what the per-CPU lists do. Cases are recorded on one CPU, or the
-//! order of their events would not be certain. What comes out is one value,
+//! foresees from the requests alone what the per-CPU lists do. Cases are recorded on one CPU, or
+//! the order of their events would not be certain. What comes out is one value,
 //! [`summary::Summary`], and renderers of it.
 
 mod attempts;
@@ -21,6 +21,7 @@ pub mod origin;
 pub mod plan;
 pub mod predicted;
 pub mod recorded;
+mod requests;
 pub mod rotation;
 pub mod said;
 pub mod summary;
@@ -44,7 +45,7 @@ use crate::case::{Case, Dump};
 use crate::trace::{Record, TraceError, TraceEvent, TraceReader};
 use cause::Cause;
 use compare::{DifferentList, SnapshotVerdict, compare};
-use in_use::InUse;
+use in_use::{Contradiction, InUse};
 use ledger::Ledger;
 use markers::Markers;
 use origin::Origin;
@@ -177,6 +178,10 @@ impl<'a> Run<'a> {
             Predicted::new(whole, &start.flags, timer, origin.clone())
         });
         let recorded = start_of(start, plan.level, &origin)?;
+        let verdict = match &predicted {
+            Some(predicted) => compare(&predicted.alloc, start, plan.level).0,
+            None => compare(&recorded.alloc, start, plan.level).0,
+        };
         let spans = || start.machine.zones.iter().map(|zone| zone.spec.span);
         let first = spans().map(PfnRange::start).min().unwrap_or(Pfn::new(0));
         let last = spans().map(PfnRange::end).max().unwrap_or(first);
@@ -193,7 +198,7 @@ impl<'a> Run<'a> {
             events: 0,
             frames,
             in_use: InUse::new(frames, &start.machine),
-            snapshots: Vec::new(),
+            snapshots: vec![verdict],
         })
     }
 
@@ -206,10 +211,13 @@ impl<'a> Run<'a> {
             let line = step.record.line;
             let dumped = marks.pass(&step.record.event);
             let dumped = dumped.map_err(|why| at(&window, line, "SNAP", why))?;
-            if let Some(index) = dumped.filter(|index| *index > 0) {
-                self.snapshot(index, line)?;
+            match dumped {
+                Some(0) => self.start(line),
+                Some(index) => self.snapshot(index, line)?,
+                None => {}
             }
             if !marks.are_under_way() {
+                self.in_use.note_before(&step.record);
                 continue;
             }
             if step.lost {
@@ -240,6 +248,7 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: &window::Step) {
         let record = &step.record;
         let contradiction = if self.is_return(record) { None } else { self.in_use.note(record) };
+        let contradiction = contradiction.or_else(|| self.other_type(record));
         let misses = self.ledger.tally.misses();
         self.perform(step);
         if let Some((kind, known)) = contradiction
@@ -247,6 +256,16 @@ impl<'a> Run<'a> {
         {
             self.ledger.impossible(kind, record, known);
         }
+    }
+
+    /// What is wrong with an allocation whose type is not that of its flags. A design may have a
+    /// request served from another type. Linux: `gfp_migratetype()`.
+    fn other_type(&self, record: &Record) -> Option<Contradiction> {
+        let TraceEvent::PageAlloc { migratetype, gfp, .. } = record.event else { return None };
+        let alloc = &self.recorded.alloc;
+        let right = isolation::type_of(alloc, migratetype) == Some(alloc.migratetype_of(gfp));
+        let said = (Kind::Allocated, "another type than that of the flags");
+        (self.origin.is_kernel() && !right).then_some(said)
     }
 
     /// Whether a free is none, but the return of a page to the compacting task.
@@ -275,6 +294,14 @@ impl<'a> Run<'a> {
             predicted.resync(&self.recorded.alloc, &mut self.ledger);
         }
         self.ledger.look_back(&predicted.alloc);
+    }
+
+    /// The first snapshot: its lists are given, and its texts are what they print as.
+    fn start(&mut self, line: u64) {
+        let differs = self.snapshots.first().and_then(|verdict| verdict.difference.clone());
+        if let Some(differs) = differs {
+            self.ledger.differs(line, differs);
+        }
     }
 
     fn snapshot(&mut self, index: u32, line: u64) -> Result<(), ReplayError> {
@@ -306,32 +333,31 @@ impl<'a> Run<'a> {
             self.list_differs(list, line);
         }
         if !good || !only_order {
-            if lists.is_empty() {
-                let said = differs.map_or_else(Default::default, |differs| {
-                    (format!("{}: {}", differs.what, differs.ours), differs.theirs)
-                });
-                self.ledger.outside(Kind::Listed, line, said);
+            if let Some(differs) = differs.filter(|_| lists.is_empty()) {
+                self.ledger.differs(line, differs);
             }
             self.ledger.tally.resyncs += 1;
-            self.recorded = start_of(&dump, self.plan.level, &self.origin)?;
-            self.in_use = InUse::new(self.frames, &dump.machine);
-            if let Some(predicted) = &mut self.predicted {
-                let whole = restore(&dump, &dump.machine, &self.origin, Said::default())?;
-                let (timer, origin) = (predicted.timer(), self.origin.clone());
-                *predicted = Predicted::new(whole, &dump.flags, timer, origin);
-            }
+            self.go_on_from(&dump)?;
+        }
+        self.recorded.know_lists();
+        Ok(())
+    }
+
+    /// Every machine is that of the dump now.
+    fn go_on_from(&mut self, dump: &Dump) -> Result<(), CaseError> {
+        self.recorded = start_of(dump, self.plan.level, &self.origin)?;
+        self.in_use = InUse::new(self.frames, &dump.machine);
+        if let Some(predicted) = &mut self.predicted {
+            let whole = restore(dump, &dump.machine, &self.origin, Said::default())?;
+            let (timer, origin) = (predicted.timer(), self.origin.clone());
+            *predicted = Predicted::new(whole, &dump.flags, timer, origin);
         }
         Ok(())
     }
 
     /// A list is in another order than dumped, or has other blocks.
     fn list_differs(&mut self, list: &DifferentList, line: u64) {
-        let first = |list: &[Pfn]| list.first().map_or("empty".to_owned(), ToString::to_string);
-        let at = format!("{} order {} {}", list.zone, list.order, list.migratetype);
-        let said = (
-            format!("{at}: {} first of {}", first(&list.ours), list.ours.len()),
-            format!("{at}: {} first of {}", first(&list.theirs), list.theirs.len()),
-        );
+        let said = list.difference().told();
         let zones = self.recorded.alloc.zones();
         let Some(zone) = zones.iter().position(|zone| zone.kind() == list.zone) else {
             return self.ledger.outside(Kind::Listed, line, said);

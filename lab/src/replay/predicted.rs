@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use pagelab_allocator::buddy::Placement;
 use pagelab_allocator::event::{Event, Silent};
-use pagelab_allocator::frame::{Frame, Movability};
+use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::PageAllocator;
@@ -34,13 +34,13 @@ use crate::trace::{Marker, Record, SnapPhase, TraceEvent};
 
 /// A bulk request under way.
 #[derive(Clone, Copy, Debug)]
-struct Bulk {
-    pid: u32,
+pub(super) struct Bulk {
+    pub(super) pid: u32,
     gfp: GfpFlags,
     /// Pages asked for.
     asked: u64,
     /// Single requests that it has made instead.
-    single: u64,
+    pub(super) single: u64,
 }
 
 /// Lists as predicted.
@@ -55,7 +55,7 @@ pub struct Predicted {
     pub(super) told: VecDeque<(u64, Event)>,
     /// Why the lists are not those of the recorded machine any more.
     pub(super) astray: Option<Cause>,
-    bulk: Option<Bulk>,
+    pub(super) bulk: Option<Bulk>,
     /// Pages that bulk requests got, until a mapping shows the recorded ones.
     handed: Vec<Pfn>,
     joining: Option<PfnRange>,
@@ -72,9 +72,9 @@ pub struct Predicted {
     /// When counters catch up and per-CPU lists shrink.
     pub(super) timer: StatTimer,
     /// The page that came back last.
-    freed: Option<Pfn>,
+    pub(super) freed: Option<Pfn>,
     /// A page that was predicted in place of another, until it is handed out after all.
-    expected: Option<Expected>,
+    pub(super) expected: Option<Expected>,
 }
 
 /// An event names a type that the recorded kernel does not have.
@@ -173,9 +173,7 @@ impl Predicted {
     pub fn step(&mut self, step: &Step, ledger: &mut Ledger) {
         let record = &step.record;
         self.hotplug.resume(&mut self.alloc, record);
-        if step.reclaiming != self.reclaiming {
-            self.reclaim(step.reclaiming);
-        }
+        self.reclaim(step);
         let waiting = if record.need_resched { Waiting::Yes } else { Waiting::No };
         if self.timer.ticks(record.timestamp, waiting) {
             self.tick();
@@ -211,7 +209,7 @@ impl Predicted {
             }
             TraceEvent::PageFree { pfn, order } => self.page_free(step, pfn, order, ledger),
             TraceEvent::PageFreeBatched { pfn } => self.free(pfn, Order::ZERO, record, ledger),
-            _ if self.attempt(record, ledger) => {}
+            _ if self.attempts.note(&mut self.alloc, &record.event) => {}
             _ => self.rare(record, ledger),
         }
     }
@@ -226,8 +224,12 @@ impl Predicted {
         }
     }
 
+    /// Events that are not of every request.
     fn rare(&mut self, record: &Record, ledger: &mut Ledger) {
         match record.event {
+            TraceEvent::NoPage { order, gfp, flags } => {
+                self.no_page(record, (order, gfp), flags, ledger);
+            }
             TraceEvent::BulkEnter { gfp, asked } => {
                 let gfp = GfpFlags::from_bits_truncate(gfp);
                 self.bulk = Some(Bulk { pid: record.pid, gfp, asked, single: 0 });
@@ -248,7 +250,8 @@ impl Predicted {
             TraceEvent::Marker(Marker::Snapshot { phase, .. }) => {
                 self.marker(phase, record.timestamp);
             }
-            // Told before the request ends that sets the pageblock aside: it will do so here as well.
+            // Told before the request ends that sets the pageblock aside: it will do so here as
+            // well.
             TraceEvent::SetPageblockType { migratetype, .. }
             | TraceEvent::MoveFreepages { migratetype, .. }
                 if type_of(&self.alloc, migratetype) == Some(MigrateType::HighAtomic) => {}
@@ -260,93 +263,16 @@ impl Predicted {
         }
     }
 
-    fn reclaim(&mut self, reclaiming: bool) {
-        self.reclaiming = reclaiming;
-        let reclaim = if reclaiming { Reclaim::Active } else { Reclaim::Idle };
+    /// Follows the node's reclaimer.
+    fn reclaim(&mut self, step: &Step) {
+        if self.reclaiming == step.reclaiming {
+            return;
+        }
+        self.reclaiming = step.reclaiming;
+        let reclaim = if self.reclaiming { Reclaim::Active } else { Reclaim::Idle };
         for at in 0..self.alloc.zones().len() {
             self.alloc.by_hand(at, CpuId::BOOT).set_reclaim(reclaim);
         }
-    }
-
-    fn page_alloc(
-        &mut self,
-        record: &Record,
-        pfn: Pfn,
-        order: Order,
-        gfp: GfpFlags,
-        ledger: &mut Ledger,
-    ) {
-        if let Some(bulk) = self.bulk.as_mut().filter(|bulk| bulk.pid == record.pid) {
-            bulk.single += 1;
-        }
-        self.expected.take_if(|expected| !expected.is_awaited());
-        let pages = self.request(order, gfp);
-        self.compare(ledger);
-        let got = pages.map(|pages| pages.into_raw().0);
-        if gfp.contains(GfpFlags::TAGGED) {
-            self.note_movable(got, order);
-        }
-        self.settle(record.line, ledger);
-        if got == Some(pfn) {
-            // Even from wrong lists: what is around it was counted.
-            return ledger.tally.hit(Kind::Allocated);
-        }
-        let cause = self.astray.unwrap_or_else(|| self.cause_of_page(pfn, got));
-        self.astray = Some(cause);
-        let said = (got.map_or("nothing".to_owned(), |pfn| pfn.to_string()), pfn.to_string());
-        let zone = self.alloc.zone_index(pfn).unwrap_or(0);
-        let place = (&self.alloc, zone, order, gfp.migratetype());
-        ledger.miss(Kind::Allocated, cause, record, said, place);
-        if let Some(before) = self.expected.take().filter(|before| before.page == pfn) {
-            for cause in [before.cause, cause] {
-                if cause == Cause::Unexplained {
-                    ledger.tally.reconsider(Cause::Unexplained, Cause::EventOrder);
-                }
-            }
-        } else {
-            self.expected = got.map(|page| Expected::new(page, cause));
-        }
-    }
-
-    /// A page for tags is a user's, whatever type its request has.
-    fn note_movable(&mut self, page: Option<Pfn>, order: Order) {
-        if let Some(pfn) = page
-            && let Some(zone) = self.alloc.zone_index(pfn)
-        {
-            let mut hand = self.alloc.by_hand(zone, CpuId::BOOT);
-            hand.set_movability(pfn, order, Movability::Movable);
-        }
-    }
-
-    /// Why another page came out than predicted.
-    fn cause_of_page(&self, pfn: Pfn, got: Option<Pfn>) -> Cause {
-        let zone = |pfn| self.alloc.zone_index(pfn);
-        match got {
-            None => Cause::TaskState,
-            Some(got) if self.freed == Some(got) => Cause::EventOrder,
-            Some(got) if zone(got) != zone(pfn) => Cause::CounterDrift,
-            Some(_) => Cause::Unexplained,
-        }
-    }
-
-    /// Linux had no page for a request: nor should the emulator.
-    fn page_refused(&mut self, record: &Record, order: Order, gfp: GfpFlags, ledger: &mut Ledger) {
-        if self.ends_slow(order, gfp) {
-            // Each attempt was made when it failed.
-            return ledger.tally.hit(Kind::Allocated);
-        }
-        let request = &self.wanted(order, gfp);
-        let easy = self.alloc.alloc_pages_fast(CpuId::BOOT, request);
-        let short = easy.is_none();
-        let pages = easy.or_else(|| self.alloc.alloc_pages_slow(CpuId::BOOT, request));
-        self.compare(ledger);
-        self.settle(record.line, ledger);
-        let Some(pages) = pages else { return ledger.tally.hit(Kind::Allocated) };
-        // Below the low mark, how far a request may go depends on who makes it.
-        let cause = if short || self.reclaiming { Cause::TaskState } else { Cause::Unexplained };
-        let cause = *self.astray.get_or_insert(cause);
-        let said = (pages.into_raw().0.to_string(), "nothing".to_owned());
-        self.differ(Kind::Allocated, cause, record.line, said, ledger);
     }
 
     fn page_free(&mut self, step: &Step, pfn: Pfn, order: Order, ledger: &mut Ledger) {

@@ -18,12 +18,12 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 use super::cause::Cause;
 use super::compare::DifferentList;
-use super::isolation::{Isolation, MOVABLE, guess_movability, join, put, type_of};
+use super::isolation::{Isolation, MOVABLE, guess_movability, hand_of, join, put, type_of};
 use super::ledger::Ledger;
 use super::origin::Origin;
 use super::tally::Kind;
 use super::window::Step;
-use crate::trace::{Record, TraceEvent, VmapPages};
+use crate::trace::{Record, TO_TAIL, TraceEvent, VmapPages};
 
 /// Whether the contents of the per-CPU lists are kept up as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,9 +33,6 @@ pub enum PerCpu {
     /// They are.
     Kept,
 }
-
-/// Linux 6.12: `FPI_TO_TAIL`.
-const TO_TAIL: u32 = 2;
 
 /// Where `free_one_page()` puts a block: its fifth argument are the flags of the free in 6.12, the
 /// sixth, if there is one, in 6.1.
@@ -90,7 +87,12 @@ impl Recorded {
         type_of(&self.alloc, number)
     }
 
-    /// Whether compaction may have turned lists of this zone around.
+    /// The lists are as dumped now.
+    pub fn know_lists(&mut self) {
+        self.isolation.know_lists();
+    }
+
+    /// Whether compaction may have turned lists of this zone around since they were last known.
     #[must_use]
     pub fn was_compacted(&self, zone: usize) -> bool {
         self.isolation.was_compacted(zone)
@@ -113,8 +115,7 @@ impl Recorded {
     }
 
     pub(super) fn hand(&mut self, pfn: Pfn) -> Option<ByHand<'_>> {
-        let zone = self.zone(pfn)?;
-        Some(self.alloc.by_hand(zone, CpuId::BOOT))
+        hand_of(&mut self.alloc, pfn)
     }
 
     /// Whether frees of `order` go to the per-CPU lists. Linux: `pcp_allowed_order()`.

@@ -6,6 +6,7 @@ use pagelab_allocator::event::{Event, Sink};
 use pagelab_allocator::units::Pfn;
 
 use super::cause::Cause;
+use super::fallback::fate;
 use super::tally::Kind;
 
 /// How many requests later a page may be handed out and still count as swapped.
@@ -66,15 +67,15 @@ pub(super) fn show(event: &Event) -> String {
             format!("{pfn} of order {order} to {migratetype}")
         }
         Event::Extfrag(extfrag) => format!(
-            "{} of order {} from {} for order {} of {}, {:?}",
+            "{} of order {} from {} for order {} of {}, {}",
             extfrag.pfn,
             extfrag.fallback_order,
             extfrag.fallback_migratetype,
             extfrag.alloc_order,
             extfrag.alloc_migratetype,
-            extfrag.change_ownership,
+            fate(extfrag.change_ownership, extfrag.alloc_migratetype),
         ),
-        other => format!("{other:?}"),
+        _ => "an event that is not compared".to_owned(),
     }
 }
 

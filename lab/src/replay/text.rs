@@ -16,9 +16,20 @@ pub fn render(summary: &Summary) -> String {
     text
 }
 
+/// Whether two versions agree in their first two numbers.
+fn same_series(kernel: &str, profile: &str) -> bool {
+    kernel.split(['.', '-']).take(2).eq(profile.split('.').take(2))
+}
+
 fn write_summary(out: &mut String, summary: &Summary) -> core::fmt::Result {
     let Summary { case, kernel, profile, level, events, score, tally, .. } = summary;
     writeln!(out, "{case}: Linux {kernel}, rules of {profile}, {} level", level.name())?;
+    if !same_series(kernel, profile) {
+        writeln!(
+            out,
+            "note: these are not the rules of that kernel; where they agree, all matches"
+        )?;
+    }
     writeln!(
         out,
         "{events} events, {} predictions, {} exact ({:.6}), {} resyncs",

@@ -60,6 +60,15 @@ pub struct BlockMap {
     cells: Vec<Cell>,
 }
 
+/// The pageblocks at one moment of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TimedMap {
+    /// Since the first operation, by the trace's clock.
+    pub nanoseconds: u64,
+    /// The pageblocks.
+    pub blocks: BlockMap,
+}
+
 impl Serialize for BlockMap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&self.cells.iter().map(|cell| cell.letter()).collect::<String>())

@@ -4,6 +4,8 @@
 //! held, from the first operation to the last.
 
 pub mod blocks;
+pub mod census;
+pub mod extfrag;
 pub mod json;
 pub mod text;
 
@@ -11,10 +13,9 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::census::Census;
-use crate::listener::ExtfragCounts;
-use crate::report::blocks::BlockMap;
-use crate::sample::TimedMap;
+use blocks::{BlockMap, TimedMap};
+use census::Census;
+use extfrag::ExtfragCounts;
 
 /// One machine after one trace.
 #[derive(Clone, PartialEq, Debug, Serialize)]
@@ -117,6 +118,12 @@ impl MachineFacts {
 #[must_use]
 pub const fn approximate(count: u64) -> f64 {
     count as f64
+}
+
+/// Nanoseconds in seconds, for rendering only.
+#[must_use]
+pub const fn seconds(nanoseconds: u64) -> f64 {
+    approximate(nanoseconds) / 1e9
 }
 
 /// Tag storage that ordinary data could use.

@@ -1,6 +1,7 @@
 //! Runs: the scenes of a plan become machines, traces and workloads drive them, reports come out.
 
 pub mod boot;
+pub mod counters;
 pub mod preface;
 pub mod stage;
 pub mod turn;
@@ -13,9 +14,9 @@ use serde_json::Value;
 use crate::case::error::CaseError;
 use crate::contender::Contender;
 use crate::drive::NoRoom;
-use crate::emit::EmitError;
 use crate::machine::LayoutError;
 use crate::ops::OpsError;
+use crate::partial::WriteError;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::report::RunReport;
@@ -39,7 +40,7 @@ pub enum RunError {
     Ops(#[from] OpsError),
     /// The run that was to be written down.
     #[error(transparent)]
-    Emit(#[from] EmitError),
+    Write(#[from] WriteError),
     /// The machine's layout.
     #[error("memory of {} (--memory): {why}", mebibytes(*.memory))]
     Layout {

@@ -14,9 +14,9 @@ fn workload_json(scene: &Scene, load: &WorkloadPlan) -> Value {
     json!({
         "name": load.kind.name(),
         "ticks": load.ticks,
-        "tag_by": format!("{:?}", tags.unit).to_lowercase(),
-        "tag_when": format!("{:?}", tags.time).to_lowercase(),
-        "tag_layout": format!("{:?}", tags.layout).to_lowercase(),
+        "tag_by": tags.unit.name(),
+        "tag_when": tags.time.name(),
+        "tag_layout": tags.layout.name(),
         "swap_bytes": swap_bytes(scene, load),
         "swappiness": load.kind.swappiness(),
         "target_index": load.target_index.to_string(),
@@ -33,8 +33,8 @@ fn workload_preface(scene: &Scene, load: &WorkloadPlan, shares: &[String]) -> St
     }
     let tags = load.tags;
     let chosen = (!shares.is_empty()).then(|| {
-        let how = format!("by {:?}, {:?}, {:?}", tags.unit, tags.time, tags.layout);
-        format!("{} {}", shares.join(", "), how.to_lowercase())
+        let (unit, time, layout) = (tags.unit.name(), tags.time.name(), tags.layout.name());
+        format!("{} by {unit}, {time}, {layout}", shares.join(", "))
     });
     let always = load.kind.always_tagged().map(str::to_owned);
     let tagged: Vec<_> = always.into_iter().chain(chosen).collect();

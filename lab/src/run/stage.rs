@@ -15,7 +15,7 @@ use crate::case::meta::CaseMeta;
 use crate::demo;
 use crate::logical::{Logical, Step};
 use crate::machine::MachinePlan;
-use crate::ops;
+use crate::ops::{OpsFile, Room};
 use crate::plan::{Scene, TraceChoice};
 use crate::survey::{Span, Survey};
 use crate::trace::{TraceError, TraceReader};
@@ -49,14 +49,21 @@ impl<'a> Stage<'a> {
     ///
     /// [`RunError`] for what cannot be read.
     pub fn new(scene: &'a Scene) -> Result<Self, RunError> {
-        let ops = scene.ops.as_deref().map(ops::read).transpose()?;
+        let ops = scene.ops.as_deref().map(OpsFile::read).transpose()?;
         let case = open_case(scene)?;
         let machine = machine_plan(scene, &case);
+        let ops = ops.map(|ops| ops.fit(room(scene, &machine))).transpose()?;
         let survey = match &ops {
             Some(ops) => Survey::of_workload(ops.iter().copied()),
             None => case.survey,
         };
         Ok(Self { scene, machine, meta: case.meta, survey, ops })
+    }
+
+    /// What its machine can take of written operations.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        room(self.scene, &self.machine)
     }
 
     /// Whether operations come from lines of a trace.
@@ -169,6 +176,15 @@ pub(super) fn turn_swap_on<S: Sink>(
 pub(super) fn swap_bytes(scene: &Scene, load: &WorkloadPlan) -> u64 {
     let memory = scene.memory.unwrap_or(LEAST_MEMORY);
     load.swap.or(load.kind.swap_part().map(|part| memory / part)).unwrap_or(0)
+}
+
+/// Memory and swap of a scene's machine.
+fn room(scene: &Scene, machine: &MachinePlan) -> Room {
+    let swap = match &scene.trace {
+        TraceChoice::Workload(load) => swap_bytes(scene, load),
+        _ => 0,
+    };
+    Room(PageCount::new((machine.memory + swap) / Geometry::PAGES_4K.page_size()))
 }
 
 /// Pages of swap in a page of memory. Assumed: one in three.

@@ -5,15 +5,12 @@ use std::collections::BTreeMap;
 use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
-use pagelab_migrate::reclaim::stats::ReclaimStats;
-use pagelab_migrate::stats::MmStats;
-use pagelab_migrate::tag_storage::clean_store::CleanStats;
-use pagelab_migrate::tag_storage::stats::TagStats;
 
 use super::RunError;
 use super::boot::boot;
+use super::counters::Counters;
 use super::stage::Stage;
-use crate::census::Census;
+use crate::census::census;
 use crate::contender::Contender;
 use crate::drive::Driver;
 use crate::emit::{Destination, NoRecord, Provenance, Recorder, Recording};
@@ -129,9 +126,9 @@ fn report<K: Sink>(
         reclaim: reclaimed(&driver),
         before,
         after: picture(&driver, layout.tags.tags),
-        counters: counters(&driver),
+        counters: Counters::of(&driver).named().collect(),
         extfrag: *driver.sink_mut().extfrag(),
-        census: Census::take(&driver, layout.memory, layout.tags.tags),
+        census: census(&driver, layout.memory, layout.tags.tags),
         moments,
         maps,
     };
@@ -180,27 +177,6 @@ fn claims<S: Sink>(driver: &Driver<S>) -> Claims {
         displaced_pages: tags.displaced_pages,
         moved_tagged_pages: tags.fault_migrations,
     }
-}
-
-fn counters<S: Sink>(driver: &Driver<S>) -> BTreeMap<&'static str, u64> {
-    let (emulator, tags) = (driver.emulator(), driver.emulator().tags());
-    let caches = tags.caches();
-    let maintenance =
-        [caches.data_invalidations(), caches.tag_invalidations(), caches.corruptions()];
-    let counted = emulator.mm_stats().iter().chain(tags.stats().iter());
-    let counted = counted.chain(tags.clean().stats().iter()).chain(emulator.reclaim().stats.iter());
-    counted.chain(MAINTENANCE.into_iter().zip(maintenance)).collect()
-}
-
-/// Names of the counters of cache maintenance.
-const MAINTENANCE: [&str; 3] =
-    ["tag_data_cache_invalidations", "tag_cache_invalidations", "tag_cache_corruptions"];
-
-/// Names of all counters of a report.
-pub fn counter_names() -> impl Iterator<Item = &'static str> {
-    let named = MmStats::default().iter().chain(TagStats::default().iter());
-    let named = named.chain(CleanStats::default().iter()).chain(ReclaimStats::default().iter());
-    named.map(|(name, _)| name).chain(MAINTENANCE)
 }
 
 fn reclaimed<S: Sink>(driver: &Driver<S>) -> Reclaimed {

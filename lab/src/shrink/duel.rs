@@ -5,14 +5,12 @@ use pagelab_allocator::event::Silent;
 use super::property::Property;
 use crate::contender::Contender;
 use crate::drive::Driver;
-use crate::logical::{Op, Step};
+use crate::logical::Step;
+use crate::ops::{self, Line};
 use crate::run::RunError;
 use crate::run::boot::boot;
 use crate::run::stage::Stage;
 use crate::trace::TraceError;
-
-/// An operation and the task that asks for memory.
-pub type Act = (Op, u32);
 
 /// Two designs on one machine.
 #[derive(Debug)]
@@ -98,11 +96,11 @@ impl Duel<'_> {
     /// # Errors
     ///
     /// [`RunError`] when the machine is impossible.
-    pub fn counts(&self, acts: &[Act]) -> Result<Counts, RunError> {
+    pub fn counts(&self, lines: &[Line]) -> Result<Counts, RunError> {
         let mut counts = Counts::default();
         for design in 0..2 {
             let mut driver = self.machine(design)?;
-            for step in crate::ops::steps(acts.iter().copied()) {
+            for step in ops::steps(lines.iter().copied()) {
                 driver.step(&step);
                 counts.add(design, self.property.count(&driver));
             }
@@ -115,10 +113,10 @@ impl Duel<'_> {
     /// # Errors
     ///
     /// [`RunError`] when they cannot be read.
-    pub fn acts(&self, limit: usize) -> Result<Vec<Act>, RunError> {
+    pub fn lines(&self, limit: usize) -> Result<Vec<Line>, RunError> {
         let steps = self.stage.steps()?.take(limit);
-        let acts = steps.map(|step| step.map(|step| (step.op, step.pid)));
-        Ok(acts.collect::<Result<_, _>>()?)
+        let lines = steps.map(|step| step.map(Line::from));
+        Ok(lines.collect::<Result<_, _>>()?)
     }
 
     /// After how many operations one design has shown the property and the other has not, or, when

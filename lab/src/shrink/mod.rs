@@ -5,8 +5,8 @@
 //! plain: leave operations out, join them, make them smaller, as long as one design shows the
 //! property and the other does not.
 
+mod budget;
 mod duel;
-pub mod file;
 pub mod plan;
 mod property;
 mod search;
@@ -15,14 +15,15 @@ pub mod text;
 
 use std::collections::BTreeSet;
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
-use crate::ops;
+use crate::ops::{self, Line};
 use crate::run::RunError;
 use crate::run::stage::Stage;
 use crate::survey::kind;
-use crate::workload::op::ProcessOp;
 
-pub use duel::{Act, Counts, Differ, Duel, Shows, Where};
+pub use budget::{Budget, Spent};
+pub use duel::{Counts, Differ, Duel, Shows, Where};
 pub use property::Property;
 pub use search::{End, Found, Search};
 
@@ -33,7 +34,7 @@ use plan::ShrinkPlan;
 pub struct Shrunk {
     /// Operations of the scene.
     pub operations: u64,
-    /// Runs of the search.
+    /// Runs of the search; looking for the first difference and counting at the end are none.
     pub runs: u64,
     /// The difference; `None` when the designs never differ.
     pub difference: Option<Difference>,
@@ -63,17 +64,21 @@ pub fn shrink(plan: &ShrinkPlan) -> Result<Shrunk, RunError> {
     let stage = Stage::new(&plan.scene)?;
     let duel = Duel { stage: &stage, designs: plan.designs, property: plan.property };
     let operations = stage.operations();
+    let mut budget = Budget::new(plan.budget);
     let Some((first, differ)) = duel.first_difference(stage.steps()?)? else {
-        return Ok(Shrunk { operations, runs: 1, difference: None });
+        return Ok(Shrunk { operations, runs: budget.runs(), difference: None });
     };
-    let fewer = fewer_kinds(&duel, (first, differ), plan.budget)?;
-    let search = Search::new((fewer.runs, plan.budget), |candidate: &[Act]| {
+    let lines = fewer_kinds(&duel, (first, differ), &mut budget)?;
+    let search = Search::new(budget, |candidate: &[Line]| {
         // The machine was built once; it is built again.
-        duel.counts(candidate).is_ok_and(|counts| counts.differ(differ.within) == Some(differ))
+        candidate.iter().all(|line| stage.room().take(line.op).is_ok())
+            && duel
+                .counts(candidate)
+                .is_ok_and(|counts| counts.differ(differ.within) == Some(differ))
     });
-    let Found { acts, runs, end } = search.shrink(fewer.acts);
-    let counts = duel.counts(&acts)?;
-    let difference = Difference { first, steps: ops::steps(acts), counts, differ, end };
+    let Found { lines, runs, end } = search.shrink(lines);
+    let counts = duel.counts(&lines)?;
+    let difference = Difference { first, steps: ops::steps(lines), counts, differ, end };
     Ok(Shrunk { operations, runs, difference: Some(difference) })
 }
 
@@ -86,13 +91,8 @@ const fn gives_back(op: Op) -> bool {
 /// How much further than to the first difference the operations are looked at, as a factor.
 const REACH: usize = 4;
 
-/// Operations without those of some kinds.
-struct Fewer {
-    acts: Vec<Act>,
-    runs: u64,
-}
-
-/// Leaves out all operations of a kind, for each kind that takes memory, if the designs still come to differ soon.
+/// Leaves out all operations of a kind, for each kind that takes memory, if the designs still come
+/// to differ soon.
 ///
 /// Where pages lie decides, and everything shifts them. While there are many pins and tags, some
 /// fit wherever pages lie; the last of them fits only where it was, and would keep operations that
@@ -100,25 +100,24 @@ struct Fewer {
 fn fewer_kinds(
     duel: &Duel<'_>,
     (first, differ): (usize, Differ),
-    budget: u64,
-) -> Result<Fewer, RunError> {
-    let mut acts = duel.acts(first.saturating_mul(REACH))?;
-    let (mut runs, mut end) = (0, first);
-    let taking = acts.iter().filter(|(op, _)| !gives_back(*op));
-    let kinds: BTreeSet<_> = taking.map(|(op, _)| kind(*op)).collect();
+    budget: &mut Budget,
+) -> Result<Vec<Line>, RunError> {
+    let mut lines = duel.lines(first.saturating_mul(REACH))?;
+    let mut end = first;
+    let taking = lines.iter().filter(|line| !gives_back(line.op));
+    let kinds: BTreeSet<_> = taking.map(|line| kind(line.op)).collect();
     for gone in kinds {
-        if runs == budget {
+        if budget.spend() == Err(Spent) {
             break;
         }
-        let kept = acts.iter().copied().filter(|(op, _)| kind(*op) != gone);
-        let kept: Vec<Act> = kept.collect();
-        runs += 1;
+        let kept = lines.iter().copied().filter(|line| kind(line.op) != gone);
+        let kept: Vec<Line> = kept.collect();
         let steps = ops::steps(kept.iter().copied());
         match duel.first_difference(steps.into_iter().map(Ok))? {
-            Some((here, how)) if how == differ => (acts, end) = (kept, here),
+            Some((here, how)) if how == differ => (lines, end) = (kept, here),
             _ => {}
         }
     }
-    acts.truncate(end);
-    Ok(Fewer { acts, runs })
+    lines.truncate(end);
+    Ok(lines)
 }

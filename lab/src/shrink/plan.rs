@@ -49,16 +49,19 @@ impl ShrinkPlan {
         if a == b {
             return Err(PlanError::new("--b", &words.b, "the same design as --a"));
         }
-        let property = Property::ALL.into_iter().find(|known| known.name() == words.property);
-        let unknown = "not one of tagged-failure, request-failure, no-progress, migration, \
-                       contig-failure";
-        let property =
-            property.ok_or_else(|| PlanError::new("--property", &words.property, unknown))?;
+        let property = parse_property(&words.property)?;
         let budget = words.budget.as_deref().map_or(Ok(DEFAULT_BUDGET), parse_budget)?;
         let out = words.output.as_deref().map(|path| Plan::path("--output", path)).transpose()?;
-        let machine = machine_words(&common, !matches!(scene.trace, TraceChoice::Workload(_)));
+        let machine = machine_words(&common, &scene.trace);
         Ok(Self { scene, designs: [a, b], property, budget, out, machine })
     }
+}
+
+fn parse_property(text: &str) -> Result<Property, PlanError> {
+    let unknown = "not one of tagged-failure, request-failure, no-progress, migration, \
+                   contig-failure";
+    let known = Property::ALL.into_iter().find(|known| known.name() == text);
+    known.ok_or_else(|| PlanError::new("--property", text, unknown))
 }
 
 fn parse_budget(text: &str) -> Result<u64, PlanError> {
@@ -71,11 +74,12 @@ fn parse_budget(text: &str) -> Result<u64, PlanError> {
 
 /// The words that say on which machine; those that say which operations are left out, but for those
 /// by which a trace's pages are tagged while it is carried out.
-fn machine_words(words: &Common, recorded: bool) -> Vec<String> {
+fn machine_words(words: &Common, source: &TraceChoice) -> Vec<String> {
     let alone = words.workload.is_none() && words.trace.is_none();
     // Without a word for its machine, a file of operations has a plain one.
     let demo = (alone && words.ops.is_none()).then(|| "trace".to_owned());
-    let draws = |word: &Option<String>| word.clone().filter(|_| recorded);
+    let made_up = matches!(source, TraceChoice::Workload(_));
+    let draws = |word: &Option<String>| word.clone().filter(|_| !made_up);
     let flags = [
         ("--trace", words.trace.clone()),
         ("--workload", words.workload.clone().or(demo)),

@@ -2,10 +2,9 @@
 
 use pagelab_allocator::units::{Order, PageCount};
 
-use super::duel::Act;
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, PageSpan};
-use crate::ops::Scope;
-use crate::workload::op::ProcessOp;
+use crate::ops::{Line, Scope};
 
 /// A number of an operation that may be smaller.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,10 +30,10 @@ pub(super) fn size(mut op: Op, size: Size) -> Option<(u64, u64)> {
 }
 
 /// The operations with one number changed. What does not fit its area then is cut.
-pub(super) fn with_size(acts: &[Act], at: usize, (size, value): (Size, u64)) -> Vec<Act> {
-    let mut acts = acts.to_vec();
-    access(&mut acts[at].0, size, Some(value));
-    fit(acts)
+pub(super) fn with_size(lines: &[Line], at: usize, (size, value): (Size, u64)) -> Vec<Line> {
+    let mut lines = lines.to_vec();
+    access(&mut lines[at].op, size, Some(value));
+    fit(lines)
 }
 
 /// Reads a number of an operation, and sets it if there is a value.
@@ -76,10 +75,10 @@ const fn span_of(op: &mut ProcessOp) -> Option<&mut PageSpan> {
 }
 
 /// Cuts what lies outside of its area, and drops what is all outside.
-fn fit(acts: Vec<Act>) -> Vec<Act> {
+fn fit(lines: Vec<Line>) -> Vec<Line> {
     let mut scope = Scope::default();
-    let mut fitting = Vec::with_capacity(acts.len());
-    for (mut op, task) in acts {
+    let mut fitting = Vec::with_capacity(lines.len());
+    for Line { mut op, task } in lines {
         if let Op::Process(process) = &mut op
             && !fits(&scope, process)
         {
@@ -87,7 +86,7 @@ fn fit(acts: Vec<Act>) -> Vec<Act> {
         }
         // Identities stay as they were; only pages may not fit, and now they do.
         let _ = scope.enter(op);
-        fitting.push((op, task));
+        fitting.push(Line { op, task });
     }
     fitting
 }
@@ -113,37 +112,37 @@ fn fits(scope: &Scope, op: &mut ProcessOp) -> bool {
 const NEAR: usize = 32;
 
 /// Pairs of accesses that can be joined, the second into the first.
-pub(super) fn pairs(acts: &[Act]) -> impl Iterator<Item = (usize, usize)> {
-    acts.iter().enumerate().filter_map(|(at, (op, _))| {
-        let mut later = acts[at + 1..].iter().take(NEAR);
-        let next = later.position(|(other, _)| union(*op, *other).is_some())?;
+pub(super) fn pairs(lines: &[Line]) -> impl Iterator<Item = (usize, usize)> {
+    lines.iter().enumerate().filter_map(|(at, line)| {
+        let mut later = lines[at + 1..].iter().take(NEAR);
+        let next = later.position(|other| union(line.op, other.op).is_some())?;
         Some((at, at + 1 + next))
     })
 }
 
 /// The operations with the second of a pair joined into the first.
-pub(super) fn joined(acts: &[Act], (at, next): (usize, usize)) -> Vec<Act> {
-    let mut fewer = acts.to_vec();
-    let (second, _) = fewer.remove(next);
-    if let Some(op) = union(fewer[at].0, second) {
-        fewer[at].0 = op;
+pub(super) fn joined(lines: &[Line], (at, next): (usize, usize)) -> Vec<Line> {
+    let mut fewer = lines.to_vec();
+    let second = fewer.remove(next);
+    if let Some(op) = union(fewer[at].op, second.op) {
+        fewer[at].op = op;
     }
     fewer
 }
 
 /// The operations with all pairs joined.
-pub(super) fn all_joined(acts: &[Act]) -> Vec<Act> {
-    let mut fewer: Vec<Act> = Vec::new();
-    for &(op, task) in acts {
+pub(super) fn all_joined(lines: &[Line]) -> Vec<Line> {
+    let mut fewer: Vec<Line> = Vec::new();
+    for &line in lines {
         let near = fewer.len().saturating_sub(NEAR);
         let earlier = fewer[near..].iter_mut().rev();
-        let into = earlier.into_iter().find_map(|(first, _)| {
-            let joined = union(*first, op)?;
+        let into = earlier.into_iter().find_map(|first| {
+            let joined = union(first.op, line.op)?;
             Some((first, joined))
         });
         match into {
-            Some((first, joined)) => *first = joined,
-            None => fewer.push((op, task)),
+            Some((first, joined)) => first.op = joined,
+            None => fewer.push(line),
         }
     }
     fewer

@@ -54,7 +54,7 @@ fn in_words(counts: &Counts) -> [String; 2] {
 /// One operation a line.
 fn operations(found: &Difference) -> String {
     found.steps.iter().fold(String::new(), |mut text, step| {
-        let line = Line { op: step.op, task: step.pid };
+        let line = Line::from(*step);
         writeln!(text, "  {line}").expect("strings take everything");
         text
     })
@@ -91,7 +91,7 @@ pub fn file(plan: &ShrinkPlan, found: &Difference) -> String {
         command(plan).replace('\n', " ")
     );
     for step in &found.steps {
-        let line = Line { op: step.op, task: step.pid };
+        let line = Line::from(*step);
         writeln!(text, "{line}").expect("strings take everything");
     }
     text

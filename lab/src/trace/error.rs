@@ -5,12 +5,14 @@ use std::io;
 
 use pagelab_allocator::gfp::UnknownGfpFlag;
 
+use crate::place::in_file;
+
 /// A place in a trace that could not be read, and why.
 #[derive(Debug)]
 pub struct TraceError {
     /// The trace as the user named it.
     pub file: String,
-    /// Line, from 1; for an error between lines, the last good one.
+    /// Line, from 1; for an error between lines, the last good one; 0 for the file as a whole.
     pub line: u64,
     /// The field that is wrong; empty when it is the line as a whole.
     pub field: &'static str,
@@ -20,7 +22,7 @@ pub struct TraceError {
 
 impl fmt::Display for TraceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}: ", self.file, self.line)?;
+        in_file(f, &self.file, self.line)?;
         if !self.field.is_empty() {
             write!(f, "field `{}`: ", self.field)?;
         }

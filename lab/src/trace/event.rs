@@ -8,10 +8,10 @@ use pagelab_allocator::units::{PageCount, Pfn};
 use super::cursor::Cursor;
 use super::error::{Fault, Why};
 use super::fields::{Fields, check_frame, decimal, hexadecimal, number, pointer, words};
+use super::marker::{BlockState, Marker, SnapPhase};
 use super::page_map::PageMap;
 use super::record::{
-    BlockState, EventName, Extfrag, Isolator, Marker, Migration, Scanned, Scanners, SnapPhase,
-    TraceEvent, VmapPages,
+    EventName, Extfrag, Isolator, Migration, Scanned, Scanners, TraceEvent, VmapPages,
 };
 
 /// How many spellings of flags are remembered.

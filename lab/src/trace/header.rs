@@ -1,7 +1,7 @@
 //! The part of a line before the event: task, CPU, time, name.
 
+use super::comm::Comm;
 use super::fields::{decimal, leading_digits};
-use super::record::Comm;
 
 /// A line taken apart, its event still text.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +33,8 @@ impl<'a> Line<'a> {
         Self::parse_usual(line).or_else(|| Self::parse_any(line))
     }
 
-    /// A line of ftrace as nearly all are: every column where it is when the name of the task has at
-    /// most 16 bytes, microseconds, no group before the event. `None` for all else.
+    /// A line of ftrace as nearly all are: every column where it is when the name of the task has
+    /// at most 16 bytes, microseconds, no group before the event. `None` for all else.
     #[inline]
     fn parse_usual(line: &'a [u8]) -> Option<Self> {
         let (task, rest) = line.split_at_checked(Comm::MAX)?;

@@ -1,11 +1,12 @@
 //! What one line of a trace says.
 
-use core::fmt;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+
+use super::comm::Comm;
+use super::marker::Marker;
 
 /// One event with who, where and when.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,50 +28,11 @@ pub struct Record {
     pub event: TraceEvent,
 }
 
-/// A task's name: at most 16 bytes, cut when longer. Linux: `current->comm`, `TASK_COMM_LEN`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Comm {
-    bytes: [u8; Self::MAX],
-    len: u8,
-}
-
-impl Comm {
-    /// Longest name that is kept, in bytes.
-    pub const MAX: usize = 16;
-
-    /// The name with these bytes, cut after [`Comm::MAX`].
-    #[must_use]
-    pub fn new(name: &[u8]) -> Self {
-        let mut bytes = [0; Self::MAX];
-        let mut len = 0;
-        for (slot, byte) in bytes.iter_mut().zip(name) {
-            *slot = *byte;
-            len += 1;
-        }
-        Self { bytes, len }
-    }
-
-    /// The bytes of the name.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.len)]
-    }
-
-    /// The name as text; bytes that are not UTF-8 are replaced.
-    #[must_use]
-    pub fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(self.as_bytes())
-    }
-}
-
-impl fmt::Debug for Comm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.text(), f)
-    }
-}
-
 /// An event's name without its group, shared between records.
 pub type EventName = Arc<str>;
+
+/// The flag of `free_one_page()` that a block goes to its list's tail. Linux: `FPI_TO_TAIL`.
+pub const TO_TAIL: u32 = 2;
 
 /// The events that the logical stream and the reports need; all others by name.
 ///
@@ -452,60 +414,4 @@ pub struct Migration {
     pub split: Option<u64>,
     /// Why, in the kernel's word: `compaction`, `contig_range`, ...
     pub reason: EventName,
-}
-
-/// A line that a program wrote into the trace.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Marker {
-    /// `MTE+ pfn,pfn,..`: these pages carry tags from now on until they are freed.
-    TagsOn(Vec<Pfn>),
-    /// `MTE mmap|mprotect ADDR PAGES`: a range became `PROT_MTE`.
-    ProtMte {
-        /// `mmap` or `mprotect`.
-        call: EventName,
-        /// First byte of the range.
-        address: u64,
-        /// Pages of the range.
-        pages: PageCount,
-    },
-    /// `SNAP k begin LABEL`, `SNAP k end`, `SNAP k resume`.
-    Snapshot {
-        /// The snapshot's number.
-        index: u32,
-        /// Where in the snapshot.
-        phase: SnapPhase,
-    },
-    /// `MEMBLOCK n set STATE`: a memory block is about to be given a state.
-    MemoryBlock {
-        /// The block's number. Linux: `memory<n>`.
-        block: u64,
-        /// The state.
-        state: BlockState,
-    },
-    /// Anything else.
-    Text(EventName),
-}
-
-/// What is written to a memory block's `state`. Linux: `online_type_to_str[]`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum BlockState {
-    /// It goes away.
-    Offline,
-    /// It joins whichever zone suits.
-    Online,
-    /// It joins a zone for anything.
-    OnlineKernel,
-    /// It joins the zone for what can be migrated.
-    OnlineMovable,
-}
-
-/// The three marks of a snapshot; the free lists were dumped between `End` and `Resume`.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SnapPhase {
-    /// The /proc files are being read.
-    Begin,
-    /// They were read.
-    End,
-    /// The workload goes on.
-    Resume,
 }

@@ -5,10 +5,10 @@ use std::collections::VecDeque;
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
-use super::op::{FileNumber, PinId};
 use super::script::{Process, Script};
 use super::{Scale, Workload};
 use crate::logical::PageSpan;
+use crate::logical::process::{FileNumber, PinId};
 
 /// What the adversary does. Sizes are pages and scale with memory; the values in words are those of
 /// a machine of 16 GiB. Every value is assumed unless a source is named.

@@ -3,15 +3,15 @@
 
 use pagelab_migrate::fault::Access;
 
-use super::op::{AreaId, FileNumber};
 use super::script::{Process, Script};
 use super::tagging::UsesTags;
 use super::{Scale, Workload};
 use crate::logical::PageSpan;
+use crate::logical::process::{AreaId, FileNumber};
 
 /// What guest and host do. Sizes are pages and scale with memory; the values in words are those of
-/// a machine of 16 GiB. That all guest memory counts as tagged is how RFC v3 treats KVM; every other
-/// value is assumed.
+/// a machine of 16 GiB. That all guest memory counts as tagged is how RFC v3 treats KVM; every
+/// other value is assumed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuestParams {
     /// Pages of guest memory. Assumed: 8 GiB.

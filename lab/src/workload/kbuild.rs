@@ -6,9 +6,9 @@ use std::collections::VecDeque;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::Order;
 
-use super::op::FileNumber;
 use super::script::{Process, Script};
 use super::{Scale, Workload};
+use crate::logical::process::FileNumber;
 use crate::logical::{PageId, PageSpan};
 
 /// What the build does. Sizes are pages; the number of jobs and the slabs scale with memory, the

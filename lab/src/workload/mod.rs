@@ -11,7 +11,6 @@ mod adversary;
 mod fragment;
 mod guest;
 mod kbuild;
-pub mod op;
 mod phone;
 pub mod script;
 mod server;
@@ -28,9 +27,9 @@ pub use kbuild::{Kbuild, KbuildParams};
 pub use phone::{Phone, PhoneParams};
 pub use server::{Server, ServerParams};
 
+use crate::logical::process::ProcessOp;
 use crate::logical::{Op, Step};
 use crate::size::Share;
-use op::ProcessOp;
 use script::Script;
 use tagging::{TagChoice, TagDraws};
 
@@ -217,7 +216,8 @@ impl Stream {
             Kind::Server => Box::new(Server::new(ServerParams::new(scale))),
             Kind::Kbuild => Box::new(Kbuild::new(KbuildParams::new(scale))),
             Kind::Fragment => {
-                let params = FragmentParams::new(scale, plan.target_index, plan.unmovable);
+                let (target, unmovable) = (plan.target_index, plan.unmovable);
+                let params = FragmentParams { target, unmovable };
                 Box::new(Fragment::new(params, Kbuild::new(KbuildParams::beside(scale))))
             }
             Kind::Adversary => Box::new(Adversary::new(AdversaryParams::new(scale))),

@@ -7,9 +7,9 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::units::{Order, PageCount};
 use pagelab_migrate::fault::Access;
 
-use super::op::FileNumber;
 use super::script::{Process, Script};
 use super::{Scale, Workload};
+use crate::logical::process::FileNumber;
 use crate::logical::{PageId, PageSpan};
 
 /// What the phone does. Sizes are pages and scale with memory; the values in words are those of a

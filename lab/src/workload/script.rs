@@ -9,8 +9,8 @@ use pagelab_migrate::folio::PinTerm;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 
-use super::op::{AreaId, AreaTags, FileNumber, PinId, ProcessId, ProcessOp};
 use super::tagging::{TagDraws, TagTime, UsesTags};
+use crate::logical::process::{AreaId, AreaTags, FileNumber, Hold, PinId, ProcessId, ProcessOp};
 use crate::logical::{ContigOwner, Op, PageId, PageSpan};
 
 /// Pages that one operation touches or reads at most.
@@ -110,6 +110,11 @@ impl Script {
     /// A tenth of a second passes.
     pub fn tick(&mut self) {
         self.process_op(ProcessOp::Tick);
+    }
+
+    /// The injector holds its target.
+    pub fn hold(&mut self, hold: Hold) {
+        self.process_op(ProcessOp::Hold(hold));
     }
 
     /// Kernel memory, or movable memory that nobody maps.

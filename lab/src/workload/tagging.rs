@@ -17,6 +17,18 @@ pub enum TagUnit {
     Vma,
 }
 
+impl TagUnit {
+    /// The word to type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Memory => "memory",
+            Self::Vma => "vma",
+        }
+    }
+}
+
 /// When pages become tagged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TagTime {
@@ -26,6 +38,17 @@ pub enum TagTime {
     Mprotect,
 }
 
+impl TagTime {
+    /// The word to type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mmap => "mmap",
+            Self::Mprotect => "mprotect",
+        }
+    }
+}
+
 /// How the tagged pages of an area lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum TagLayout {
@@ -33,6 +56,17 @@ pub enum TagLayout {
     Clustered,
     /// In runs of [`GRANULE`] pages, drawn one by one.
     Scattered,
+}
+
+impl TagLayout {
+    /// The word to type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clustered => "clustered",
+            Self::Scattered => "scattered",
+        }
+    }
 }
 
 /// Pages of a run in scattered areas. Assumed: 64 KiB, the size of a small allocator's region.

@@ -42,7 +42,8 @@ pub enum CompactResult {
 
 impl CompactResult {
     /// The kernel's word in `mm_compaction_end`.
-    const fn word(self) -> &'static str {
+    #[must_use]
+    pub const fn word(self) -> &'static str {
         match self {
             Self::Skipped => "skipped",
             Self::Deferred => "deferred",
@@ -63,6 +64,18 @@ pub enum CompactPriority {
     SyncLight,
     /// Only what is easy. Linux: `COMPACT_PRIO_ASYNC`.
     Async,
+}
+
+impl CompactPriority {
+    /// The end of the kernel's name, as its words are spelt.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::SyncFull => "sync_full",
+            Self::SyncLight => "sync_light",
+            Self::Async => "async",
+        }
+    }
 }
 
 impl<S: Sink> Mover<'_, S> {

@@ -242,7 +242,8 @@ impl Lru {
         self.link_newest(id, list);
     }
 
-    /// Makes a folio the oldest of `list`, which may be its own. Linux: `folio_rotate_reclaimable()`.
+    /// Makes a folio the oldest of `list`, which may be its own. Linux:
+    /// `folio_rotate_reclaimable()`.
     ///
     /// # Panics
     ///

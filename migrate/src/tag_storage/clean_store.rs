@@ -5,6 +5,7 @@
 //! it here, asks here before reading from disk, and says when a file changes. A copy may vanish at
 //! any time; the oldest goes first when room is needed.
 
+use core::num::NonZeroU32;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pagelab_allocator::check::{Violation, same};
@@ -24,7 +25,8 @@ pub struct CleanKey {
 pub struct CleanStats {
     /// Copies taken in. Linux: `cleancache_puts`.
     pub puts: u64,
-    /// Copies not taken in, because every frame holds tags. Linux: `cleancache_failed_puts`, roughly.
+    /// Copies not taken in, because every frame holds tags. Linux: `cleancache_failed_puts`,
+    /// roughly.
     pub refused: u64,
     /// Copies found again. Linux: `cleancache_succ_gets`.
     pub hits: u64,
@@ -54,11 +56,12 @@ impl CleanStats {
     }
 }
 
-/// Where a copy lies, and when it came.
+/// A copy in a frame, between the next older and the next younger one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Copied {
-    frame: Pfn,
-    age: u64,
+    key: CleanKey,
+    older: Option<NonZeroU32>,
+    younger: Option<NonZeroU32>,
 }
 
 /// Frames, and the copies in some of them.
@@ -67,10 +70,12 @@ struct Copied {
 #[derive(Clone, Debug, Default)]
 pub struct CleanStore {
     free: BTreeSet<Pfn>,
-    copies: BTreeMap<CleanKey, Copied>,
-    by_frame: BTreeMap<Pfn, CleanKey>,
-    by_age: BTreeMap<u64, CleanKey>,
-    next_age: u64,
+    copies: BTreeMap<CleanKey, NonZeroU32>,
+    /// What frames hold, by their distance from `base` less one.
+    slots: Vec<Option<Copied>>,
+    base: Pfn,
+    oldest: Option<NonZeroU32>,
+    youngest: Option<NonZeroU32>,
     stats: CleanStats,
 }
 
@@ -96,13 +101,14 @@ impl CleanStore {
     /// The copy that a frame holds.
     #[must_use]
     pub fn copy_at(&self, frame: Pfn) -> Option<CleanKey> {
-        self.by_frame.get(&frame).copied()
+        let slot = usize::try_from(frame.get().checked_sub(self.base.get())?).ok()?;
+        (*self.slots.get(slot)?).map(|copied| copied.key)
     }
 
     /// Whether the frame is the store's.
     #[must_use]
     pub fn has(&self, frame: Pfn) -> bool {
-        self.free.contains(&frame) || self.by_frame.contains_key(&frame)
+        self.free.contains(&frame) || self.copy_at(frame).is_some()
     }
 
     /// Counters.
@@ -113,13 +119,29 @@ impl CleanStore {
 
     /// Frames for copies: at boot, and when a block holds tags no longer.
     pub(crate) fn give(&mut self, frames: PfnRange) {
+        self.make_room(frames);
         self.free.extend(frames.iter());
+    }
+
+    /// Slots for all frames from the first given one to the last. All regions are given before the
+    /// first copy comes.
+    fn make_room(&mut self, frames: PfnRange) {
+        let slots = u64::try_from(self.slots.len()).expect("a machine's frames");
+        let end = self.base + PageCount::new(slots);
+        if frames.start() >= self.base && frames.end() <= end {
+            return;
+        }
+        assert!(self.copies.is_empty(), "a region that joins a store in use");
+        let none_yet = self.slots.is_empty();
+        let start = if none_yet { frames.start() } else { self.base.min(frames.start()) };
+        let len = usize::try_from((frames.end().max(end)).get() - start.get());
+        self.base = start;
+        self.slots.resize(len.expect("a machine's frames"), None);
     }
 
     /// Takes frames away for tags, whatever they hold; says how many copies that cost.
     pub(crate) fn take(&mut self, frames: PfnRange) -> PageCount {
-        let lost: Vec<_> = self.by_frame.range(frames.start()..frames.end()).collect();
-        let lost: Vec<_> = lost.into_iter().map(|(_, key)| *key).collect();
+        let lost: Vec<_> = frames.iter().filter_map(|frame| self.copy_at(frame)).collect();
         for key in &lost {
             self.remove(*key);
         }
@@ -136,22 +158,38 @@ impl CleanStore {
     pub(crate) fn put(&mut self, key: CleanKey) -> Option<Pfn> {
         self.remove(key);
         if self.free.is_empty()
-            && let Some((_, oldest)) = self.by_age.first_key_value()
+            && let Some(oldest) = self.oldest
         {
-            self.remove(*oldest);
+            self.remove(self.at(oldest).key);
             self.stats.evicted += 1;
         }
         let Some(frame) = self.free.pop_first() else {
             self.stats.refused += 1;
             return None;
         };
-        let age = self.next_age;
-        self.next_age += 1;
-        self.copies.insert(key, Copied { frame, age });
-        self.by_frame.insert(frame, key);
-        self.by_age.insert(age, key);
+        let number = self.number(frame);
+        self.copies.insert(key, number);
+        let older = self.youngest.replace(number);
+        match older {
+            Some(older) => self.at_mut(older).younger = Some(number),
+            None => self.oldest = Some(number),
+        }
+        self.slots[slot(number)] = Some(Copied { key, older, younger: None });
         self.stats.puts += 1;
         Some(frame)
+    }
+
+    fn number(&self, frame: Pfn) -> NonZeroU32 {
+        let number = u32::try_from(frame.get() - self.base.get() + 1).ok();
+        number.and_then(NonZeroU32::new).expect("a machine's frames")
+    }
+
+    fn at(&self, number: NonZeroU32) -> Copied {
+        self.slots[slot(number)].expect("a copy is listed where it lies")
+    }
+
+    fn at_mut(&mut self, number: NonZeroU32) -> &mut Copied {
+        self.slots[slot(number)].as_mut().expect("a copy is listed where it lies")
     }
 
     /// Takes a copy out: the page cache has the page again. Linux: `cleancache_get_page()`.
@@ -175,9 +213,18 @@ impl CleanStore {
     }
 
     fn remove(&mut self, key: CleanKey) -> Option<Pfn> {
-        let Copied { frame, age } = self.copies.remove(&key)?;
-        self.by_frame.remove(&frame);
-        self.by_age.remove(&age);
+        let number = self.copies.remove(&key)?;
+        let Copied { older, younger, .. } =
+            self.slots[slot(number)].take().expect("a copy is listed where it lies");
+        match older {
+            Some(older) => self.at_mut(older).younger = younger,
+            None => self.oldest = younger,
+        }
+        match younger {
+            Some(younger) => self.at_mut(younger).older = older,
+            None => self.youngest = older,
+        }
+        let frame = self.base + PageCount::new(u64::from(number.get() - 1));
         self.free.insert(frame);
         Some(frame)
     }
@@ -188,16 +235,26 @@ impl CleanStore {
     ///
     /// The first [`Violation`].
     pub(crate) fn check(&self) -> Result<(), Violation> {
-        same("clean copies by frame", self.by_frame.len(), self.copies.len())?;
-        same("clean copies by age", self.by_age.len(), self.copies.len())?;
-        for (key, copied) in &self.copies {
-            let found = (self.by_frame.get(&copied.frame), self.by_age.get(&copied.age));
-            let free = self.free.contains(&copied.frame);
-            let kept = found == (Some(key), Some(key)) && !free;
-            same(format_args!("the copy at {} is kept", copied.frame), kept, true)?;
+        let held = self.slots.iter().flatten().count();
+        same("clean copies by frame", held, self.copies.len())?;
+        let (mut next, mut by_age) = (self.oldest, 0);
+        while let Some(number) = next.filter(|_| by_age <= held) {
+            by_age += 1;
+            next = self.at(number).younger;
+        }
+        same("clean copies by age", by_age, self.copies.len())?;
+        for (key, number) in &self.copies {
+            let frame = self.base + PageCount::new(u64::from(number.get() - 1));
+            let kept = self.copy_at(frame) == Some(*key) && !self.free.contains(&frame);
+            same(format_args!("the copy at {frame} is kept"), kept, true)?;
         }
         Ok(())
     }
+}
+
+/// Where the slot of a frame is, by the frame's number.
+fn slot(number: NonZeroU32) -> usize {
+    usize::try_from(number.get() - 1).expect("a machine word has 32 bits or more")
 }
 
 #[cfg(test)]

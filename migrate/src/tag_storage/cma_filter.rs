@@ -9,8 +9,9 @@
 //!
 //! The emulator sets unsuitable pages aside until the request is served, so that no page is looked
 //! at twice; `tag_refused_pages` counts them, and is the price of the filter. After 64 of them
-//! (assumed, in view of the objection) the request leaves CMA alone, after 128 it fails. Migration does not
-//! filter its targets: a tagged page that was moved into tag storage is repaired as in RFC v3.
+//! (assumed, in view of the objection) the request leaves CMA alone, after 128 it fails. Migration
+//! does not filter its targets: a tagged page that was moved into tag storage is repaired as in RFC
+//! v3.
 
 use pagelab_allocator::gfp::GfpFlags;
 

@@ -7,11 +7,11 @@
 //! layout; memory of `cma_alloc()` is hardly ever PROT_MTE, since mappings of drivers lack
 //! `VM_MTE_ALLOWED` (Catalin Marinas).
 //!
-//! `ALLOC_CMA` is one flag for all areas. To bar some of them, flagged areas need lists and counters
-//! of their own; the emulator uses those of METADATA for them, so that lists and watermarks are
-//! exact. What remains different: flagged areas are used after ordinary CMA, and do not count when
-//! half of the free memory being CMA makes movable requests begin there. Reservation and repair are
-//! those of RFC v3.
+//! `ALLOC_CMA` is one flag for all areas. To bar some of them, flagged areas need lists and
+//! counters of their own; the emulator uses those of METADATA for them, so that lists and
+//! watermarks are exact. What remains different: flagged areas are used after ordinary CMA, and do
+//! not count when half of the free memory being CMA makes movable requests begin there. Reservation
+//! and repair are those of RFC v3.
 
 use pagelab_allocator::gfp::GfpFlags;
 

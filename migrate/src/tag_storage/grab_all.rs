@@ -1,8 +1,8 @@
 //! The first PROT_MTE in the system takes all tag storage, for good: proposed by David Hildenbrand
 //! in review of RFC v1 (August 2023).
 //!
-//! Until then tag storage is lent out as CMA. Afterwards the machine is one with a static carve-out,
-//! and nothing has to be reserved page by page.
+//! Until then tag storage is lent out as CMA. Afterwards the machine is one with a static
+//! carve-out, and nothing has to be reserved page by page.
 //!
 //! What was objected: considered and dropped. The first deployments are a few services that want
 //! tags for safety, so one of them runs on every device, and vendors would never see the memory

@@ -12,8 +12,8 @@
 //!   beside CMA (Hyesoo Yu). The author: the more eagerly data uses it, the slower tagged
 //!   allocation becomes.
 //! - Tagged requests bypass the per-CPU lists.
-//! - Migration reserved under the zone lock (Peter Collingbourne). Not modelled: nothing is reserved
-//!   for compaction's own targets here.
+//! - Migration reserved under the zone lock (Peter Collingbourne). Not modelled: nothing is
+//!   reserved for compaction's own targets here.
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::migratetype::MigrateType;

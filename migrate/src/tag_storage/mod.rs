@@ -223,11 +223,37 @@ impl TagStorage {
     /// Linux (RFC): `copy_highpage()`.
     pub(crate) fn copied_tags(&mut self, pages: PfnRange) {
         for pfn in pages.iter() {
-            if self.is_reserved(pfn) {
+            if self.is_reserved(pfn) || self.has_storage_always(pfn) {
                 self.caches.wrote_tags(pfn);
             } else if self.stash.insert(pfn) {
                 self.stats.stashed_pages += 1;
             }
+        }
+    }
+
+    /// Where storage is never lent, a page has it as soon as it carries tags: none are kept aside.
+    fn has_storage_always(&mut self, pfn: Pfn) -> bool {
+        if self.design.reservation() != Reservation::NotNeeded || self.is_untaggable(pfn) {
+            return false;
+        }
+        let Ok(begun) = self.ledger.begin(pfn, Order::ZERO) else { return false };
+        if let Some(mut pending) = begun {
+            while pending.next_block().is_some() {
+                self.ledger.claimed(&mut pending);
+            }
+            self.ledger.finish(pending);
+        }
+        true
+    }
+
+    /// Pages that were copied to frames of tagged requests, whose storage was reserved before the
+    /// copy: their tags were never aside. Linux (RFC v1, v2): `copy_highpage()`.
+    pub(crate) fn copied_into_storage(&mut self, pages: PfnRange) {
+        for pfn in pages.iter() {
+            if self.stash.remove(&pfn) {
+                self.stats.stashed_pages -= 1;
+            }
+            self.caches.wrote_tags(pfn);
         }
     }
 

@@ -148,42 +148,42 @@ impl TagStorage {
             // Taken at its word; `Emulator::check` asks whose the frames are.
             return Ok(());
         }
-        if self.design.residence() == Residence::CleanStore {
-            let copies = self.drop_copies(range).get();
-            let cost = ClaimCost { copies, ..ClaimCost::default() };
-            memory.page_alloc.sink_mut().note(|| Note::Claimed { block, frames: range, cost });
-            return Ok(());
-        }
+        let cost = if self.design.residence() == Residence::CleanStore {
+            ClaimCost { copies: self.clean.take(range).get(), ..ClaimCost::default() }
+        } else {
+            self.empty_block(memory, cpu, block, gfp)?
+        };
+        self.stats.claimed_pages += range.len().get();
+        let path = match cost {
+            _ if cost.copies > 0 => &mut self.stats.claims_dropped,
+            _ if cost.displaced + cost.dropped > 0 => &mut self.stats.claims_moved,
+            _ => &mut self.stats.claims_free,
+        };
+        *path += 1;
+        self.caches.reserved(range);
+        memory.page_alloc.sink_mut().note(|| Note::Claimed { block, frames: range, cost });
+        Ok(())
+    }
+
+    /// Moves data out of a block and allocates its frames.
+    fn empty_block<S: Sink>(
+        &mut self,
+        memory: &mut Memory<S>,
+        cpu: CpuId,
+        block: TagBlockId,
+        gfp: GfpFlags,
+    ) -> Result<ClaimCost, ReserveError> {
+        let range = self.ledger.map().range(block);
         let logged = memory.log.moves.len();
-        let dropped = memory.reclaim.stats.contig_dropped;
+        let before = memory.reclaim.stats.contig_dropped;
         let outcome = self.contig_with_retries(memory, cpu, range, gfp);
-        let displaced: u64 = memory.log.moves[logged..]
-            .iter()
-            .filter(|moved| range.overlaps(PfnRange::block(moved.from, moved.order)))
-            .map(|moved| {
-                assert!(
-                    !self.is_untaggable(moved.from) || !self.is_reserved(moved.from),
-                    "{} was tagged although it is tag storage",
-                    moved.from
-                );
-                moved.order.pages().get()
-            })
-            .sum();
+        let displaced = self.displaced(&memory.log.moves[logged..], range);
         self.stats.displaced_pages += displaced;
         match outcome {
             Ok(contig) => {
                 let _frames = contig.into_raw();
-                self.stats.claimed_pages += range.len().get();
-                let dropped = memory.reclaim.stats.contig_dropped - dropped;
-                let path = match displaced + dropped {
-                    0 => &mut self.stats.claims_free,
-                    _ => &mut self.stats.claims_moved,
-                };
-                *path += 1;
-                self.caches.reserved(range);
-                let cost = ClaimCost { displaced, dropped, copies: 0 };
-                memory.page_alloc.sink_mut().note(|| Note::Claimed { block, frames: range, cost });
-                Ok(())
+                let dropped = memory.reclaim.stats.contig_dropped - before;
+                Ok(ClaimCost { displaced, dropped, copies: 0 })
             }
             Err(error) => {
                 self.stats.claim_failed(&error);
@@ -195,17 +195,18 @@ impl TagStorage {
         }
     }
 
-    /// Takes the frames of a block away from the store of clean copies, copies and all.
-    fn drop_copies(&mut self, range: PfnRange) -> PageCount {
-        let dropped = self.clean.take(range);
-        self.stats.claimed_pages += range.len().get();
-        let path = match dropped {
-            PageCount::ZERO => &mut self.stats.claims_free,
-            _ => &mut self.stats.claims_dropped,
-        };
-        *path += 1;
-        self.caches.reserved(range);
-        dropped
+    /// Pages that moved out of `range`.
+    fn displaced(&self, moves: &[Moved], range: PfnRange) -> u64 {
+        let out = |moved: &&Moved| range.overlaps(PfnRange::block(moved.from, moved.order));
+        let pages = moves.iter().filter(out).map(|moved| {
+            assert!(
+                !self.is_untaggable(moved.from) || !self.is_reserved(moved.from),
+                "{} was tagged although it is tag storage",
+                moved.from
+            );
+            moved.order.pages()
+        });
+        pages.sum::<PageCount>().get()
     }
 
     /// Claims frames; a busy range is tried as often as the design says, other errors are final.

@@ -1,12 +1,15 @@
-//! Hardware that keeps tags for tag storage too: Catalin Marinas, in review of RFC v1 (October 2023).
+//! Hardware that keeps tags for tag storage too: Catalin Marinas, in review of RFC v1 (October
+//! 2023).
 //!
-//! A switch on any design. Firmware chooses the offset of tags such that those of the carve-out land
-//! in memory as well ([`super::placement`]); only these, 1/32 of 1/32, can never be lent. Tagged
-//! pages may then lie in tag storage, so that no request is barred from it and no page has to leave
-//! it for being tagged. Reserving stays: a tag block that is in use as data must be emptied.
+//! A switch on any design. Firmware chooses the offset of tags such that those of the carve-out
+//! land in memory as well ([`super::placement`]); only these, 1/32 of 1/32, can never be lent.
+//! Tagged pages may then lie in tag storage, so that no request is barred from it and no page has
+//! to leave it for being tagged. Reserving stays: a tag block that is in use as data must be
+//! emptied.
 //!
-//! What was objected: not every vendor's interconnect can do it (Hyesoo Yu). The covers of all three
-//! series say that current hardware cannot, and v2 and v3 were written for hardware that cannot.
+//! What was objected: not every vendor's interconnect can do it (Hyesoo Yu). The covers of all
+//! three series say that current hardware cannot, and v2 and v3 were written for hardware that
+//! cannot.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A machine for every design: the zones it needs, and a second carve-out where the hardware has one.
+//! A machine for every design: the zones it needs, and a second carve-out where the hardware has
+//! one.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -68,7 +69,8 @@ impl Layout {
         let own = PfnRange::new(self.tags.start(), end);
         machine.zones = with_own_zone(&[all], design.residence(), own);
         machine.cma.extend(self.cma);
-        // Tag storage alone, free, is enough memory to go on with; and no kswapd takes a boost back.
+        // Tag storage alone, free, is enough memory to go on with; and no kswapd takes a boost
+        // back.
         machine.tunables.min_free_kbytes = Some(512);
         machine.tunables.watermark_boost_factor = 0;
         let mut regions = vec![(self.data, self.tags)];

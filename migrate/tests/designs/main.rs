@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails; helpers are not #[test]")]
 
+mod aside;
 mod canary;
 mod churn;
 mod copies;

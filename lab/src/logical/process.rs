@@ -6,7 +6,8 @@
 use pagelab_migrate::fault::Access;
 use pagelab_migrate::folio::PinTerm;
 
-use crate::logical::PageSpan;
+use super::PageSpan;
+use crate::size::Share;
 
 /// A process: its number in the stream, from 0. Never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -123,8 +124,19 @@ pub enum ProcessOp {
         /// The pin.
         pin: PinId,
     },
+    /// The injector cuts and mends pageblocks until free memory is in pieces as wanted.
+    Hold(Hold),
     /// A tenth of a second passes.
     Tick,
+}
+
+/// What the injector of `fragment` brings about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Hold {
+    /// Unusable free space index at pageblock order, as a share.
+    pub index: Share,
+    /// Share of the pages that keep pageblocks apart which cannot move.
+    pub unmovable: Share,
 }
 
 impl ProcessOp {
@@ -143,6 +155,7 @@ impl ProcessOp {
             Self::RemoveFile { .. } => "file_removals",
             Self::Pin { .. } => "pins",
             Self::Unpin { .. } => "unpins",
+            Self::Hold(_) => "holds",
             Self::Tick => "ticks",
         }
     }

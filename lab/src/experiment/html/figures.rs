@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::chart::{Axis, Chart, Level, Place, Point, Series};
-use crate::census::RUN_ORDERS;
 use crate::experiment::{Cell, Group, Results, find_metric};
 use crate::metric::{Unit, by_name};
 use crate::report::approximate;
+use crate::report::census::RUN_ORDERS;
 
 /// A picture with its words.
 #[derive(Clone, Debug, Serialize)]
@@ -134,7 +134,7 @@ pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
             label: percents,
         },
         levels: Vec::new(),
-        absent: "too few claims",
+        absent: "no claims, or too few",
         series: series.collect(),
     };
     let caption = "Share of the claims on tag storage that found the block free, by how much of \
@@ -146,12 +146,14 @@ pub fn pressure(results: &Results, groups: &[Group]) -> Figure {
 fn hit_rates<'a>(cells: impl Iterator<Item = &'a Cell>) -> Series {
     let mut bins = vec![(0_u64, 0_u64); usize::try_from(BINS).unwrap_or(0)];
     for cell in cells {
-        for pair in cell.moments.windows(2) {
-            let used = cell.pages.saturating_sub(pair[1].free_pages);
+        let mut before = (0, 0);
+        for moment in &cell.moments {
+            let used = cell.pages.saturating_sub(moment.free_pages);
             let bin = (used * u64::from(BINS) / cell.pages.max(1)).min(u64::from(BINS) - 1);
             let bin = &mut bins[usize::try_from(bin).unwrap_or(0)];
-            bin.0 += pair[1].claims_free - pair[0].claims_free;
-            bin.1 += pair[1].claims - pair[0].claims;
+            bin.0 += moment.claims_free - before.0;
+            bin.1 += moment.claims - before.1;
+            before = (moment.claims_free, moment.claims);
         }
     }
     let most = approximate(bins.iter().map(|(_, all)| *all).max().unwrap_or(0).max(1));
@@ -180,9 +182,8 @@ pub fn moves(results: &Results, groups: &[Group]) -> Figure {
 /// What goes wrong: pages that could not be tagged.
 #[must_use]
 pub fn failures(results: &Results, groups: &[Group]) -> Figure {
-    let series = by_share(results, groups, "tagged_failed");
-    let y = from_zero("pages not tagged, percent", &series, |y| format!("{y:.2}"));
-    let chart = if_any(Chart { x: shares(groups), y, levels: Vec::new(), absent: "none", series });
+    let title = "pages not tagged, percent";
+    let chart = of_failures(results, groups, "tagged_failed", title, |y| format!("{y:.2}"));
     let caption = "Pages that were to carry tags and could not, for want of memory or because page \
                    and tag storage were both stuck. Claims given up are in the table below, by \
                    cause.";
@@ -192,17 +193,27 @@ pub fn failures(results: &Results, groups: &[Group]) -> Figure {
 /// What goes wrong besides: requests of all kinds that got no memory.
 #[must_use]
 pub fn requests(results: &Results, groups: &[Group]) -> Figure {
-    let series = by_share(results, groups, "requests_failed");
-    let y = from_zero("requests failed", &series, |y| format!("{y:.0}"));
-    let chart = if_any(Chart { x: shares(groups), y, levels: Vec::new(), absent: "none", series });
+    let title = "requests failed";
+    let chart = of_failures(results, groups, "requests_failed", title, |y| format!("{y:.0}"));
     let caption = "Requests for memory that failed in a run, for any cause, with tags or without.";
     Figure::new("Requests that failed".to_owned(), caption, &chart)
 }
 
-/// `chart` if any of its values is not zero; without values else, so that words take its place.
-fn if_any(chart: Chart) -> Chart {
-    let some = chart.series.iter().any(|(_, series)| series.iter().any(|point| point.y > 0.0));
-    if some { chart } else { Chart { series: Vec::new(), ..chart } }
+/// A metric against the tagged share; without values where all are zero, so that words take their
+/// place.
+fn of_failures(
+    results: &Results,
+    groups: &[Group],
+    metric: &str,
+    title: &str,
+    label: fn(f64) -> String,
+) -> Chart {
+    let mut series = by_share(results, groups, metric);
+    let y = from_zero(title, &series, label);
+    if !series.iter().flat_map(|(_, points)| points).any(|point| point.y > 0.0) {
+        series.clear();
+    }
+    Chart { x: shares(groups), y, levels: Vec::new(), absent: "none", series }
 }
 
 /// How whole free memory is at the end. `group` is one share.

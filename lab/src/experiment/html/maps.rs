@@ -6,9 +6,9 @@ use pagelab_allocator::migratetype::MigrateType;
 use serde::Serialize;
 
 use super::chart::escaped;
-use crate::experiment::csv::seconds;
 use crate::experiment::{Group, Results};
-use crate::report::blocks::{BlockMap, Cell, CellKind};
+use crate::report::blocks::{BlockMap, Cell, CellKind, TimedMap};
+use crate::report::seconds;
 
 /// Cells in a row of a map.
 const ROW: usize = 64;
@@ -77,7 +77,7 @@ pub fn legend(group: &Group) -> Vec<Key> {
     keys
 }
 
-fn picture(design: &str, map: &crate::sample::TimedMap) -> Map {
+fn picture(design: &str, map: &TimedMap) -> Map {
     let seconds = format!("{:.1}", seconds(map.nanoseconds));
     let name = format!("Pageblocks of {design} after {seconds} s");
     Map { svg: draw(&map.blocks, &name), seconds }

@@ -113,6 +113,8 @@ impl Chart {
         let mut chart = ChartBuilder::on(area)
             .caption(name, ("sans-serif", 19).into_font().color(&INK))
             .margin(8)
+            // Half of the last label stands beyond the end of the axis.
+            .margin_right(16)
             .x_label_area_size(42)
             .y_label_area_size(58)
             .build_cartesian_2d(span(self.x.range), span(self.y.range))?;
@@ -235,6 +237,16 @@ mod tests {
     fn a_panel_with_values_says_nothing_else() {
         let values = vec![Point { x: 50.0, y: 50.0, half: 5.0, weight: 0.5 }];
         assert!(!chart("cma-v3", values).draw("x")[0].contains("nobody"));
+    }
+
+    #[test]
+    fn the_last_label_has_room() {
+        let svg = chart("cma-v3", Vec::new()).draw("x").swap_remove(0);
+        let (before, _) = svg.split_once("\n100\n</text>").expect("a label");
+        let (_, x) = before.rsplit_once(" x=\"").expect("a place");
+        let x: u32 = x.split('"').next().and_then(|x| x.parse().ok()).expect("a number");
+        // Half of three figures of 15 pixels.
+        assert!(x + 13 <= PANEL.0, "{x}");
     }
 
     #[test]

@@ -1,0 +1,34 @@
+//! The tables in which a page may be mapped. Linux: `struct anon_vma`.
+
+use pagelab_allocator::sync::{Arc, Mutex};
+
+use crate::smp::page_table::SharedTable;
+
+/// The address spaces that descend from one by fork, parents before children.
+#[derive(Debug)]
+pub struct AnonVma {
+    tables: Mutex<Vec<Arc<SharedTable>>>,
+}
+
+impl AnonVma {
+    pub(crate) fn new() -> Self {
+        Self { tables: Mutex::new(Vec::new()) }
+    }
+
+    /// From now on every walk visits `table`, after those before it. Linux:
+    /// `anon_vma_chain_link()`.
+    pub(crate) fn link(&self, table: Arc<SharedTable>) {
+        self.tables.lock().push(table);
+    }
+
+    /// No walk visits `table` any more. Linux: `unlink_anon_vmas()`.
+    pub(crate) fn unlink(&self, table: &Arc<SharedTable>) {
+        self.tables.lock().retain(|linked| !Arc::ptr_eq(linked, table));
+    }
+
+    /// Visits the tables while none can be linked. A parent comes before its child: what fork
+    /// copies while the walk is between them is met in the child. Linux: `rmap_walk_anon()`.
+    pub(crate) fn rmap_walk(&self, mut visit: impl FnMut(&SharedTable)) {
+        self.tables.lock().iter().for_each(|table| visit(table));
+    }
+}

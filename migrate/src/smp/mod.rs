@@ -1,0 +1,219 @@
+//! Memory that several threads use: pages that are shared, moved, pinned and tagged at once.
+//!
+//! [`SharedMemory`] stands on the shared allocator as `Memory` stands on the other one. A thread
+//! brings its [`Cpu`] to every call. Pages are single; one that moves keeps its identity,
+//! [`folio::SharedFolio`], and changes its frame.
+//!
+//! Lock order, outermost first; nobody holds two of one kind but fork, parent before child:
+//! reservers of a tag region, an [`anon_vma::AnonVma`], tables, the map of frames, the release lock
+//! of a tag region, and below them the allocator's own. Under the first one may wait for pages to
+//! move; under all others nothing waits. A reference may only be put where none of them is held, as
+//! the last one frees. `notes/locking.md` has the allocator's part.
+
+pub mod anon_vma;
+mod check;
+pub mod folio;
+mod folio_map;
+mod fork;
+pub mod gup;
+pub mod migrate;
+pub mod mprotect;
+pub mod page_table;
+mod step;
+pub mod tag_blocks;
+pub mod worker;
+
+use core::fmt::Debug;
+
+use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
+use pagelab_allocator::page_alloc::{AllocError, AllocRequest};
+use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator};
+use pagelab_allocator::sync::Arc;
+use pagelab_allocator::units::{Order, Pfn, PfnRange};
+
+use crate::smp::folio::{Put, SharedFolio};
+use crate::smp::folio_map::FolioMap;
+use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
+pub use crate::smp::step::Step;
+use crate::smp::step::Steps;
+use crate::smp::tag_blocks::SharedTagBlocks;
+use crate::tag_storage::map::TagMap;
+
+/// What lies in frames, for hosts that have something there.
+pub trait Contents: Debug + Send + Sync {
+    /// Copies a page that moves, and its tags. Linux: `folio_mc_copy()`, `copy_highpage()`.
+    fn copy(&self, from: Pfn, to: Pfn);
+
+    /// Fills a new page with zeros. Linux: `clear_highpage()`.
+    fn clear(&self, frame: Pfn);
+}
+
+/// Nothing lies there.
+impl Contents for () {
+    fn copy(&self, _from: Pfn, _to: Pfn) {}
+
+    fn clear(&self, _frame: Pfn) {}
+}
+
+/// Where a page may lie.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// Anywhere that users' pages lie.
+    Anywhere,
+    /// Where it could have tags: not in memory that is lent out. Linux (RFC v2):
+    /// `arch_alloc_cma()`.
+    Taggable,
+}
+
+impl Placement {
+    const fn request(self) -> AllocRequest {
+        let request = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        match self {
+            Self::Anywhere => request,
+            Self::Taggable => request.barring(AllocFlags::CMA),
+        }
+    }
+}
+
+/// Pages in use, by several threads. Linux: mm/.
+#[derive(Debug)]
+pub struct SharedMemory<P = Asymmetric> {
+    alloc: Arc<SharedAllocator<P>>,
+    folios: FolioMap,
+    tags: SharedTagBlocks,
+    contents: Box<dyn Contents>,
+    steps: Steps,
+}
+
+impl<P: Exclusive> SharedMemory<P> {
+    /// No page is in use yet of `span`, the frames of the machine.
+    #[must_use]
+    pub fn new(
+        alloc: Arc<SharedAllocator<P>>,
+        span: PfnRange,
+        tags: TagMap,
+        contents: Box<dyn Contents>,
+    ) -> Self {
+        let folios = FolioMap::new(span, alloc.geometry().pageblock_order());
+        let tags = SharedTagBlocks::new(tags);
+        Self { alloc, folios, tags, contents, steps: Steps::ALL }
+    }
+
+    /// A protocol that lacks a step and therefore does not hold: canaries of the models.
+    #[cfg(all(loom, feature = "loom"))]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn without(mut self, step: Step) -> Self {
+        self.steps = Steps::without(step);
+        self
+    }
+
+    /// The allocator.
+    #[must_use]
+    pub const fn alloc(&self) -> &Arc<SharedAllocator<P>> {
+        &self.alloc
+    }
+
+    /// The tag storage.
+    #[must_use]
+    pub const fn tags(&self) -> &SharedTagBlocks {
+        &self.tags
+    }
+
+    /// An address space of `pages` pages that descends from none. Linux: `mm_alloc()`.
+    #[must_use]
+    pub fn new_table(&self, pages: usize) -> Arc<SharedTable> {
+        let anon = Arc::new(anon_vma::AnonVma::new());
+        let table = Arc::new(SharedTable::new(Arc::clone(&anon), pages));
+        anon.link(Arc::clone(&table));
+        table
+    }
+
+    /// Maps a new page at `index` unless something is there. Linux: `do_anonymous_page()`.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] when there is no memory; nothing is mapped then.
+    pub fn map(
+        &self,
+        cpu: &mut Cpu<P>,
+        table: &SharedTable,
+        index: usize,
+        placement: Placement,
+    ) -> Result<(), AllocError> {
+        let folio = self.new_folio(cpu, table, index, placement)?;
+        self.contents.clear(folio.frame());
+        let entry = Entry::Present(Mapping {
+            folio: Arc::clone(&folio),
+            write: Write::Allowed,
+            tags: Tags::Untagged,
+        });
+        let mut entries = table.lock();
+        let taken = !matches!(entries[index], Entry::None);
+        if !taken {
+            entries[index] = entry;
+        }
+        drop(entries);
+        if taken {
+            self.put(cpu, &folio);
+        }
+        Ok(())
+    }
+
+    /// A page for `table` at `index`, with one reference.
+    fn new_folio(
+        &self,
+        cpu: &mut Cpu<P>,
+        table: &SharedTable,
+        index: usize,
+        placement: Placement,
+    ) -> Result<Arc<SharedFolio>, AllocError> {
+        let (frame, _) = cpu.alloc_pages(&placement.request())?.into_raw();
+        let folio = Arc::new(SharedFolio::new(frame, Arc::clone(table.anon()), index));
+        self.folios.insert(frame, Arc::clone(&folio));
+        Ok(folio)
+    }
+
+    /// Takes away what is at `index`. An entry of a page that is about to move has no reference,
+    /// and whoever moves it will not find it. Linux: `zap_pte_range()`.
+    pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
+        let entry = core::mem::take(&mut table.lock()[index]);
+        if let Entry::Present(mapping) = entry {
+            self.put(cpu, &mapping.folio);
+        }
+    }
+
+    /// Ends an address space. Linux: `exit_mmap()`.
+    pub fn exit(&self, cpu: &mut Cpu<P>, table: Arc<SharedTable>) {
+        let entries = core::mem::take(&mut *table.lock());
+        for entry in entries {
+            if let Entry::Present(mapping) = entry {
+                self.put(cpu, &mapping.folio);
+            }
+        }
+        table.anon().unlink(&table);
+    }
+
+    /// Gives a reference back; the last one frees. Linux: `folio_put()`.
+    fn put(&self, cpu: &mut Cpu<P>, folio: &SharedFolio) {
+        let put = folio.put();
+        self.end(cpu, folio, put);
+    }
+
+    /// What the last put leaves to be done. Linux: `__folio_put()`, `free_pages_prepare()`.
+    fn end(&self, cpu: &mut Cpu<P>, folio: &SharedFolio, put: Put) {
+        let Put::Last(frame) = put else { return };
+        self.folios.remove(frame);
+        self.free_frame(cpu, frame, folio.is_tagged());
+    }
+
+    /// Frees a frame, after its tags. Linux: `free_unref_page()`, RFC v3:
+    /// `arch_free_pages_exact()`.
+    fn free_frame(&self, cpu: &mut Cpu<P>, frame: Pfn, tagged: bool) {
+        if tagged {
+            self.release_tags(cpu, frame);
+        }
+        let pages = self.alloc.reclaim(frame, Order::ZERO).expect("a page is freed once");
+        cpu.free_pages(pages);
+    }
+}

@@ -1,0 +1,104 @@
+//! PROT_MTE of memory that is mapped already, and the fault that finds its tag storage.
+//! Linux (RFC v3): `change_pte_range()`, `handle_page_missing_tag_storage()`.
+
+use core::ops::Range;
+
+use pagelab_allocator::smp::{Cpu, Exclusive};
+use pagelab_allocator::sync::Arc;
+
+use crate::smp::folio::SharedFolio;
+use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
+use crate::smp::step::Step;
+use crate::smp::{Placement, SharedMemory};
+
+/// How a fault for tag storage ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TagFault {
+    /// The page can be accessed, or there was nothing to do.
+    Done,
+    /// Page, entry or tag block are in the hands of others: the access is made again, and may fault
+    /// again. Linux: `VM_FAULT_RETRY`.
+    Retry,
+    /// The page lay in tag storage and has moved: the access faults again.
+    Moved,
+}
+
+impl SharedTable {
+    /// The pages of `range` may have tags, from the next access to each. Linux: `mprotect(2)`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the table is shorter.
+    pub fn mprotect_mte(&self, range: Range<usize>) {
+        let mut entries = self.lock();
+        let mappings = entries[range].iter_mut().filter_map(Entry::mapping_mut);
+        for mapping in mappings.filter(|mapping| mapping.tags == Tags::Untagged) {
+            mapping.tags = Tags::OnAccess;
+        }
+    }
+}
+
+impl<P: Exclusive> SharedMemory<P> {
+    /// Finds tag storage for the page at `index` and makes it accessible.
+    ///
+    /// The page is held meanwhile, so that neither munmap frees it nor migration moves it, and its
+    /// frame is the one that is reserved for. Linux (RFC v3): `handle_page_missing_tag_storage()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the table is shorter.
+    pub fn tag_fault(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) -> TagFault {
+        let entries = table.lock();
+        let missing = |mapping: &&Mapping| mapping.tags == Tags::OnAccess;
+        let mapping = match &entries[index] {
+            Entry::Migration(_) => return TagFault::Retry,
+            entry => entry.present().filter(missing).cloned(),
+        };
+        let Some(mapping) = mapping else { return TagFault::Done };
+        let held = self.steps.has(Step::FaultTakesReference);
+        if held {
+            mapping.folio.get();
+        }
+        drop(entries);
+        if self.tags.map().is_tag_storage(mapping.folio.frame()) {
+            return self.leave_tag_storage(cpu, &mapping.folio);
+        }
+        let mut fault = self.tag_folio(cpu, &mapping.folio);
+        let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
+        if fault == TagFault::Done && table.replace(index, &mapping, to).is_none() {
+            // Whatever is there by now, the next access meets it.
+            fault = TagFault::Retry;
+        }
+        if held {
+            self.put(cpu, &mapping.folio);
+        }
+        fault
+    }
+
+    /// Reserves for a page that the caller holds and marks it, if nobody has.
+    fn tag_folio(&self, cpu: &mut Cpu<P>, folio: &SharedFolio) -> TagFault {
+        if folio.is_tagged() {
+            return TagFault::Done;
+        }
+        let frame = folio.frame();
+        if self.reserve_tags(cpu, frame).is_err() {
+            return TagFault::Retry;
+        }
+        if !folio.try_tag() {
+            // Another address space's fault was faster, and the page counts once.
+            self.release_tags(cpu, frame);
+        }
+        TagFault::Done
+    }
+
+    /// Tag storage has no tags: the page, which the caller holds, goes elsewhere, without being
+    /// held. Linux (RFC v3): `replace_folio_with_tagged()`.
+    fn leave_tag_storage(&self, cpu: &mut Cpu<P>, folio: &Arc<SharedFolio>) -> TagFault {
+        let frame = folio.frame();
+        self.put(cpu, folio);
+        match self.migrate_frame(cpu, frame, Placement::Taggable) {
+            Ok(_) => TagFault::Moved,
+            Err(_) => TagFault::Retry,
+        }
+    }
+}

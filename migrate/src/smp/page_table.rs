@@ -1,0 +1,185 @@
+//! The table of one address space, behind one lock. Linux: a page table with its split lock.
+
+use pagelab_allocator::sync::{Arc, Mutex, MutexGuard};
+use pagelab_allocator::units::Pfn;
+
+use crate::smp::anon_vma::AnonVma;
+use crate::smp::folio::SharedFolio;
+
+/// What a store through an entry does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Write {
+    /// It is made.
+    Allowed,
+    /// It faults and gets a page of its own first: the page may be shared.
+    CopyFirst,
+}
+
+/// What an entry says of tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Tags {
+    /// The range is not PROT_MTE.
+    Untagged,
+    /// It is, and the next access faults to find tag storage. Linux (RFC): `PAGE_FAULT_ON_ACCESS`.
+    OnAccess,
+    /// Tags may be read and written: the page's tag block is reserved.
+    Tagged,
+}
+
+/// How an address space maps a page.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    /// The page.
+    pub folio: Arc<SharedFolio>,
+    /// What a store does.
+    pub write: Write,
+    /// What it says of tags.
+    pub tags: Tags,
+}
+
+/// What is at one address. Linux: `pte_t`.
+#[derive(Clone, Debug, Default)]
+pub enum Entry {
+    /// Nothing. Linux: `pte_none()`.
+    #[default]
+    None,
+    /// A page. The entry has a reference.
+    Present(Mapping),
+    /// A page that is about to move. The entry has no reference. Linux: a migration entry.
+    Migration(Mapping),
+}
+
+/// Why an address cannot be accessed as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// Nothing is there.
+    #[error("nothing is mapped there")]
+    NotMapped,
+    /// The page moves. Linux: `migration_entry_wait()`.
+    #[error("the page is being moved")]
+    Moving,
+    /// It must be copied before a store.
+    #[error("the page is copied before it is written")]
+    CopyFirst,
+    /// It needs tag storage.
+    #[error("the page needs tag storage")]
+    NoTags,
+}
+
+/// An access of a program.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Access {
+    /// Loads.
+    Read,
+    /// Stores.
+    Write,
+}
+
+/// The entries of an address space.
+#[derive(Debug)]
+pub struct SharedTable {
+    entries: Mutex<Vec<Entry>>,
+    anon: Arc<AnonVma>,
+}
+
+impl Mapping {
+    /// Linux: `pte_same()`.
+    fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.folio, &other.folio)
+            && (self.write, self.tags) == (other.write, other.tags)
+    }
+}
+
+impl Entry {
+    /// The page, if it is not about to move.
+    pub(crate) const fn present(&self) -> Option<&Mapping> {
+        match self {
+            Self::Present(mapping) => Some(mapping),
+            Self::None | Self::Migration(_) => None,
+        }
+    }
+
+    /// What it says of a page, moving or not.
+    pub(crate) const fn mapping_mut(&mut self) -> Option<&mut Mapping> {
+        match self {
+            Self::Present(mapping) | Self::Migration(mapping) => Some(mapping),
+            Self::None => None,
+        }
+    }
+
+    /// The page, for an access.
+    fn translate(&self, access: Access) -> Result<&Arc<SharedFolio>, Fault> {
+        let mapping = match self {
+            Self::None => return Err(Fault::NotMapped),
+            Self::Migration(_) => return Err(Fault::Moving),
+            Self::Present(mapping) => mapping,
+        };
+        match (mapping.tags, access, mapping.write) {
+            (Tags::OnAccess, ..) => Err(Fault::NoTags),
+            (_, Access::Write, Write::CopyFirst) => Err(Fault::CopyFirst),
+            _ => Ok(&mapping.folio),
+        }
+    }
+}
+
+impl SharedTable {
+    pub(crate) fn new(anon: Arc<AnonVma>, pages: usize) -> Self {
+        let mut entries = Vec::new();
+        entries.resize_with(pages, Entry::default);
+        Self { entries: Mutex::new(entries), anon }
+    }
+
+    /// The address spaces it descends from and those that descend from it.
+    pub(crate) const fn anon(&self) -> &Arc<AnonVma> {
+        &self.anon
+    }
+
+    /// Linux: `pte_offset_map_lock()`.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Vec<Entry>> {
+        self.entries.lock()
+    }
+
+    /// What is at `index` at this moment.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the table has no such entry, as all methods here.
+    #[must_use]
+    pub fn entry(&self, index: usize) -> Entry {
+        self.lock()[index].clone()
+    }
+
+    /// Puts `to` where `from` is, if it is still there. Linux: `pte_same()`, `set_pte_at()`.
+    pub(crate) fn replace(&self, index: usize, from: &Mapping, to: Mapping) -> Option<Mapping> {
+        let mut entries = self.lock();
+        let same = |at: &&Mapping| at.is_same(from);
+        entries[index].present().filter(same)?;
+        match core::mem::replace(&mut entries[index], Entry::Present(to)) {
+            Entry::Present(old) => Some(old),
+            Entry::None | Entry::Migration(_) => None,
+        }
+    }
+
+    /// Lets a program access the page at `index`. The entry does not change during `work`, as if
+    /// whoever changed it flushed the TLB and waited.
+    ///
+    /// # Errors
+    ///
+    /// The [`Fault`] that the access takes instead.
+    pub fn access<R>(
+        &self,
+        index: usize,
+        access: Access,
+        work: impl FnOnce(Pfn) -> R,
+    ) -> Result<R, Fault> {
+        let entries = self.lock();
+        entries[index].translate(access).map(|folio| work(folio.frame()))
+    }
+
+    /// The page at `index`, without a reference. Linux: `ptep_get_lockless()`.
+    pub(crate) fn peek(&self, index: usize, access: Access) -> Result<Arc<SharedFolio>, Fault> {
+        let entries = self.lock();
+        entries[index].translate(access).cloned()
+    }
+}

@@ -1,0 +1,185 @@
+//! Who needs which block of tag storage. Linux (RFC v3): arch/arm64/kernel/mte_tag_storage.c.
+//!
+//! A block's count is the number of pages with tags in it; at zero it is lent out as CMA memory. A
+//! count that is not zero is raised and lowered by anyone without a lock. From zero it is raised by
+//! a reserver that holds the region's mutex and has taken the block from the allocator; to zero it
+//! is lowered under a second lock, under which the block goes back as well. A free therefore never
+//! waits for a reserver, which may have to wait for pages to move.
+
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use pagelab_allocator::isolate::IsolateMode;
+use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim};
+use pagelab_allocator::sync::Mutex;
+use pagelab_allocator::sync::atomic::AtomicU32;
+use pagelab_allocator::units::{Order, Pfn, PfnRange};
+
+use crate::smp::SharedMemory;
+use crate::smp::step::{Step, Steps};
+use crate::tag_storage::map::{TagBlockId, TagMap};
+
+/// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of
+/// `reserve_tag_storage()`.
+const CLAIMS: u32 = 3;
+/// Busy pages that may stay where they are before a claim fails. Linux:
+/// `__alloc_contig_migrate_range()`.
+const TRIES: u32 = 5;
+
+/// Why tag storage was not reserved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReserveError {
+    /// No region holds tags of that frame. Linux: `-ERANGE`.
+    #[error("the frame has no tag storage")]
+    NoTagStorage,
+    /// The block could not be emptied, or somebody else claims next to it. Linux: `-EBUSY`.
+    #[error("the tag block is in use")]
+    Busy,
+}
+
+/// The blocks of all regions.
+#[derive(Debug)]
+pub struct SharedTagBlocks {
+    map: TagMap,
+    regions: Vec<Region>,
+    counts: Vec<AtomicU32>,
+}
+
+/// The locks of a region.
+#[derive(Debug)]
+struct Region {
+    tags: PfnRange,
+    /// Linux (RFC): `tag_blocks_lock`.
+    reservers: Mutex<()>,
+    /// Linux (RFC): the lock of the xarray `tag_blocks_reserved`.
+    releases: Mutex<()>,
+}
+
+impl SharedTagBlocks {
+    pub(super) fn new(map: TagMap) -> Self {
+        let region = |tags| Region { tags, reservers: Mutex::new(()), releases: Mutex::new(()) };
+        let regions = map.regions().map(|of| region(of.tags())).collect();
+        let counts = map.ids().map(|_| AtomicU32::new(0)).collect();
+        Self { map, regions, counts }
+    }
+
+    /// Which block holds whose tags.
+    #[must_use]
+    pub const fn map(&self) -> &TagMap {
+        &self.map
+    }
+
+    /// Pages with tags in `block`; zero while it is lent out.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such block.
+    #[must_use]
+    pub fn count(&self, block: TagBlockId) -> u32 {
+        self.counts[block.index()].load(Acquire)
+    }
+
+    fn region(&self, block: TagBlockId) -> &Region {
+        let start = self.map.range(block).start();
+        let region = self.regions.iter().find(|region| region.tags.contains(start));
+        region.expect("a block lies in a region")
+    }
+
+    /// Counts another page, if the block is reserved.
+    fn try_get(&self, block: TagBlockId) -> bool {
+        let more = |count: u32| (count > 0).then(|| count + 1);
+        self.counts[block.index()].fetch_update(AcqRel, Relaxed, more).is_ok()
+    }
+
+    /// Counts another page, if the block is reserved, and no earlier than its release has ended.
+    fn try_get_settled(&self, block: TagBlockId) -> bool {
+        let _releases = self.region(block).releases.lock();
+        self.try_get(block)
+    }
+
+    /// Counts one page less, unless it is the last.
+    fn try_put(&self, block: TagBlockId) -> bool {
+        let fewer = |count: u32| (count > 1).then(|| count - 1);
+        self.counts[block.index()].fetch_update(AcqRel, Relaxed, fewer).is_ok()
+    }
+
+    /// Counts one page less; says whether it was the last.
+    fn put(&self, block: TagBlockId, steps: Steps) -> bool {
+        let count = &self.counts[block.index()];
+        if steps.has(Step::LastPutLooksAgain) {
+            return count.fetch_sub(1, AcqRel) == 1;
+        }
+        count.store(0, Release);
+        true
+    }
+}
+
+impl<P: Exclusive> SharedMemory<P> {
+    /// Counts the page in `frame` in its tag block, which is taken from the allocator first if it
+    /// is lent out. Linux (RFC v3): `reserve_tag_storage()`.
+    ///
+    /// # Errors
+    ///
+    /// [`ReserveError`]; nothing is counted then.
+    pub fn reserve_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<(), ReserveError> {
+        let block = self.tags.map.block_of(frame).ok_or(ReserveError::NoTagStorage)?;
+        if self.tags.try_get(block) {
+            return Ok(());
+        }
+        let queue = self.steps.has(Step::ReserversQueue);
+        let _queue = queue.then(|| self.tags.region(block).reservers.lock());
+        if self.steps.has(Step::ReserverLooksAgain) && self.tags.try_get_settled(block) {
+            return Ok(());
+        }
+        self.claim_block(cpu, self.tags.map.range(block))?;
+        self.tags.counts[block.index()].store(1, Release);
+        Ok(())
+    }
+
+    /// Counts one page less in the tag block of `frame`, which is lent out again after the last.
+    /// Linux (RFC v3): `free_tag_storage()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `frame` has no tag storage, or it was not reserved.
+    pub fn release_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) {
+        let block = self.tags.map.block_of(frame).expect("a tagged page has tag storage");
+        if self.tags.try_put(block) {
+            return;
+        }
+        let releases = self.tags.region(block).releases.lock();
+        let last = self.tags.put(block, self.steps);
+        let _releases = self.steps.has(Step::LastPutGivesBack).then_some(releases);
+        if last {
+            for tags in self.tags.map.range(block).iter() {
+                let page = self.alloc.reclaim(tags, Order::ZERO);
+                cpu.free_pages(page.expect("a reserved block is allocated"));
+            }
+        }
+    }
+
+    /// Linux (RFC v3): the loop around `alloc_contig_range()`.
+    fn claim_block(&self, cpu: &mut Cpu<P>, range: PfnRange) -> Result<(), ReserveError> {
+        (0..CLAIMS).find_map(|_| self.try_claim(cpu, range)).ok_or(ReserveError::Busy)
+    }
+
+    /// Takes `range` from the allocator once all in it has moved. Linux: `alloc_contig_range()`.
+    fn try_claim(&self, cpu: &mut Cpu<P>, range: PfnRange) -> Option<()> {
+        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+        let claim = SharedClaim::claim(&self.alloc, range, mode).ok()?;
+        let mut stayed = 0;
+        while let Some(busy) = claim.next_busy(range.start()) {
+            if self.evacuate(cpu, busy.pfn).is_err() {
+                stayed += 1;
+            }
+            if stayed == TRIES {
+                return None;
+            }
+        }
+        let taken = claim.commit(cpu).ok()?;
+        // The handle is made again when the block is released.
+        let _held = taken.into_raw();
+        Some(())
+    }
+}
