@@ -2,10 +2,11 @@
 
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_benches::{
-    BareList, BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, MAX_ORDER,
-    PagelabBuddy, PagelabCpu, PagelabPcp, Peer, SPARE,
+    BareList, BitmapAllocator, BuddySlab, BuddySystem, FRAMES, Floor, FrameAlloc, FrameAllocDepot,
+    MAX_ORDER, PagelabBuddy, PagelabCpu, PagelabPcp, PagelabShared, Peer, SPARE,
     workload::{Churn, drain, fill, shuffle},
 };
+use pagelab_percpu::{Asymmetric, Locked};
 
 /// A peer whose every answer is checked against one bit a frame.
 struct Checked<P> {
@@ -38,6 +39,13 @@ impl<P: Peer> Peer for Checked<P> {
         let pfn = P::start(&block);
         assert!(pfn.is_aligned(order), "{pfn} is not aligned to order {order}");
         self.turn(pfn, order, false);
+        Some(block)
+    }
+
+    fn alloc_at(&mut self, start: Pfn, order: Order) -> Option<P::Block> {
+        let block = self.peer.alloc_at(start, order)?;
+        assert_eq!(P::start(&block), start);
+        self.turn(start, order, false);
         Some(block)
     }
 
@@ -110,6 +118,34 @@ fn pagelab_cpu_is_right() {
 #[test]
 fn pagelab_pcp_is_right() {
     check::<PagelabPcp>();
+}
+
+#[test]
+fn frame_alloc_with_its_depot_is_right() {
+    check::<FrameAllocDepot>();
+}
+
+#[test]
+fn pagelab_shared_is_right() {
+    check::<PagelabShared<Asymmetric>>();
+}
+
+#[test]
+fn pagelab_shared_behind_locks_is_right() {
+    check::<PagelabShared<Locked>>();
+}
+
+/// Blocks of the caller's choice: each once, and it can be freed.
+#[test]
+fn a_chosen_block_is_taken_once() {
+    let mut peer = Checked::<PagelabShared>::new();
+    // Apart, for what is freed may stay on the list of its CPU.
+    for (order, start) in [(0, 0x5_0000), (3, 0x6_0000), (9, 0x7_0000)] {
+        let (order, start) = (Order::of(order), Pfn::new(start));
+        let block = peer.alloc_at(start, order).expect("a free block");
+        assert!(peer.alloc_at(start, order).is_none(), "order {order} was given twice");
+        peer.free(block, order);
+    }
 }
 
 #[test]
