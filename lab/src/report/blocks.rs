@@ -208,7 +208,7 @@ impl CellKind {
         match self {
             Self::Type(mt) => mt.name(),
             Self::Lent => "lent tag storage",
-            Self::Tags => "tag storage with tags",
+            Self::Tags => "tag storage with some tags",
             Self::CarvedOut => "carve-out",
             Self::Reserved => "never handed over",
         }

@@ -68,6 +68,18 @@ fn highest(values: impl Iterator<Item = f64>) -> f64 {
     values.fold(0.0, f64::max)
 }
 
+/// A number with as many decimals as its first two digits need: labels of a scale, however small,
+/// differ.
+fn few_digits(value: f64) -> String {
+    const MOST: usize = 9;
+    let shown = |decimals: &usize| {
+        let text: f64 = format!("{value:.decimals$}").parse().unwrap_or(value);
+        (text - value).abs() <= value.abs() / 100.0
+    };
+    let decimals = (0..MOST).find(shown).unwrap_or(MOST);
+    format!("{value:.decimals$}")
+}
+
 /// From zero to a little above the highest value and its interval.
 fn from_zero(title: &str, series: &[(String, Series)], label: fn(f64) -> String) -> Axis {
     let tops = series.iter().flat_map(|(_, series)| series.iter().map(|p| p.y + p.half));
@@ -171,7 +183,7 @@ fn hit_rates<'a>(cells: impl Iterator<Item = &'a Cell>) -> Series {
 #[must_use]
 pub fn moves(results: &Results, groups: &[Group]) -> Figure {
     let series = by_share(results, groups, "moves_per_tagged_page");
-    let y = from_zero("pages moved per page tagged", &series, |y| format!("{y:.3}"));
+    let y = from_zero("pages moved per page tagged", &series, few_digits);
     let absent = "tags never claim memory";
     let chart = Chart { x: shares(groups), y, levels: Vec::new(), absent, series };
     let caption = "Pages that moved for the sake of tags (data out of tag storage, tagged pages to \
@@ -183,7 +195,7 @@ pub fn moves(results: &Results, groups: &[Group]) -> Figure {
 #[must_use]
 pub fn failures(results: &Results, groups: &[Group]) -> Figure {
     let title = "pages not tagged, percent";
-    let chart = of_failures(results, groups, "tagged_failed", title, |y| format!("{y:.2}"));
+    let chart = of_failures(results, groups, "tagged_failed", title, few_digits);
     let caption = "Pages that were to carry tags and could not, for want of memory or because page \
                    and tag storage were both stuck. Claims given up are in the table below, by \
                    cause.";
@@ -261,5 +273,16 @@ fn length(order: f64) -> String {
         order if order < 8.0 => format!("{:.0}K", 4.0 * order.exp2()),
         order if order < 18.0 => format!("{:.0}M", (order - 8.0).exp2()),
         order => format!("{:.0}G", (order - 18.0).exp2()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_of_small_scales_differ() {
+        let labels = [0.0, 0.0002, 0.0004, 0.005, 0.015, 0.2, 5.0, 150.0].map(few_digits);
+        assert_eq!(labels, ["0", "0.0002", "0.0004", "0.005", "0.015", "0.2", "5", "150"]);
     }
 }
