@@ -12,7 +12,7 @@ use crate::profile::{KernelProfile, MovablePcp};
 use crate::units::{NodeId, PageCount, PfnRange};
 use crate::vm_stat::VmStat;
 use crate::watermark::{Mark, Tunables};
-use crate::zone::{Zone, ZoneSpec};
+use crate::zone::{Zone, ZoneSpec, note_sharing};
 use crate::zone_watermark;
 
 /// A machine before its first allocation.
@@ -32,6 +32,9 @@ pub struct MachineSpec {
     pub zones: Vec<ZoneSpec>,
     /// Memory that exists.
     pub memory: Vec<PfnRange>,
+    /// Memory that may be added later, and to which node: there is room for it in the node's NORMAL
+    /// and MOVABLE zones. Linux: `SRAT_MEM_HOT_PLUGGABLE`, CFMWS.
+    pub hotpluggable: Vec<(NodeId, PfnRange)>,
     /// Memory that is never handed to the allocator at boot: the kernel image, carve-outs.
     pub reserved: Vec<PfnRange>,
     /// CMA areas: whole pageblocks inside `memory`, not also in `reserved`. Linux: `cma=`.
@@ -62,6 +65,7 @@ impl MachineSpec {
             cpus: 1,
             zones: vec![ZoneSpec { kind, node: NodeId::default(), span: memory }],
             memory: vec![memory],
+            hotpluggable: Vec::new(),
             reserved: Vec::new(),
             cma: Vec::new(),
             tunables: Tunables::default(),
@@ -141,8 +145,8 @@ fn validate(spec: &MachineSpec) -> Result<(), BootError> {
     if let Some((cma, reserved)) = spec.cma.iter().find_map(|c| Some((*c, *kept_twice(c)?))) {
         return Err(BootError::MemoryOverlaps(cma, reserved));
     }
-    if let Some(&span) = spans.iter().find(|s| s.len().get() > MAX_SPAN) {
-        return Err(BootError::ZoneTooLarge(span));
+    if let Some((_, room)) = rooms(spec).into_iter().find(|(_, r)| r.len().get() > MAX_SPAN) {
+        return Err(BootError::ZoneTooLarge(room));
     }
     let in_zones = |m: &PfnRange| {
         spans.iter().filter_map(|s| s.intersect(*m)).map(PfnRange::len).sum::<PageCount>()
@@ -161,6 +165,23 @@ fn validate(spec: &MachineSpec) -> Result<(), BootError> {
         return Err(BootError::NotMemory(range));
     }
     Ok(())
+}
+
+/// The zones, and the frames that each has room for: those of its span, and what may be added.
+fn rooms(spec: &MachineSpec) -> Vec<(ZoneSpec, PfnRange)> {
+    let mut zones: Vec<_> = spec.zones.iter().map(|&zone| (zone, zone.span)).collect();
+    for &(node, range) in &spec.hotpluggable {
+        for kind in [ZoneType::Normal, ZoneType::Movable] {
+            match zones.iter_mut().find(|(zone, _)| zone.node == node && zone.kind == kind) {
+                Some((_, room)) => *room = room.hull(range),
+                None => {
+                    let span = PfnRange::new(range.start(), range.start());
+                    zones.push((ZoneSpec { kind, node, span }, range));
+                }
+            }
+        }
+    }
+    zones
 }
 
 /// `memory` without `holes`, ascending.
@@ -243,12 +264,22 @@ impl<S: Sink> PageAllocator<S> {
     /// [`BootError`] names the range that does not fit.
     pub fn boot(spec: &MachineSpec, sink: S) -> Result<Self, BootError> {
         validate(spec)?;
-        let mut zones: Vec<_> = spec
-            .zones
-            .iter()
-            .map(|&z| Zone::new(z, spec.geometry, spec.profile, spec.thp, spec.cpus))
+        let mut zones: Vec<_> = rooms(spec)
+            .into_iter()
+            .map(|(z, room)| {
+                let mut zone = Zone::new(
+                    ZoneSpec { span: room, ..z },
+                    spec.geometry,
+                    spec.profile,
+                    spec.thp,
+                    spec.cpus,
+                );
+                zone.leave_out(z.span);
+                zone
+            })
             .collect();
         zones.sort_by_key(|z| (z.node, z.kind, z.span().start()));
+        note_sharing(&mut zones);
         for zone in &mut zones {
             hand_over(zone, spec);
         }

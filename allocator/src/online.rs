@@ -9,11 +9,12 @@ use crate::counters::Uncounted;
 use crate::event::Sink;
 use crate::frame::Head;
 use crate::gfp::ZoneType;
+use crate::isolate::IsolateMode;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::{PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
-use crate::watermark::Watermarks;
+use crate::watermark::{Tunables, Watermarks};
 use crate::zone::{Sharing, Zone, ZoneSpec, note_sharing};
 
 /// Where memory is wanted. Linux: `MMOP_ONLINE`, `MMOP_ONLINE_KERNEL`, `MMOP_ONLINE_MOVABLE`.
@@ -26,6 +27,28 @@ pub enum OnlineTo {
     Kernel,
     /// In the zone for what can be migrated.
     Movable,
+}
+
+/// Memory between [`start_online`](PageAllocator::start_online) and its end: isolated, and nobody's.
+#[derive(PartialEq, Eq, Debug)]
+#[must_use = "memory that is being onlined stays isolated"]
+pub struct Onlining {
+    zone: usize,
+    range: PfnRange,
+}
+
+impl Onlining {
+    /// The frames.
+    #[must_use]
+    pub const fn range(&self) -> PfnRange {
+        self.range
+    }
+
+    /// The zone that has them, as a position in [`PageAllocator::zones`].
+    #[must_use]
+    pub const fn zone(&self) -> usize {
+        self.zone
+    }
 }
 
 /// The kind of zone that `range` joins, among zones with these spans.
@@ -93,6 +116,20 @@ impl Zone {
         };
     }
 
+    /// Leaves the zone with the frames of `span`: the others it has room for, and may come.
+    pub(crate) fn leave_out(&mut self, span: PfnRange) {
+        if self.span == span {
+            return;
+        }
+        let order = self.buddy.geometry.pageblock_order();
+        let outer = if span.is_empty() { span } else { span.align_out(order) };
+        for block in self.span.blocks(order).filter(|block| !outer.contains(*block)) {
+            let index = self.buddy.index(block.max(self.span.start()));
+            self.buddy.blocks.set_offline(index);
+        }
+        self.span = span;
+    }
+
     /// Takes the pageblocks of `range` in; nothing of them is handed over yet.
     fn take_in(&mut self, range: PfnRange) {
         for block in range.blocks(self.buddy.geometry.pageblock_order()) {
@@ -136,11 +173,104 @@ impl<S: Sink> PageAllocator<S> {
     /// afterwards. Linux: `move_pfn_range_to_zone()`.
     pub fn move_to_zone(&mut self, node: NodeId, range: PfnRange, to: OnlineTo) -> Option<usize> {
         let kind = self.zone_for_online(node, range, to);
+        self.join_zone(node, range, kind)
+    }
+
+    /// [`move_to_zone`](Self::move_to_zone) when somebody else has chosen the zone.
+    fn join_zone(&mut self, node: NodeId, range: PfnRange, kind: ZoneType) -> Option<usize> {
         let room = |zone: &Zone| zone.node == node && zone.buddy.span.covers(range);
         let at = self.zones.iter().position(|zone| zone.kind == kind && room(zone))?;
         self.zones[at].take_in(range);
         note_sharing(&mut self.zones);
         Some(at)
+    }
+
+    /// Begins to online memory: it belongs to the node's zone of this kind, isolated, and none of it
+    /// is handed over. Either [`finish_online`](Self::finish_online) or
+    /// [`cancel_online`](Self::cancel_online) follows. Linux: `online_pages()` up to
+    /// `MEM_GOING_ONLINE`.
+    ///
+    /// `None` if the node has no such zone with room for it.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `range` is not made of whole pageblocks, or some of it is online.
+    pub fn start_online(
+        &mut self,
+        node: NodeId,
+        range: PfnRange,
+        kind: ZoneType,
+    ) -> Option<Onlining> {
+        let order = self.geometry.pageblock_order();
+        assert!(range.is_aligned(order), "{range} is not made of whole pageblocks");
+        assert!(range.blocks(order).all(|pfn| !self.is_online(pfn)), "{range} is online");
+        let zone = self.join_zone(node, range, kind)?;
+        let blocks = &mut self.zones[zone].buddy;
+        for block in range.blocks(order) {
+            let index = blocks.index(block);
+            blocks.blocks.isolate(index);
+        }
+        Some(Onlining { zone, range })
+    }
+
+    /// Hands memory over that is being onlined, but for its first `memmap` pages, which hold the
+    /// struct pages of all of it. Linux: `online_pages()` from `online_pages_range()` on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when there are more pages for the struct pages than pages, or no whole number of
+    /// pageblocks.
+    pub fn finish_online(&mut self, onlining: Onlining, memmap: PageCount, tunables: &Tunables) {
+        let Onlining { zone: at, range } = onlining;
+        let own = PfnRange::from_len(range.start(), memmap);
+        let given = PfnRange::new(own.end(), range.end());
+        assert!(own.is_aligned(self.geometry.pageblock_order()), "{own} shares a pageblock");
+        let (zone, sink) = self.zone_mut(at);
+        zone.present += range.len();
+        for (pfn, order) in given.chunks(zone.buddy.geometry.max_order()) {
+            zone.hand_over(pfn, order);
+        }
+        zone.undo_isolate(range, IsolateMode::MemOffline, sink);
+        for block in own.blocks(zone.buddy.geometry.pageblock_order()) {
+            // What holds struct pages is not for users. Linux: `mhp_init_memmap_on_memory()`.
+            zone.leave_untyped(block);
+        }
+        self.recompute_marks(tunables);
+    }
+
+    /// Lets memory go again that was about to be onlined. Linux: `remove_pfn_range_from_zone()`.
+    pub fn cancel_online(&mut self, onlining: Onlining) {
+        self.zones[onlining.zone].offline(CpuId::BOOT, onlining.range);
+        note_sharing(&mut self.zones);
+    }
+
+    /// Takes memory away of which all but the first `memmap` pages was isolated by
+    /// [`start_isolate`](Self::start_isolate) and is free by now.
+    /// Linux: `offline_pages()` from `test_pages_isolated()` on.
+    ///
+    /// # Errors
+    ///
+    /// The first frame that is not free; nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// Panics when no zone has the range.
+    pub fn finish_offline(
+        &mut self,
+        range: PfnRange,
+        memmap: PageCount,
+        tunables: &Tunables,
+    ) -> Result<(), Pfn> {
+        let at = self.zone_index(range.start()).expect("an isolated range lies in a zone");
+        let given = PfnRange::new(range.start() + memmap, range.end());
+        let (zone, sink) = self.zone_mut(at);
+        zone.test_isolated(given, sink)?;
+        zone.offline(CpuId::BOOT, range);
+        zone.present = zone.present.saturating_sub(range.len());
+        zone.managed = zone.managed.saturating_sub(given.len());
+        note_sharing(&mut self.zones);
+        self.recompute_marks(tunables);
+        Ok(())
     }
 
     /// The zone at `first`, which spans `pfn`, or another one that has it.

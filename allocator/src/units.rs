@@ -331,6 +331,16 @@ impl PfnRange {
         self.start.0 < other.end.0 && other.start.0 < self.end.0
     }
 
+    /// The smallest range that covers both; an empty one covers nothing.
+    #[must_use]
+    pub fn hull(self, other: Self) -> Self {
+        match (self.is_empty(), other.is_empty()) {
+            (true, _) => other,
+            (_, true) => self,
+            _ => Self { start: self.start.min(other.start), end: self.end.max(other.end) },
+        }
+    }
+
     /// The frames that are in both, or `None`.
     #[must_use]
     pub fn intersect(self, other: Self) -> Option<Self> {
