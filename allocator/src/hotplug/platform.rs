@@ -90,6 +90,16 @@ pub enum AutoOnline {
     Movable,
 }
 
+/// Whether the machine still boots. Linux: `system_state`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Phase {
+    /// It does.
+    Booting,
+    /// It runs.
+    #[default]
+    Running,
+}
+
 /// The machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Platform {
@@ -105,6 +115,8 @@ pub struct Platform {
     pub mappable: PfnRange,
     /// One past the largest frame there can be. Linux: `PHYSMEM_END`.
     pub physmem_end: Pfn,
+    /// One past the last frame that may be added while the machine boots. Linux: `mem=`.
+    pub mem_limit: Option<Pfn>,
     /// Where struct pages lie.
     pub memmap_on_memory: MemmapOnMemory,
     /// What happens to blocks that were added.
@@ -127,6 +139,7 @@ impl Platform {
             relied_on: Caps::empty(),
             mappable: PfnRange::new(Pfn::new(0), physmem_end),
             physmem_end,
+            mem_limit: None,
             memmap_on_memory: MemmapOnMemory::Off,
             auto_online: AutoOnline::Offline,
             block_size: None,

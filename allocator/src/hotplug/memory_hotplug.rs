@@ -1,0 +1,345 @@
+//! All that the kernel knows of memory that comes and goes, as one value.
+
+use std::collections::BTreeMap;
+
+use crate::event::Sink;
+use crate::geometry::Geometry;
+use crate::gfp::ZoneType;
+use crate::hotplug::caps::{Caps, Origin};
+use crate::hotplug::errno::Errno;
+use crate::hotplug::gate::{Candidate, Gate, Refusal, Verdict, View};
+use crate::hotplug::group::{Groups, OnlinePolicy};
+use crate::hotplug::memblock::{DriverManaged, Memblock, MemblockRegion};
+use crate::hotplug::memory_block::{BlockState, Early, MemoryBlock, Refused, block_pages};
+use crate::hotplug::pagemap::Pagemap;
+use crate::hotplug::phases::Phases;
+use crate::hotplug::platform::{Phase, Platform};
+use crate::hotplug::printk::{Level, Line, Log};
+use crate::hotplug::range::{Owner, RangeError, Ranges};
+use crate::hotplug::resource::Resources;
+use crate::hotplug::tdx::Tdx;
+use crate::hotplug::veto::{EntryPoint, Veto};
+use crate::hotplug::vmemmap::Memmap;
+use crate::page_alloc::PageAllocator;
+use crate::units::{NodeId, PageCount, Pfn, PfnRange};
+use crate::watermark::Tunables;
+use crate::zone::Zone;
+
+/// Number of a memory block: its first frame in blocks. Linux: `memory42` in sysfs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockId(u64);
+
+impl BlockId {
+    /// Wraps a number.
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
+/// What a machine is before anything is added.
+#[derive(Clone, Debug)]
+pub struct HotplugSpec {
+    /// Architecture and settings.
+    pub platform: Platform,
+    /// TDX, where the platform has it.
+    pub tdx: Option<Tdx>,
+    /// Who may join.
+    pub gate: &'static dyn Gate,
+    /// What boot memory can do.
+    pub boot_caps: Caps,
+    /// Nodes that there may be. Linux: `node_possible_map`.
+    pub possible: Vec<NodeId>,
+    /// How plain onlining chooses a zone.
+    pub policy: OnlinePolicy,
+    /// Watermark tunables of the machine.
+    pub tunables: Tunables,
+}
+
+/// Blocks, ranges, claims and refusals of a machine. Linux: mm/memory_hotplug.c and
+/// drivers/base/memory.c.
+///
+/// Pages are the allocator's: calls that touch some take it as an argument.
+#[derive(Clone, Debug)]
+pub struct MemoryHotplug {
+    pub(crate) geometry: Geometry,
+    pub(crate) spec: HotplugSpec,
+    pub(crate) block: PageCount,
+    pub(crate) phase: Phase,
+    pub(crate) resources: Resources,
+    pub(crate) memblock: Memblock,
+    pub(crate) blocks: BTreeMap<BlockId, MemoryBlock>,
+    pub(crate) ranges: Ranges,
+    pub(crate) groups: Groups,
+    pub(crate) pagemaps: Vec<Pagemap>,
+    pub(crate) log: Log,
+    pub(crate) vetoes: Vec<Veto>,
+    pub(crate) phases: Phases,
+    /// Pages of the allocator that hold private memory of guests, and what describes it.
+    pub(crate) private: PageCount,
+    /// Pages of the allocator that hold what some hardware wants to know of memory. Linux: PAMT.
+    pub(crate) tables: PageCount,
+}
+
+impl MemoryHotplug {
+    /// The machine as it has booted: all memory of `alloc` is online.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the allocator's zones overlap.
+    #[must_use]
+    pub fn at_boot<S: Sink>(
+        alloc: &PageAllocator<S>,
+        mut spec: HotplugSpec,
+        memory: &[(NodeId, PfnRange)],
+        log: Log,
+    ) -> Self {
+        spec.gate.configure(&mut spec.platform);
+        let end = memory.iter().map(|(_, range)| range.end()).max().unwrap_or_default();
+        let block = block_pages(&spec.platform, end, alloc.geometry().page_size());
+        let mut this = Self {
+            geometry: alloc.geometry(),
+            block,
+            phase: Phase::Running,
+            resources: Resources::default(),
+            memblock: Memblock::default(),
+            blocks: BTreeMap::new(),
+            ranges: Ranges::default(),
+            groups: Groups::at_boot(alloc),
+            pagemaps: Vec::new(),
+            log,
+            vetoes: Vec::new(),
+            phases: Phases::default(),
+            private: PageCount::ZERO,
+            tables: PageCount::ZERO,
+            spec,
+        };
+        for &(node, range) in memory {
+            this.boot_memory(alloc, node, range);
+        }
+        this
+    }
+
+    fn boot_memory<S: Sink>(&mut self, alloc: &PageAllocator<S>, node: NodeId, range: PfnRange) {
+        let caps = self.spec.boot_caps;
+        let of = Candidate { range, node, caps, origin: Origin::Boot };
+        self.ranges.install(of, Owner::Blocks).expect("boot memory does not overlap");
+        assert!(self.resources.request(range, "System RAM"), "boot memory does not overlap");
+        self.memblock.add(MemblockRegion { range, node, managed: DriverManaged::No });
+        for id in self.ids(range) {
+            let whole = self.range_of(id);
+            let part = whole.intersect(range).expect("the block touches the range");
+            let kind = alloc.zone_of(part.start()).map_or(ZoneType::Normal, Zone::kind);
+            let block = self.blocks.entry(id).or_insert_with(|| MemoryBlock {
+                range: whole,
+                node,
+                state: BlockState::Online(kind),
+                refused: Refused::No,
+                early: Early::Yes,
+                present: PageCount::ZERO,
+                poisoned: 0,
+                group: None,
+                memmap: Memmap::AtBoot,
+            });
+            block.present += part.len();
+        }
+    }
+
+    /// Pages of a memory block. Linux: `memory_block_size_bytes()`.
+    #[must_use]
+    pub const fn block_pages(&self) -> PageCount {
+        self.block
+    }
+
+    /// The blocks that a range touches, ascending.
+    pub fn ids(&self, range: PfnRange) -> impl DoubleEndedIterator<Item = BlockId> + use<> {
+        let block = self.block.get();
+        let end = if range.is_empty() { range.start().get() } else { range.end().get() };
+        (range.start().get() / block..end.div_ceil(block)).map(BlockId)
+    }
+
+    /// The frames of a block, whether there is one or not.
+    #[must_use]
+    pub fn range_of(&self, id: BlockId) -> PfnRange {
+        PfnRange::from_len(Pfn::new(id.0 * self.block.get()), self.block)
+    }
+
+    /// A block.
+    #[must_use]
+    pub fn block(&self, id: BlockId) -> Option<&MemoryBlock> {
+        self.blocks.get(&id)
+    }
+
+    /// All blocks, ascending.
+    pub fn blocks(&self) -> impl Iterator<Item = (BlockId, &MemoryBlock)> {
+        self.blocks.iter().map(|(id, block)| (*id, block))
+    }
+
+    /// The machine.
+    #[must_use]
+    pub const fn platform(&self) -> &Platform {
+        &self.spec.platform
+    }
+
+    /// TDX.
+    #[must_use]
+    pub const fn tdx(&self) -> Option<&Tdx> {
+        self.spec.tdx.as_ref()
+    }
+
+    /// TDX, to be initialized.
+    pub const fn tdx_mut(&mut self) -> Option<&mut Tdx> {
+        self.spec.tdx.as_mut()
+    }
+
+    /// Who may join.
+    #[must_use]
+    pub const fn gate(&self) -> &'static dyn Gate {
+        self.spec.gate
+    }
+
+    /// What a gate may look at.
+    #[must_use]
+    pub const fn view(&self) -> View<'_> {
+        View { platform: &self.spec.platform, tdx: self.spec.tdx.as_ref() }
+    }
+
+    /// The memory that the architecture knows of.
+    #[must_use]
+    pub const fn memblock(&self) -> &Memblock {
+        &self.memblock
+    }
+
+    /// Claims of system memory.
+    #[must_use]
+    pub const fn resources(&self) -> &Resources {
+        &self.resources
+    }
+
+    /// What is installed and who has it.
+    #[must_use]
+    pub const fn ranges(&self) -> &Ranges {
+        &self.ranges
+    }
+
+    /// Memory that was added together.
+    #[must_use]
+    pub const fn groups(&self) -> &Groups {
+        &self.groups
+    }
+
+    /// Memory that was added together, to register more.
+    pub const fn groups_mut(&mut self) -> &mut Groups {
+        &mut self.groups
+    }
+
+    /// What the kernel said.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What the kernel says, for drivers that print.
+    pub const fn log_mut(&mut self) -> &mut Log {
+        &mut self.log
+    }
+
+    /// Every refusal, in order.
+    #[must_use]
+    pub fn vetoes(&self) -> &[Veto] {
+        &self.vetoes
+    }
+
+    /// How often blocks began, finished and gave up changing.
+    #[must_use]
+    pub const fn phases(&self) -> &Phases {
+        &self.phases
+    }
+
+    /// Whether the machine still boots. Linux: `system_state`.
+    pub const fn set_phase(&mut self, phase: Phase) {
+        self.phase = phase;
+    }
+
+    /// Puts memory into the machine that nobody uses yet.
+    ///
+    /// # Errors
+    ///
+    /// [`RangeError::Overlaps`].
+    pub fn install(&mut self, of: Candidate) -> Result<(), RangeError> {
+        self.ranges.install(of, Owner::Free)
+    }
+
+    /// Gives a range to another owner: drivers come and go.
+    ///
+    /// # Errors
+    ///
+    /// [`RangeError`]; nothing has changed then.
+    pub fn give(&mut self, range: PfnRange, to: Owner) -> Result<(), RangeError> {
+        self.ranges.give(range, to)
+    }
+
+    /// Counts pages of the allocator as private memory of guests.
+    pub fn count_private(&mut self, pages: PageCount) {
+        self.private += pages;
+    }
+
+    /// Counts private pages as ordinary ones again.
+    pub fn uncount_private(&mut self, pages: PageCount) {
+        self.private = self.private.saturating_sub(pages);
+    }
+
+    /// Counts pages of the allocator as tables about memory, such as the PAMT of TDX.
+    pub fn count_tables(&mut self, pages: PageCount) {
+        self.tables += pages;
+    }
+
+    /// Prints.
+    pub(crate) fn print(&mut self, level: Level, text: String) {
+        self.log.print(Line::new(level, text));
+    }
+
+    /// Says what a gate has decided, and counts a refusal.
+    ///
+    /// # Errors
+    ///
+    /// The refusal's error number.
+    pub fn enforce(
+        &mut self,
+        entry: EntryPoint,
+        range: PfnRange,
+        verdict: Verdict,
+    ) -> Result<(), Errno> {
+        let Verdict::Refuse(Refusal { why, errno, line }) = verdict else { return Ok(()) };
+        if let Some(line) = line {
+            self.log.print(line);
+        }
+        let gate = self.spec.gate.name();
+        self.vetoes.push(Veto { gate, entry, range, why, errno });
+        Err(errno)
+    }
+
+    /// A range as the kernel prints physical addresses: both in bytes, the second exclusive.
+    pub(crate) fn bytes(&self, range: PfnRange) -> (u64, u64) {
+        let size = self.geometry.page_size();
+        (range.start().get() * size, range.end().get() * size)
+    }
+
+    /// Pages in the allocator that lack something that every page must have.
+    #[must_use]
+    pub fn violations(&self) -> PageCount {
+        let required = self.view().required();
+        let online = self.blocks.values().filter(|block| block.is_online());
+        let lacking = online.flat_map(|block| self.ranges.inside(block.given()));
+        lacking
+            .filter(|piece| !piece.of.caps.contains(required))
+            .map(|piece| piece.of.range.len())
+            .sum()
+    }
+}
