@@ -43,17 +43,17 @@ impl<S: Sink> Memory<S> {
     ///
     /// # Panics
     ///
-    /// Panics when the zones span more frames than this process can address.
+    /// Panics when the zones have room for more frames than this process can address.
     #[must_use]
     pub fn new(page_alloc: PageAllocator<S>) -> Self {
         let zones = page_alloc.zones();
-        let start = zones.iter().map(|zone| zone.span().start()).min().unwrap_or_default();
-        let end = zones.iter().map(|zone| zone.span().end()).max().unwrap_or_default();
+        let rooms = zones.iter().map(|zone| zone.buddy().span());
+        let room = rooms.reduce(PfnRange::hull).unwrap_or_default();
         let compaction = Compaction::new(zones.len());
         Self {
             page_alloc,
             folios: Folios::new(),
-            rmap: Rmap::new(PfnRange::new(start, end)),
+            rmap: Rmap::new(room),
             compaction,
             stats: MmStats::default(),
             reclaim: Reclaim::default(),

@@ -7,7 +7,7 @@ use pagelab_allocator::event::{Event, Migration, Sink};
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::page_alloc::{AllocRequest, Pages};
 use pagelab_allocator::profile::MigrationBatch;
-use pagelab_allocator::units::{Order, PageCount};
+use pagelab_allocator::units::{NodeId, Order, PageCount};
 
 use crate::compact::CompactControl;
 use crate::folio::{FolioFlags, FolioId};
@@ -71,6 +71,9 @@ impl MigrateReason {
 pub enum Target<'t> {
     /// From the page allocator; the order is the folio's. Linux: `alloc_migration_target()`.
     Allocate(AllocRequest),
+    /// From these nodes only, the first that has memory. Linux: `alloc_migration_target()` with a
+    /// node mask.
+    Nodes(AllocRequest, &'t [NodeId]),
     /// From the free scanner of a compaction run. Linux: `compaction_alloc()`.
     Compaction(&'t mut CompactControl),
     /// This block, if it is of the folio's order; what is not used stays here.
@@ -323,6 +326,11 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         let order = self.mover.folios[id].order();
         let found = match &mut self.target {
             Target::Allocate(request) => self.mover.migration_target(id, request, self.reason),
+            Target::Nodes(request, nodes) => nodes.iter().find_map(|&node| {
+                let gfp = request.gfp | GfpFlags::THISNODE;
+                let request = AllocRequest { gfp, node, ..*request };
+                self.mover.migration_target(id, &request, self.reason)
+            }),
             Target::Compaction(cc) => self.mover.compaction_alloc(cc, order),
             Target::Given(given) => given.take_if(|pages| pages.order() == order),
         };
@@ -344,7 +352,9 @@ impl<S: Sink> Run<'_, '_, '_, S> {
 
     fn put_target(&mut self, target: Pages) {
         match &mut self.target {
-            Target::Allocate(_) => self.mover.page_alloc.free_pages(self.mover.cpu, target),
+            Target::Allocate(_) | Target::Nodes(..) => {
+                self.mover.page_alloc.free_pages(self.mover.cpu, target)
+            }
             Target::Compaction(cc) => cc.give_back(target),
             Target::Given(given) => **given = Some(target),
         }

@@ -187,6 +187,12 @@ impl MemoryHotplug {
         &self.spec.platform
     }
 
+    /// Tunables of watermarks.
+    #[must_use]
+    pub const fn tunables(&self) -> &Tunables {
+        &self.spec.tunables
+    }
+
     /// TDX.
     #[must_use]
     pub const fn tdx(&self) -> Option<&Tdx> {

@@ -1,0 +1,85 @@
+//! Who onlines blocks from user space.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::hotplug::errno::Errno;
+use pagelab_allocator::hotplug::memory_hotplug::BlockId;
+use pagelab_allocator::online::OnlineTo;
+use pagelab_allocator::units::{PageCount, PfnRange};
+
+use crate::hotplug::host::Host;
+
+/// A program that writes to the state of memory blocks, one after the other, ascending.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Actor {
+    /// A udev rule or a loop in a shell: tries every block, whatever happens to the others.
+    Udev,
+    /// daxctl of ndctl v81: stops at the first block that fails, and says so.
+    Daxctl,
+}
+
+/// What became of a program's attempts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Attempts {
+    /// Blocks whose state was written.
+    pub tried: u64,
+    /// Of those, without an error.
+    pub done: u64,
+    /// The first error.
+    pub error: Option<Errno>,
+    /// Pages that moved on the way.
+    pub moved: PageCount,
+}
+
+impl Attempts {
+    fn note(&mut self, outcome: Result<PageCount, Errno>) {
+        self.tried += 1;
+        match outcome {
+            Ok(moved) => {
+                self.done += 1;
+                self.moved += moved;
+            }
+            Err(errno) => {
+                self.error.get_or_insert(errno);
+            }
+        }
+    }
+
+    /// Blocks that failed.
+    #[must_use]
+    pub const fn failed(&self) -> u64 {
+        self.tried - self.done
+    }
+}
+
+impl<S: Sink> Host<S> {
+    /// Onlines the blocks of a range.
+    pub fn online_range(&mut self, range: PfnRange, actor: Actor, to: OnlineTo) -> Attempts {
+        self.each_block(range, actor, |host, id| {
+            host.online_block(id, to).map(|()| PageCount::ZERO)
+        })
+    }
+
+    /// Offlines the blocks of a range.
+    pub fn offline_range(&mut self, range: PfnRange, actor: Actor) -> Attempts {
+        self.each_block(range, actor, Self::offline_block)
+    }
+
+    fn each_block(
+        &mut self,
+        range: PfnRange,
+        actor: Actor,
+        mut write: impl FnMut(&mut Self, BlockId) -> Result<PageCount, Errno>,
+    ) -> Attempts {
+        let mut attempts = Attempts::default();
+        for id in self.hot.ids(range) {
+            if self.hot.block(id).is_none() {
+                continue;
+            }
+            attempts.note(write(self, id));
+            if actor == Actor::Daxctl && attempts.error.is_some() {
+                break;
+            }
+        }
+        attempts
+    }
+}

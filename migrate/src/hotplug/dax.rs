@@ -1,0 +1,218 @@
+//! Memory with a dax device on it: as a device, or as memory. Linux: drivers/dax.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::hotplug::add::AddMemory;
+use pagelab_allocator::hotplug::errno::Errno;
+use pagelab_allocator::hotplug::gate::{Candidate, Driver};
+use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps, Remap};
+use pagelab_allocator::hotplug::platform::MemmapOnMemory;
+use pagelab_allocator::hotplug::printk::{Level, Line};
+use pagelab_allocator::hotplug::range::{Owner, Stranded};
+use pagelab_allocator::units::{NodeId, PageCount, Pfn, PfnRange};
+
+use crate::hotplug::host::Host;
+
+/// A dax device. Linux: `struct dev_dax`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DaxDevice {
+    /// Its memory, ascending.
+    pub ranges: Vec<PfnRange>,
+    /// The node that its memory would belong to; firmware may not have said. Linux: `target_node`.
+    pub node: Option<NodeId>,
+    /// Whether it wants struct pages in its own memory: regions of CXL do, soft-reserved memory
+    /// does not. Linux: `dev_dax_data.memmap_on_memory`.
+    pub memmap: MemmapOnMemory,
+}
+
+/// What became of memory under a driver.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Bound {
+    /// Memory blocks that were added, range by range.
+    pub added: Vec<PfnRange>,
+    /// Memory that was not, for want of whole blocks.
+    pub tails: PageCount,
+}
+
+impl<S: Sink> Host<S> {
+    /// Puts a dax device on memory that nobody has, and gives it the driver that it should have.
+    /// Linux: `devm_create_dev_dax()`, `dax_bus_match()`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the driver's probe; the device is there without a driver then.
+    pub fn create_dax(&mut self, dev: &DaxDevice, wanted: Driver) -> Result<Driver, Errno> {
+        for &range in &dev.ranges {
+            self.hot.give(range, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
+        }
+        let driver = self.choose_driver(dev, wanted);
+        match driver {
+            Driver::Kmem => self.kmem_probe(dev).map(|_| driver),
+            Driver::Devdax => self.devdax_probe(dev).map(|()| driver),
+        }
+    }
+
+    /// Asks the gate which driver a device gets.
+    fn choose_driver(&mut self, dev: &DaxDevice, wanted: Driver) -> Driver {
+        let whole = dev.ranges.iter().filter_map(|range| self.hot.ranges().describe(*range));
+        let all = whole.reduce(|a, b| Candidate { caps: a.caps & b.caps, ..a });
+        let Some(of) = all else { return wanted };
+        let (driver, line) = self.hot.gate().probe(self.hot.view(), &of, wanted);
+        if let Some(line) = line {
+            self.hot.log_mut().print(line);
+        }
+        driver
+    }
+
+    /// Gives a device's memory to programs. Linux: `dev_dax_probe()`.
+    ///
+    /// # Errors
+    ///
+    /// See [`MemoryHotplug::memremap_pages`](pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug::memremap_pages);
+    /// the memory is stranded then.
+    pub fn devdax_probe(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
+        let remap = Remap {
+            ranges: dev.ranges.clone(),
+            node: dev.node.unwrap_or(NodeId::new(0)),
+            kind: PagemapKind::Generic,
+            ops: PagemapOps::default(),
+            memmap: PagemapMemmap::Compound,
+        };
+        let made = self.memremap_pages(&remap);
+        let owner = if made.is_ok() { Owner::Devdax } else { Owner::Stranded(Stranded::Refused) };
+        for &range in &dev.ranges {
+            self.hot.give(range, owner).map_err(|_| Errno::Inval)?;
+        }
+        made
+    }
+
+    /// Takes a device's memory from programs; it has no driver then. Linux: `dev_dax_remove()`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Inval`] when it is not theirs.
+    pub fn devdax_remove(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
+        for &range in &dev.ranges {
+            self.hot.give(range, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
+            self.memunmap_pages(range);
+        }
+        Ok(())
+    }
+
+    /// Makes memory blocks of a device's memory. Linux: `dev_dax_kmem_probe()`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Inval`] when the node is unknown or no whole block is left, else that of the first
+    /// addition if nothing was added before.
+    pub fn kmem_probe(&mut self, dev: &DaxDevice) -> Result<Bound, Errno> {
+        let Some(node) = dev.node else {
+            self.say(Level::Warn, "rejecting DAX region with invalid node: -1".to_owned());
+            return Err(Errno::Inval);
+        };
+        let mut bound = Bound::default();
+        let mut wanted = Vec::new();
+        for (at, &range) in dev.ranges.iter().enumerate() {
+            let whole = self.whole_blocks(range);
+            bound.tails += range.len().saturating_sub(whole.len());
+            if whole.is_empty() {
+                let (start, last) = self.ends(range);
+                self.say(
+                    Level::Info,
+                    format!("mapping{at}: {start:#x}-{last:#x} too small after alignment"),
+                );
+            } else {
+                wanted.push((at, range, whole));
+            }
+        }
+        if wanted.is_empty() {
+            self.say(Level::Warn, "rejecting DAX region without any memory after alignment".into());
+            return Err(Errno::Inval);
+        }
+        let pages = wanted.iter().map(|(_, _, whole)| whole.len()).sum();
+        let group = Some(self.hot.groups_mut().register(node, pages));
+        for (at, range, whole) in wanted {
+            let name = "System RAM (kmem)";
+            let add = AddMemory { range: whole, node, name, group, memmap: dev.memmap };
+            match self.add_memory_driver_managed(add) {
+                Ok(()) => {
+                    bound.added.push(whole);
+                    self.strand_tails(range, whole);
+                }
+                Err(errno) => {
+                    let (start, last) = self.ends(whole);
+                    self.say(
+                        Level::Warn,
+                        format!("mapping{at}: {start:#x}-{last:#x} memory add failed"),
+                    );
+                    if bound.added.is_empty() {
+                        return Err(errno);
+                    }
+                }
+            }
+        }
+        Ok(bound)
+    }
+
+    /// Takes memory blocks away again; memory with blocks that are online stays, and no driver will
+    /// ever have it again. Linux: `dev_dax_kmem_remove()`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Busy`] when some of it stays.
+    pub fn kmem_remove(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
+        let mut result = Ok(());
+        for (at, &range) in dev.ranges.iter().enumerate() {
+            let whole = self.whole_blocks(range);
+            if whole.is_empty() {
+                continue;
+            }
+            if let Err(errno) = self.remove_memory(whole, Owner::DaxIdle) {
+                let (start, last) = self.ends(whole);
+                self.say(Level::Warn, format!(
+                    "mapping{at}: {start:#x}-{last:#x} cannot be hotremoved until the next reboot"
+                ));
+                if errno == Errno::Busy {
+                    self.hot.give(whole, Owner::Leaked).map_err(|_| Errno::Inval)?;
+                }
+                result = Err(errno);
+            }
+            for tail in tails(range, whole) {
+                self.hot.give(tail, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
+            }
+        }
+        result
+    }
+
+    /// The whole memory blocks of a range. Linux: `dax_kmem_range()`.
+    #[must_use]
+    pub fn whole_blocks(&self, range: PfnRange) -> PfnRange {
+        let block = self.hot.block_pages().get();
+        let start = Pfn::new(range.start().get().next_multiple_of(block));
+        let end = Pfn::new(range.end().get() / block * block);
+        if start < end { PfnRange::new(start, end) } else { PfnRange::new(start, start) }
+    }
+
+    fn strand_tails(&mut self, range: PfnRange, whole: PfnRange) {
+        for tail in tails(range, whole) {
+            let stranded = self.hot.give(tail, Owner::Stranded(Stranded::Tail));
+            stranded.expect("the device has its tails");
+        }
+    }
+
+    /// First and last byte.
+    fn ends(&self, range: PfnRange) -> (u64, u64) {
+        let size = self.emulator.page_alloc().geometry().page_size();
+        (range.start().get() * size, range.end().get() * size - 1)
+    }
+
+    pub(crate) fn say(&mut self, level: Level, text: String) {
+        self.hot.log_mut().print(Line::new(level, text));
+    }
+}
+
+/// What is left of a range without its whole blocks.
+fn tails(range: PfnRange, whole: PfnRange) -> impl Iterator<Item = PfnRange> {
+    let (start, end) = (whole.start().min(range.end()), whole.end().min(range.end()));
+    let parts = [PfnRange::new(range.start(), start), PfnRange::new(end, range.end())];
+    parts.into_iter().filter(|part| !part.is_empty())
+}
