@@ -9,7 +9,9 @@ use pagelab_migrate::allocator::hotplug::errno::Errno;
 use pagelab_migrate::allocator::hotplug::gate::{Candidate, Driver, catalogue};
 use pagelab_migrate::allocator::hotplug::group::OnlinePolicy;
 use pagelab_migrate::allocator::hotplug::memory_hotplug::HotplugSpec;
-use pagelab_migrate::allocator::hotplug::platform::{Arch, Host as On, MemmapOnMemory, Platform};
+use pagelab_migrate::allocator::hotplug::platform::{
+    Arch, Host as On, MemmapOnMemory, Mte, Platform,
+};
 use pagelab_migrate::allocator::hotplug::printk::{Debugging, Log, RateLimit};
 use pagelab_migrate::allocator::online::OnlineTo;
 use pagelab_migrate::allocator::profile::KernelProfile;
@@ -18,7 +20,9 @@ use pagelab_migrate::allocator::watermark::Tunables;
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::dax::DaxDevice;
+use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::host::Host;
+use pagelab_migrate::hotplug::placement::Binding;
 
 const MIB: u64 = 1 << 8;
 const CPU: CpuId = CpuId::BOOT;
@@ -27,12 +31,17 @@ const DRAM: PfnRange = PfnRange::new(Pfn::new(4096 * MIB), Pfn::new(4608 * MIB))
 const CXL: PfnRange = PfnRange::new(Pfn::new(8192 * MIB), Pfn::new(8448 * MIB));
 
 fn host(profile: KernelProfile, arch: Arch) -> Host<Silent> {
+    gated(profile, Platform::new(arch, On::BareMetal, Pfn::new(1 << 34)), "ungated", Caps::TAG)
+}
+
+/// A machine with a gate; its far memory, not yet added, can do `caps`.
+fn gated(profile: KernelProfile, platform: Platform, gate: &str, caps: Caps) -> Host<Silent> {
     let mut machine = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, DRAM);
     machine.hotpluggable.push((NodeId::new(1), CXL));
     let spec = HotplugSpec {
-        platform: Platform::new(arch, On::BareMetal, Pfn::new(1 << 34)),
+        platform,
         tdx: None,
-        gate: catalogue::by_name("ungated").unwrap(),
+        gate: catalogue::by_name(gate).unwrap(),
         boot_caps: Caps::TAG,
         possible: vec![NodeId::new(0), NodeId::new(1)],
         policy: OnlinePolicy::ContigZones,
@@ -40,7 +49,7 @@ fn host(profile: KernelProfile, arch: Arch) -> Host<Silent> {
     };
     let log = Log::new(Debugging::On, RateLimit::None);
     let mut host = Host::new(machine, spec, log, Silent).unwrap();
-    let (node, caps, origin) = (NodeId::new(1), Caps::TAG, Origin::Cxl);
+    let (node, origin) = (NodeId::new(1), Origin::Cxl);
     host.hot_mut().install(Candidate { range: CXL, node, caps, origin }).unwrap();
     host
 }
@@ -152,5 +161,99 @@ fn row_43_a_block_with_cma_refuses() {
         let second = host.hot().ids(DRAM).nth(1).unwrap();
         host.offline_block(second).unwrap();
         host.check().unwrap();
+    }
+}
+
+const NEAR: NodeId = NodeId::new(0);
+const FAR: NodeId = NodeId::new(1);
+const HUGE: Order = Order::of(9);
+
+/// A machine with MTE whose far memory, online, has no tags.
+fn tiers(profile: KernelProfile, gate: &str) -> Host<Silent> {
+    let mut platform = Platform::new(Arch::Arm64, On::BareMetal, Pfn::new(1 << 34));
+    platform.mte = Mte::On;
+    let mut host = gated(profile, platform, gate, Caps::empty());
+    host.create_dax(&device(CXL), Driver::Kmem).unwrap();
+    host.online_range(CXL, Actor::Daxctl, OnlineTo::Movable);
+    host
+}
+
+#[test]
+fn q10_who_can_be_demoted_to_memory_without_tags() {
+    let half = PageCount::new(64 * MIB);
+    for profile in PROFILES {
+        for (gate, tags, moved, lost) in [
+            ("page_filter", GuestTags::None, half, PageCount::ZERO),
+            ("page_filter", GuestTags::Every, PageCount::ZERO, PageCount::ZERO),
+            ("page_filter", GuestTags::OnAccess, half, PageCount::ZERO),
+            ("ungated", GuestTags::Every, half, half),
+        ] {
+            let mut host = tiers(profile, gate);
+            let mut guest = host.start_guest(64, HUGE, tags, NEAR).unwrap();
+            let cold = host.demote(&mut guest, 0..32, FAR);
+            assert_eq!((cold.moved, cold.lost), (moved, lost), "{gate} {tags:?}");
+            assert_eq!(cold.refused + cold.moved, half);
+            host.check().unwrap();
+            host.stop_guest(guest);
+            host.check().unwrap();
+        }
+    }
+}
+
+#[test]
+fn q10_a_first_tag_access_is_an_exit_and_a_promotion() {
+    for profile in PROFILES {
+        let mut host = tiers(profile, "page_filter");
+        let mut guest = host.start_guest(64, HUGE, GuestTags::OnAccess, NEAR).unwrap();
+        host.demote(&mut guest, 0..32, FAR);
+        assert_eq!(host.use_tags(&mut guest, 0), Ok(HUGE.pages()));
+        assert_eq!(host.use_tags(&mut guest, 0), Ok(PageCount::ZERO));
+        assert_eq!(host.use_tags(&mut guest, 40), Ok(PageCount::ZERO), "it lies well");
+        assert_eq!(guest.exits, 2);
+        assert_eq!(host.node_of(guest.pages[0].folio), Some(NEAR));
+        let again = host.demote(&mut guest, 0..32, FAR);
+        assert_eq!((again.moved, again.refused), (PageCount::ZERO, HUGE.pages()));
+        host.check().unwrap();
+    }
+}
+
+#[test]
+fn a_filter_keeps_tagged_pages_where_tags_are_when_their_memory_leaves() {
+    for (gate, moves) in [("page_filter", false), ("ungated", true)] {
+        // Near memory may leave on x86; which machine has tags is not the point here.
+        let mut platform = Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34));
+        platform.mte = Mte::On;
+        let mut host = gated(KernelProfile::V6_12, platform, gate, Caps::empty());
+        host.create_dax(&device(CXL), Driver::Kmem).unwrap();
+        host.online_range(CXL, Actor::Daxctl, OnlineTo::Movable);
+        let mut guest = host.start_guest(100, HUGE, GuestTags::Every, NEAR).unwrap();
+        let blocks = host.offline_range(DRAM, Actor::Udev);
+        assert_eq!(blocks.tried, 4);
+        host.note_lost(&mut guest);
+        host.check().unwrap();
+        assert_eq!(guest.lost, blocks.moved, "{gate}");
+        assert_eq!(blocks.moved > PageCount::ZERO, moves, "{gate}");
+    }
+}
+
+#[test]
+fn q11_private_memory_is_never_in_zone_movable() {
+    for profile in PROFILES {
+        for (to, expected, done) in [(OnlineTo::Movable, 0, 2), (OnlineTo::Kernel, 1, 0)] {
+            let mut host = host(profile, Arch::X86);
+            host.create_dax(&device(CXL), Driver::Kmem).unwrap();
+            host.online_range(CXL, Actor::Daxctl, to);
+            let got = host.allocate_private(CXL.len(), Binding::Only(FAR));
+            let most = got.get() * 100 >= CXL.len().get() * expected * 98;
+            assert!(most && got.get() <= CXL.len().get() * expected, "{to:?}: {got:?}");
+            assert_eq!(host.capacity().private, got);
+            host.check().unwrap();
+            let offline = host.offline_range(CXL, Actor::Udev);
+            assert_eq!(offline.done, done, "{to:?}");
+            host.check().unwrap();
+            host.free_private();
+            assert_eq!(host.capacity().private, PageCount::ZERO);
+            host.check().unwrap();
+        }
     }
 }
