@@ -20,6 +20,7 @@ pub mod folio;
 pub mod folios;
 mod fork;
 mod gup;
+pub mod hotplug;
 pub mod mapping;
 pub mod memory;
 pub mod migrate;
