@@ -4,6 +4,7 @@ use pagelab_migrate::allocator::boot::MachineSpec;
 use pagelab_migrate::allocator::event::Silent;
 use pagelab_migrate::allocator::geometry::Geometry;
 use pagelab_migrate::allocator::gfp::{GfpFlags, ZoneType};
+use pagelab_migrate::allocator::hotplug::add::AddMemory;
 use pagelab_migrate::allocator::hotplug::caps::{Caps, Origin};
 use pagelab_migrate::allocator::hotplug::errno::Errno;
 use pagelab_migrate::allocator::hotplug::gate::{Candidate, Driver, catalogue};
@@ -13,6 +14,8 @@ use pagelab_migrate::allocator::hotplug::platform::{
     Arch, Host as On, MemmapOnMemory, Mte, Platform,
 };
 use pagelab_migrate::allocator::hotplug::printk::{Debugging, Log, RateLimit};
+use pagelab_migrate::allocator::hotplug::range::Owner;
+use pagelab_migrate::allocator::hotplug::tdx::Tdx;
 use pagelab_migrate::allocator::online::OnlineTo;
 use pagelab_migrate::allocator::profile::KernelProfile;
 use pagelab_migrate::allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
@@ -22,6 +25,8 @@ use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::dax::DaxDevice;
 use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::host::Host;
+use pagelab_migrate::hotplug::interleavings::{Outcome, Step, TdxWorks, explore};
+use pagelab_migrate::hotplug::pamt::Pamt;
 use pagelab_migrate::hotplug::placement::Binding;
 
 const MIB: u64 = 1 << 8;
@@ -41,16 +46,16 @@ fn gated(profile: KernelProfile, platform: Platform, gate: &str, caps: Caps) -> 
     let spec = HotplugSpec {
         platform,
         tdx: None,
-        gate: catalogue::by_name(gate).unwrap(),
+        gate: catalogue::by_name(gate).expect("a gate"),
         boot_caps: Caps::TAG,
         possible: vec![NodeId::new(0), NodeId::new(1)],
         policy: OnlinePolicy::ContigZones,
         tunables: Tunables::default(),
     };
     let log = Log::new(Debugging::On, RateLimit::None);
-    let mut host = Host::new(machine, spec, log, Silent).unwrap();
+    let mut host = Host::new(machine, spec, log, Silent).expect("a possible machine");
     let (node, origin) = (NodeId::new(1), Origin::Cxl);
-    host.hot_mut().install(Candidate { range: CXL, node, caps, origin }).unwrap();
+    host.hot_mut().install(Candidate { range: CXL, node, caps, origin }).expect("a place");
     host
 }
 
@@ -63,7 +68,8 @@ fn half_fill(host: &mut Host<Silent>) -> Vec<FolioId> {
     let emulator = host.emulator_mut();
     let mut far = Vec::new();
     let mut near = Vec::new();
-    while far.len() < usize::try_from(CXL.len().get()).unwrap() {
+    let most = usize::try_from(CXL.len().get()).expect("few");
+    while far.len() < most {
         let Ok(id) = emulator.allocate(CPU, Order::ZERO, GfpFlags::HIGHUSER_MOVABLE) else { break };
         let list = if CXL.contains(emulator.folios()[id].pfn()) { &mut far } else { &mut near };
         list.push(id);
@@ -173,7 +179,7 @@ fn tiers(profile: KernelProfile, gate: &str) -> Host<Silent> {
     let mut platform = Platform::new(Arch::Arm64, On::BareMetal, Pfn::new(1 << 34));
     platform.mte = Mte::On;
     let mut host = gated(profile, platform, gate, Caps::empty());
-    host.create_dax(&device(CXL), Driver::Kmem).unwrap();
+    host.create_dax(&device(CXL), Driver::Kmem).expect("whole blocks");
     host.online_range(CXL, Actor::Daxctl, OnlineTo::Movable);
     host
 }
@@ -256,4 +262,86 @@ fn q11_private_memory_is_never_in_zone_movable() {
             host.check().unwrap();
         }
     }
+}
+
+/// A host with TDX; 1 GiB of memory that TDX can use, and far memory that it cannot.
+fn tdx(profile: KernelProfile, gate: &str) -> Host<Silent> {
+    let memory = PfnRange::from_len(DRAM.start(), PageCount::new(1024 * MIB));
+    let mut machine = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    machine.hotpluggable.push((FAR, CXL));
+    let spec = HotplugSpec {
+        platform: Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34)),
+        tdx: Some(Tdx::new(vec![memory])),
+        gate: catalogue::by_name(gate).expect("a gate"),
+        boot_caps: Caps::TEE,
+        possible: vec![NEAR, FAR],
+        policy: OnlinePolicy::ContigZones,
+        tunables: Tunables::default(),
+    };
+    let mut host = Host::new(machine, spec, Log::default(), Silent).expect("a possible machine");
+    let (node, caps, origin) = (FAR, Caps::empty(), Origin::Cxl);
+    host.hot_mut().install(Candidate { range: CXL, node, caps, origin }).expect("a place");
+    host.hot_mut().give(CXL, Owner::DaxIdle).expect("nobody has it");
+    host
+}
+
+#[test]
+fn initialization_takes_contiguous_tables() {
+    for profile in PROFILES {
+        let mut host = tdx(profile, "tdx_notifier");
+        let done = host.tdx_init(Pamt::Static).unwrap();
+        assert_eq!((done.tdmrs, done.pamt), (1, PageCount::new(1024 + 2 + 1)));
+        assert_eq!(host.capacity().metadata, done.pamt);
+        host.check().unwrap();
+        assert_eq!(host.tdx_init(Pamt::Static).unwrap().pamt, PageCount::ZERO, "only once");
+        let said = &host.hot().log().visible()[0].text;
+        assert_eq!(said, "virt/tdx: 4108 KB allocated for PAMT");
+    }
+}
+
+#[test]
+fn trap_2_memory_that_joined_before_makes_initialization_fail() {
+    let mut host = tdx(KernelProfile::V6_12, "tdx_notifier");
+    host.kmem_probe(&device(CXL)).unwrap();
+    assert_eq!(host.online_range(CXL, Actor::Udev, OnlineTo::Movable).error, None);
+    assert_eq!(host.tdx_init(Pamt::Static), Err(Errno::Io));
+    assert_eq!(host.tdx_init(Pamt::Static), Err(Errno::Io), "off until the next boot");
+    host.check().unwrap();
+    assert_eq!(host.hot().violations(), PageCount::ZERO, "nothing is required any more");
+    let said = &host.hot().log().visible()[0].text;
+    assert_eq!(said, "virt/tdx: module initialization failed (-5)");
+}
+
+#[test]
+fn q5_one_schedule_of_four_is_bad_under_the_patch_as_posted() {
+    let name = "System RAM (kmem)";
+    let memmap = MemmapOnMemory::Off;
+    let add = AddMemory { range: CXL, node: FAR, name, group: None, memmap };
+    for (gate, expected) in [
+        ("tdx_notifier", &[][..]),
+        ("tdx_range", &["A1 T A2 A3"]),
+        ("tdx_range_locked", &[]),
+        ("reject_add", &[]),
+        ("cmr_state", &[]),
+        ("documented", &["T A1 A2 A3", "A1 T A2 A3"]),
+    ] {
+        let outcomes = explore(&tdx(KernelProfile::V6_12, gate), add, Pamt::Static);
+        let bad: Vec<_> = outcomes.iter().filter(|o| o.is_bad()).map(Outcome::text).collect();
+        assert_eq!(bad, expected, "{gate}: {outcomes:#?}");
+    }
+}
+
+#[test]
+fn q5_what_each_schedule_leads_to() {
+    let name = "System RAM (kmem)";
+    let memmap = MemmapOnMemory::Off;
+    let add = AddMemory { range: CXL, node: FAR, name, group: None, memmap };
+    let of = |gate| {
+        let outcomes = explore(&tdx(KernelProfile::V6_12, gate), add, Pamt::Static);
+        outcomes.iter().map(|o| (o.refused, o.tdx)).collect::<Vec<_>>()
+    };
+    let (yes, no) = (TdxWorks::Yes, TdxWorks::No);
+    let online = Some(Step::Online);
+    assert_eq!(of("tdx_notifier"), [(online, yes), (online, yes), (None, no), (None, no)]);
+    assert_eq!(of("tdx_range"), [(Some(Step::Check), yes), (None, yes), (None, no), (None, no)]);
 }
