@@ -1,4 +1,4 @@
-//! Times memory that comes and goes. Machine: 32 GiB on node 0, kernel 6.12, one CPU, metadata only.
+//! Times memory that comes and goes. Machine: 32 GiB, kernel 6.12, one CPU. Metadata only.
 //!
 //! * `hotplug/add_online_1TiB`: a device of 1 TiB becomes memory, in blocks of 128 MiB: struct
 //!   pages are allocated, every block is created and onlined.
