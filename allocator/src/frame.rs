@@ -258,6 +258,8 @@ impl MemMap {
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {
+        // Says once what need not be checked at each list head then.
+        assert!(self.links.len() >= HEADS as usize);
         Frames { state: &mut self.state, links: &mut self.links, nodes: self.nodes }
     }
 
@@ -267,6 +269,37 @@ impl MemMap {
             let start = index & !((1 << order.get()) - 1);
             let head = self.head(start)?;
             (head.order() >= order).then_some((start, head))
+        })
+    }
+
+    /// Reads what it takes to merge each of `blocks` with its buddy, and changes nothing: cache
+    /// misses then come all at once, where one merge after the other would wait for each.
+    #[inline]
+    pub(crate) fn look_ahead(&self, blocks: impl Iterator<Item = FrameIndex>, order: Order) {
+        let mut seen = 0;
+        for block in blocks {
+            let buddy = block ^ (1 << order.get());
+            let Some(&state) = self.state.get(buddy as usize) else { continue };
+            // Without a branch, which would be foreseen wrongly half of the time.
+            let is_free = Node::from(state == free(order));
+            let [next, prev] = self.links[self.nodes.of(buddy) as usize];
+            seen ^= self.links[(next * is_free) as usize][PREV];
+            seen ^= self.links[(prev * is_free) as usize][NEXT];
+        }
+        core::hint::black_box(seen);
+    }
+
+    /// The free block that has the block of `order` at `index`: where it starts, and its order.
+    pub(crate) fn free_around(
+        &self,
+        (index, order): (FrameIndex, Order),
+        max: Order,
+    ) -> Option<(FrameIndex, Order)> {
+        (order.get()..=max.get()).find_map(|order| {
+            let start = index & !((1 << order) - 1);
+            let state = self.state[start as usize];
+            let has = state & KIND == FREE && state >= FREE | order;
+            has.then(|| (start, Order::from_bits(state)))
         })
     }
 
@@ -350,6 +383,14 @@ impl Frames<'_> {
         self.links[node as usize] = [next, at];
         self.links[at as usize][NEXT] = node;
         self.links[next as usize][PREV] = node;
+    }
+
+    /// Links `index` as the only frame of the list at `head`, which is empty.
+    #[inline(always)]
+    pub(crate) fn link_only(&mut self, head: Node, index: FrameIndex) {
+        let node = self.nodes.of(index);
+        self.links[node as usize] = [head; 2];
+        self.links[head as usize] = [node; 2];
     }
 
     /// Links `index` directly before `at`. Linux: `list_add_tail()`.

@@ -364,10 +364,22 @@ impl<S: Sink> PageAllocator<S> {
         flags: AllocFlags,
     ) -> Option<Pfn> {
         let migratetype = self.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let pfn = self.zones[at].alloc(cpu, request, &mut self.sink);
+        self.handed_out(at, req, request, pfn)
+    }
+
+    /// What is left to do when a zone has been asked for a block.
+    #[inline(always)]
+    pub(crate) fn handed_out(
+        &mut self,
+        at: usize,
+        req: &AllocRequest,
+        request: ZoneRequest,
+        pfn: Option<Pfn>,
+    ) -> Option<Pfn> {
+        let ZoneRequest { order, migratetype, flags } = request;
         let zone = &mut self.zones[at];
-        let order = req.order;
-        let request = ZoneRequest { order, migratetype, flags };
-        let pfn = zone.alloc(cpu, request, &mut self.sink);
         if zone.boosted == Boosted::Yes {
             zone.boosted = Boosted::No;
             self.sink.emit(Event::WakeKswapd { order: Order::ZERO });
