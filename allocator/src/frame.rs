@@ -87,8 +87,7 @@ impl Head {
     pub(crate) const fn encode(self) -> u8 {
         match self {
             Self::Free(order) => free(order),
-            Self::Allocated(order, Movability::Unmovable) => ALLOCATED | order.get(),
-            Self::Allocated(order, Movability::Movable) => ALLOCATED | MOVABLE | order.get(),
+            Self::Allocated(order, movability) => allocated(order, movability),
             Self::PerCpu(order) => PER_CPU | order.get(),
         }
     }
@@ -123,6 +122,12 @@ const MOVABLE: u8 = 0x40;
 /// The state of a frame that starts a free block.
 const fn free(order: Order) -> u8 {
     FREE | order.get()
+}
+
+/// The state of a frame that starts an allocated block.
+const fn allocated(order: Order, movability: Movability) -> u8 {
+    let movable = matches!(movability, Movability::Movable) as u8 * MOVABLE;
+    ALLOCATED | movable | order.get()
 }
 
 /// Position of a frame in its zone's map: frame number minus the map's base.
@@ -250,6 +255,17 @@ impl MemMap {
         self.frames().set_head(index, head);
     }
 
+    /// Notes that an allocated block starts at `index`.
+    #[inline(always)]
+    pub(crate) fn set_allocated(
+        &mut self,
+        index: FrameIndex,
+        order: Order,
+        movability: Movability,
+    ) {
+        self.state[index as usize] = allocated(order, movability);
+    }
+
     /// [`Frames::clear_head`].
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.frames().clear_head(index);
@@ -258,8 +274,6 @@ impl MemMap {
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {
-        // Says once what need not be checked at each list head then.
-        assert!(self.links.len() >= HEADS as usize);
         Frames { state: &mut self.state, links: &mut self.links, nodes: self.nodes }
     }
 

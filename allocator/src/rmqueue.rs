@@ -2,7 +2,7 @@
 
 use crate::event::{Event, Sink};
 use crate::fallback::{Fragmenting, Loot, Raider, ViaOwnList};
-use crate::frame::{FrameIndex, Head, Movability};
+use crate::frame::{FrameIndex, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::note::{Note, PerCpu, Raid};
@@ -22,12 +22,6 @@ pub struct ZoneRequest {
 }
 
 impl ZoneRequest {
-    /// What a block handed out to this request is: those of movable requests can be migrated.
-    #[inline]
-    const fn head(self) -> Head {
-        Head::Allocated(self.order, self.movability())
-    }
-
     /// Whether a block handed out to this request can be migrated.
     #[inline]
     pub(crate) const fn movability(self) -> Movability {
@@ -66,7 +60,7 @@ impl Zone {
             }
             None => self.alloc_any(cpu, request, sink)?,
         };
-        self.buddy.map.set_head(index, request.head());
+        self.buddy.map.set_allocated(index, request.order, request.movability());
         Some(self.buddy.map.pfn(index))
     }
 
@@ -126,7 +120,7 @@ impl Zone {
         sink: &mut impl Sink,
     ) -> Option<Pfn> {
         let index = self.alloc_unlisted(cpu, request, sink)?;
-        self.buddy.map.set_head(index, request.head());
+        self.buddy.map.set_allocated(index, request.order, request.movability());
         Some(self.buddy.map.pfn(index))
     }
 
@@ -156,7 +150,7 @@ impl Zone {
     ) -> Option<Pfn> {
         let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
         let index = self.pop_or_refill(cpu, list, request, sink)?;
-        self.buddy.map.set_head(index, request.head());
+        self.buddy.map.set_allocated(index, request.order, request.movability());
         Some(self.buddy.map.pfn(index))
     }
 

@@ -13,7 +13,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
+use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, handed_out};
 use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
@@ -393,8 +393,9 @@ fn take_no_list<P: Exclusive>(
         core::hint::cold_path();
         return take_locked(core, id, zone, req, request);
     }
-    let pfn = core.zones[0].alloc_no_list(id, request, &mut Silent);
-    let pfn = core.handed_out(0, req, request, pfn)?;
+    let (own, stats) = (&mut core.zones[0], &mut core.stats);
+    let pfn = own.alloc_no_list(id, request, &mut Silent);
+    let pfn = handed_out(own, stats, req, request, pfn, &mut Silent)?;
     zone.posted.hold(zone.posted.index(pfn), req.order, request.movability());
     Some(pfn)
 }
