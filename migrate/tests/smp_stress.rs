@@ -75,6 +75,8 @@ impl Contents for Words {
         self.at(to).store(self.at(from).load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
+
     fn clear(&self, frame: Pfn) {
         self.at(frame).store(0, Ordering::Relaxed);
     }

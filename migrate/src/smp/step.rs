@@ -16,6 +16,8 @@ pub enum Step {
     CopyTakesReference,
     /// A fault holds the page while it reserves. Linux: `folio_get()` under the entry's lock.
     FaultTakesReference,
+    /// Who reserved for many pages looks whether each still lies where it did. Linux: `pte_same()`.
+    PopulateLooksAgain,
     /// One reserver of a region at a time. Linux (RFC): `tag_blocks_lock`.
     ReserversQueue,
     /// A reserver that queued looks whether the block is reserved by now.
