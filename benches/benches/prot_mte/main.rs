@@ -58,11 +58,6 @@ fn turns() -> usize {
     if asked("--test") { 1 } else { 11 }
 }
 
-/// The median of all turns.
-fn times(operation: impl Fn() -> f64) -> f64 {
-    median((0..turns()).map(|_| operation()).collect())
-}
-
 /// Fills the caches with something else.
 fn evict() {
     const BYTES: usize = 64 << 20;
@@ -142,12 +137,13 @@ fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, 
     (0..turns()).map(|_| (faults(&copying), bare())).unzip()
 }
 
-/// The program's pages get tags in memory that threads share, in nanoseconds.
-fn shared(case: (Block, Spread), manner: Manner, contents: Box<dyn Contents>) -> f64 {
+/// `mprotect` of the program's pages in memory that threads share, and their tags, in nanoseconds.
+fn shared(case: (Block, Spread), manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
     let mut scene = Shared::new(case.0, case.1, contents);
-    scene.protect();
     evict();
-    nanoseconds(|| scene.touch(manner))
+    let protect = nanoseconds(|| scene.protect());
+    evict();
+    (protect, nanoseconds(|| scene.touch(manner)))
 }
 
 /// One row of the second table.
@@ -155,13 +151,10 @@ fn shared_row(block: Block, spread: Spread, copier: &Copier) -> String {
     let case = (block, spread);
     let pages = Shared::new(block, spread, Box::new(())).len();
     let pages = f64::from(u32::try_from(pages).expect("a small machine"));
-    let mprotect = times(|| {
-        let mut scene = Shared::new(block, spread, Box::new(()));
-        evict();
-        nanoseconds(|| scene.protect())
-    });
-    let faults = times(|| shared(case, Manner::Faults, Box::new(())));
-    let populate = times(|| shared(case, Manner::Populate, Box::new(())));
+    let turn = |manner| shared(case, manner, Box::new(()));
+    let faults = median((0..turns()).map(|_| turn(Manner::Faults).1).collect());
+    let (mprotect, populate) = (0..turns()).map(|_| turn(Manner::Populate)).unzip();
+    let (mprotect, populate) = (median(mprotect), median(populate));
 
     let recorder = SharedRecorder::default();
     shared(case, Manner::Populate, Box::new(recorder.clone()));
@@ -175,7 +168,7 @@ fn shared_row(block: Block, spread: Spread, copier: &Copier) -> String {
     let (copies, raw) = match moves.is_empty() {
         true => (f64::NAN, f64::NAN),
         false => {
-            let copies = || shared(case, Manner::Populate, Box::new(copier.clone()));
+            let copies = || shared(case, Manner::Populate, Box::new(copier.clone())).1;
             let (copies, raw) = (0..turns()).map(|_| (copies(), bare())).unzip();
             (median(copies), median(raw))
         }

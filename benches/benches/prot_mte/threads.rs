@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::profile::MovablePcp;
 use pagelab_allocator::smp::{Cpu, SharedAllocator};
 use pagelab_benches::workload::shuffle;
 use pagelab_migrate::prelude::*;
@@ -64,6 +65,7 @@ impl Shared {
         let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
         let mut machine = MachineSpec::single(geometry, profile, ZoneType::Normal, MEMORY);
         machine.cma = vec![TAGS];
+        machine.movable_pcp = Some(MovablePcp::OnlyWithCma);
         let alloc = PageAllocator::boot(&machine, Silent).expect("a possible machine");
         let (alloc, mut cpus) = SharedAllocator::share(alloc).expect("one zone");
         let region = TagRegion::new(DATA, TAGS, PageCount::new(1)).expect("a region");
@@ -90,15 +92,17 @@ impl Shared {
 
     /// The pages that the program gets, in the order of its table.
     fn choose(&self, block: Block, spread: Spread, frames: &[Option<Pfn>]) -> Vec<usize> {
-        let resident: BTreeSet<Pfn> = frames.iter().copied().flatten().collect();
+        let mut lent = vec![false; usize::try_from(TAGS.len().get()).expect("a small machine")];
+        let tags = |frame: Pfn| usize::try_from((frame - TAGS.start()).get());
+        let inside = frames.iter().flatten().filter(|frame| TAGS.contains(**frame));
+        inside.for_each(|&frame| lent[tags(frame).expect("a small machine")] = true);
         let suits = |frame: Pfn| match block {
             Block::Free => true,
             Block::Reserved => frame.get() % 32 != 31,
             Block::Inside => TAGS.contains(frame),
             Block::Lent => {
                 let map = self.memory.tags().map();
-                let tags = map.block_of(frame).map(|block| map.range(block).start());
-                tags.is_some_and(|tags| resident.contains(&tags))
+                map.block_of(frame).is_some_and(|block| lent[block.index()])
             }
         };
         let suiting = (0..frames.len()).filter(|&index| frames[index].is_some_and(suits));

@@ -30,6 +30,7 @@ use core::fmt::Debug;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest};
+use pagelab_allocator::profile::MovablePcp;
 use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
@@ -102,6 +103,12 @@ pub struct SharedMemory<P = Asymmetric> {
 
 impl<P: Exclusive> SharedMemory<P> {
     /// No page is in use yet of `span`, the frames of the machine.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the machine has tag storage, and the lists of its CPUs hand CMA pages to requests
+    /// that bar them ([`MovablePcp::Always`]): a page in tag storage that is to have tags might move
+    /// within tag storage for ever.
     #[must_use]
     pub fn new(
         alloc: Arc<SharedAllocator<P>>,
@@ -109,6 +116,8 @@ impl<P: Exclusive> SharedMemory<P> {
         tags: TagMap,
         contents: Box<dyn Contents>,
     ) -> Self {
+        let bars = alloc.movable_pcp() == MovablePcp::OnlyWithCma;
+        assert!(tags.is_empty() || bars, "requests that bar CMA memory get none");
         let folios = FolioMap::new(span, alloc.geometry().pageblock_order());
         let tags = SharedTagBlocks::new(tags);
         Self { alloc, folios, tags, contents, steps: Steps::ALL }

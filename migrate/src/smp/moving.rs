@@ -11,7 +11,7 @@ use pagelab_allocator::units::Pfn;
 
 use crate::smp::SharedMemory;
 use crate::smp::folio::SharedFolio;
-use crate::smp::page_table::{Entry, SharedTable};
+use crate::smp::page_table::{Entry, Mapping, SharedTable, Write};
 use crate::smp::step::Step;
 
 /// Whether pages that move have tags, and their targets tag storage. Without it no page with tags
@@ -63,11 +63,20 @@ impl Moving {
         Arc::ptr_eq(mapping, &self.folio)
     }
 
+    /// Whether it stays because a device writes where `mapping` lets a program write. Its entry
+    /// stays too: fork would copy a migration entry, and must not share such a page.
+    /// Linux: `folio_try_share_anon_rmap_pte()`.
+    fn is_pinned_by(&self, mapping: &Mapping) -> bool {
+        mapping.write == Write::Allowed && self.folio.is_maybe_pinned()
+    }
+
     /// Replaces the entry that maps it, if there is one. Linux: `try_to_migrate_one()`.
     fn try_to_migrate(&mut self, entries: &mut [Entry]) {
         let Some(entry) = entries.get_mut(self.folio.index()) else { return };
         match core::mem::take(entry) {
-            Entry::Present(mapping) if self.is_at(&mapping.folio) => {
+            Entry::Present(mapping)
+                if self.is_at(&mapping.folio) && !self.is_pinned_by(&mapping) =>
+            {
                 *entry = Entry::Migration(mapping);
                 self.references += 1;
             }

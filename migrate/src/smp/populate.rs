@@ -27,7 +27,7 @@ pub struct Populated {
     /// Pages that got accessible.
     pub tagged: usize,
     /// Pages that are left to their next access: page, entry or tag block are in the hands of
-    /// others.
+    /// others, or no region holds their tags.
     pub left: usize,
 }
 
