@@ -70,9 +70,10 @@ fn frame_at(table: &SharedTable, index: usize) -> Option<Pfn> {
 
 /// A program with as many pages as the machine has room for.
 fn full(memory: &SharedMemory, cpu: &mut Cpu) -> (Arc<SharedTable>, usize) {
-    let table = memory.new_table(MEMORY.len().get() as usize);
+    let frames = usize::try_from(MEMORY.len().get()).expect("a small machine");
+    let table = memory.new_table(frames);
     let fits = |index: &usize| memory.map(cpu, &table, *index, Placement::Anywhere).is_ok();
-    let len = (0..MEMORY.len().get() as usize).take_while(fits).count();
+    let len = (0..frames).take_while(fits).count();
     (table, len)
 }
 

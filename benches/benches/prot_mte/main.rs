@@ -22,8 +22,9 @@
 //! Every operation starts on a clone of the machine, or where there is none on a new one after the
 //! caches were filled with something else, so that it finds it outside the caches.
 //!
-//! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once, and
-//! `-- --shared` prints the second table alone.
+//! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once,
+//! `-- --shared` prints the second table alone, `-- --shared Lent` some of its rows, and with
+//! `--warm` its caches keep what making the machine has left in them.
 
 mod frames;
 mod scene;
@@ -60,6 +61,9 @@ fn turns() -> usize {
 
 /// Fills the caches with something else.
 fn evict() {
+    if asked("--warm") {
+        return;
+    }
     const BYTES: usize = 64 << 20;
     std::hint::black_box(vec![1_u8; BYTES]);
 }
@@ -201,7 +205,10 @@ fn main() {
     let copier = Copier::new();
     print!("| block | pages | mprotect | faults | populate | moved | per moved | copies | raw | ");
     println!("ratio |\n|---|---|---|---|---|---|---|---|---|---|");
-    for (block, spread) in CASES {
+    let all = CASES.iter().all(|(block, _)| !asked(&format!("{block:?}")));
+    for (block, spread) in
+        CASES.into_iter().filter(|(block, _)| all || asked(&format!("{block:?}")))
+    {
         println!("{}", shared_row(block, spread, &copier));
     }
 }
