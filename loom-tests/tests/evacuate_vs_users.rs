@@ -1,9 +1,9 @@
 //! Tag storage is taken from the page that lies there while that page is used.
 //!
-//! Linux (RFC v3): `reserve_tag_storage()`, which is `alloc_contig_range()`, against `zap_pte_range()`,
-//! `gup_fast_pte_range()` and lookups by frame number, and against the page's own fault for tags. The
-//! page moves with its users or stays with them; the block is reserved only once nobody is there, and
-//! whatever happened no frame is lost.
+//! Linux (RFC v3): `reserve_tag_storage()`, which is `alloc_contig_range()`, against
+//! `zap_pte_range()`, `gup_fast_pte_range()` and lookups by frame number, and against the page's
+//! own fault for tags. The page moves with its users or stays with them; the block is reserved only
+//! once nobody is there, and whatever happened no frame is lost.
 
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;

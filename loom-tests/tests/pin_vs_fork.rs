@@ -1,8 +1,8 @@
 //! A page is pinned for a device while the process that has it forks.
 //!
-//! Linux: `gup_fast_pte_range()` against `copy_present_page()`. Fork does not share a page that may be
-//! pinned, as the next store would get its process a copy that the device does not see. Whoever pins
-//! looks at the entry again and gives the pin back if fork has made it read-only meanwhile.
+//! Linux: `gup_fast_pte_range()` against `copy_present_page()`. Fork does not share a page that may
+//! be pinned, as the next store would get its process a copy that the device does not see. Whoever
+//! pins looks at the entry again and gives the pin back if fork has made it read-only meanwhile.
 
 use pagelab_loom_tests::mm::{end, machine};
 use pagelab_loom_tests::{model, thread};

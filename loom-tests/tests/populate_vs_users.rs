@@ -1,8 +1,8 @@
 //! Tag storage is found for the pages of a range while one of them is moved, or unmapped.
 //!
 //! Linux has no such call; its rule is that of `handle_page_missing_tag_storage()` (RFC v3) with
-//! `pte_same()`: an entry gets access to tags only if it still maps what was reserved for. Nobody holds
-//! the pages meanwhile. What was reserved for a page that went elsewhere is given back.
+//! `pte_same()`: an entry gets access to tags only if it still maps what was reserved for. Nobody
+//! holds the pages meanwhile. What was reserved for a page that went elsewhere is given back.
 
 use pagelab_loom_tests::mm::{TAGS, end, machine};
 use pagelab_loom_tests::{model, thread};

@@ -157,8 +157,8 @@ fn lists_that_hand_out_lent_pages_are_refused() {
 /// Pages that a crowded machine has room for.
 const ROOM: usize = 64;
 
-/// A full machine with some room, in which tag storage is lent out, and a program whose pages are all
-/// to get tags.
+/// A full machine with some room, in which tag storage is lent out, and a program whose pages are
+/// all to get tags.
 fn crowded() -> (SharedMemory, Cpu, Arc<SharedTable>, usize) {
     let (memory, mut cpu, _) = machine();
     let (table, len) = full(&memory, &mut cpu);

@@ -99,7 +99,8 @@ impl<P: Exclusive> SharedMemory<P> {
         pages.iter().filter(|page| page.has_moved()).count()
     }
 
-    /// A frame to move to, with tag storage if the page has tags. Linux: `alloc_migration_target()`.
+    /// A frame to move to, with tag storage if the page has tags. Linux:
+    /// `alloc_migration_target()`.
     fn target(&self, cpu: &mut Cpu<P>, carries: Carries, to: Placement) -> Result<Pfn, MoveError> {
         let to = if carries == Carries::Tags { Placement::Taggable } else { to };
         let target = cpu.alloc_pages(&to.request()).map_err(|_| MoveError::NoMemory)?;

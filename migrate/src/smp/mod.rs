@@ -106,9 +106,9 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// # Panics
     ///
-    /// Panics when the machine has tag storage, and the lists of its CPUs hand CMA pages to requests
-    /// that bar them ([`MovablePcp::Always`]): a page in tag storage that is to have tags might move
-    /// within tag storage for ever.
+    /// Panics when the machine has tag storage, and the lists of its CPUs hand CMA pages to
+    /// requests that bar them ([`MovablePcp::Always`]): a page in tag storage that is to have tags
+    /// might move within tag storage for ever.
     #[must_use]
     pub fn new(
         alloc: Arc<SharedAllocator<P>>,

@@ -1,9 +1,9 @@
 //! Pages on their way, one or many at once. Linux: `migrate_pages_batch()`.
 //!
-//! Each step is done for all pages before the next begins, so that pages with one table and pages of
-//! one pageblock pay for its lock together. The references of the entries that map a page are taken
-//! over by whoever moves it and handed back with its new frame: what nobody takes, because the entry
-//! is gone, is given back in the end.
+//! Each step is done for all pages before the next begins, so that pages with one table and pages
+//! of one pageblock pay for its lock together. The references of the entries that map a page are
+//! taken over by whoever moves it and handed back with its new frame: what nobody takes, because
+//! the entry is gone, is given back in the end.
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
 use pagelab_allocator::sync::Arc;

@@ -2,10 +2,10 @@
 //! Linux: `MADV_POPULATE_WRITE` after `mprotect(PROT_MTE)`.
 //!
 //! What faults take one by one (`mprotect.rs`) is taken for all: the table's lock, a count for the
-//! pages of a block, a claim for neighbouring blocks. No page is held meanwhile. Instead each entry is
-//! looked at again once its frame's tags are reserved, and gets them if the page still lies there: an
-//! entry that maps a page has a reference, without which nobody moves or frees it, and it stays while
-//! the table's lock is held.
+//! pages of a block, a claim for neighbouring blocks. No page is held meanwhile. Instead each entry
+//! is looked at again once its frame's tags are reserved, and gets them if the page still lies
+//! there: an entry that maps a page has a reference, without which nobody moves or frees it, and it
+//! stays while the table's lock is held.
 
 use core::ops::Range;
 

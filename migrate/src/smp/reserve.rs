@@ -49,8 +49,8 @@ impl<P: Exclusive> SharedMemory<P> {
         if demand.is_met { Ok(()) } else { Err(ReserveError::Busy) }
     }
 
-    /// Counts the pages of each demand that can be met. The demands ascend; none is for the block of
-    /// another.
+    /// Counts the pages of each demand that can be met. The demands ascend; none is for the block
+    /// of another.
     pub(crate) fn reserve_blocks(&self, cpu: &mut Cpu<P>, demands: &mut [Demand]) {
         for demand in &mut *demands {
             demand.is_met = self.tags.try_get(demand.block, demand.pages);
@@ -77,8 +77,8 @@ impl<P: Exclusive> SharedMemory<P> {
         }
     }
 
-    /// Whether two blocks are taken by one claim: they lie in one pageblock, so that a claim bars no
-    /// more memory than the claim of a block does.
+    /// Whether two blocks are taken by one claim: they lie in one pageblock, so that a claim bars
+    /// no more memory than the claim of a block does.
     fn share_claim(&self, one: TagBlockId, other: TagBlockId) -> bool {
         let order = self.alloc.geometry().pageblock_order();
         let pageblock = |block| self.tags.map().range(block).start().align_down(order);
