@@ -147,6 +147,15 @@ impl Platform {
         }
     }
 
+    /// Stops using features; that there are none is no error. TDX is its owner's.
+    /// Linux: `arm64.nomte`.
+    pub fn give_up(&mut self, features: Caps) {
+        self.relied_on -= features;
+        if features.contains(Caps::TAG) && self.mte == Mte::On {
+            self.mte = Mte::Disabled;
+        }
+    }
+
     /// What every page of the allocator must be able to do for the architecture's sake; TDX has a
     /// say of its own. Linux: nowhere written down.
     #[must_use]

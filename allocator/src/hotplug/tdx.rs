@@ -2,6 +2,7 @@
 
 use crate::hotplug::errno::Errno;
 use crate::hotplug::memblock::Memblock;
+use crate::hotplug::veto::Why;
 use crate::units::{NodeId, Pfn, PfnRange};
 
 /// A piece of the snapshot. Linux: `struct tdx_memblock`.
@@ -97,17 +98,29 @@ impl Tdx {
         self.memlist().is_some_and(|list| list.iter().any(|piece| piece.range.covers(range)))
     }
 
+    /// What keeps `range` out, if the snapshot has memory and no one piece of it has the range.
+    /// Linux: `tdx_memory_notifier()` without its verdict.
+    #[must_use]
+    pub fn outside(&self, range: PfnRange) -> Option<Why> {
+        let list = self.memlist().filter(|list| !list.is_empty())?;
+        let pieces = list.iter().map(|piece| piece.range);
+        (!self.is_tdx_memory(range)).then(|| match together_cover(pieces, range) {
+            true => Why::ManyPieces,
+            false => Why::NotInSnapshot,
+        })
+    }
+
     /// Whether convertible memory has all of `range`, in one CMR or several that touch.
     #[must_use]
     pub fn is_convertible(&self, range: PfnRange) -> bool {
-        let mut at = range.start();
-        for cmr in &self.cmrs {
-            if cmr.contains(at) {
-                at = cmr.end();
-            }
-        }
-        at >= range.end()
+        together_cover(self.cmrs.iter().copied(), range)
     }
+}
+
+/// Whether `pieces`, ascending, have every frame of `range` between them.
+fn together_cover(pieces: impl Iterator<Item = PfnRange>, range: PfnRange) -> bool {
+    let next = |at, piece: PfnRange| if piece.contains(at) { piece.end() } else { at };
+    pieces.fold(range.start(), next) >= range.end()
 }
 
 #[cfg(test)]
@@ -140,8 +153,12 @@ mod tests {
         assert!(tdx.is_tdx_memory(range(0x1000, 0x2000)));
         assert!(!tdx.is_tdx_memory(range(0xf00, 0x1100)), "two pieces");
         assert!(!tdx.is_tdx_memory(range(0x2000, 0x2100)));
+        assert_eq!(tdx.outside(range(0x1000, 0x2000)), None);
+        assert_eq!(tdx.outside(range(0xf00, 0x1100)), Some(Why::ManyPieces));
+        assert_eq!(tdx.outside(range(0x1f00, 0x2100)), Some(Why::NotInSnapshot));
         assert!(tdx.is_convertible(range(0x100, 0x2000)) && !tdx.is_convertible(range(0, 0x2001)));
         tdx.failed(Errno::Io);
         assert!(!tdx.is_tdx_memory(range(0x100, 0x1000)));
+        assert_eq!(tdx.outside(range(0x2000, 0x2100)), None, "nothing keeps anything out");
     }
 }

@@ -44,6 +44,9 @@ pub enum Why {
     /// It cannot do what every page has to.
     #[error("lacks {0}")]
     Lacks(Caps),
+    /// Device memory is never mapped with tags, whatever it can do.
+    #[error("device memory is untagged")]
+    Untagged,
     /// Boot memory does not leave.
     #[error("boot memory")]
     BootMemory,

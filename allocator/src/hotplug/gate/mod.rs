@@ -3,18 +3,36 @@
 //!
 //! A gate sees a [`View`] and answers for one entry point; it changes nothing. What is not
 //! overridden is allowed. One file a gate; [`catalogue`] lists them.
+//!
+//! The machine says what is (what memory can do, what TDX took, what firmware vouches for), a gate
+//! says what follows.
 
 use core::fmt::Debug;
 
+use crate::geometry::Geometry;
 use crate::hotplug::caps::{Caps, Origin};
 use crate::hotplug::errno::Errno;
 use crate::hotplug::platform::Platform;
 use crate::hotplug::printk::Line;
 use crate::hotplug::tdx::Tdx;
 use crate::hotplug::veto::Why;
-use crate::units::{NodeId, PfnRange};
+use crate::units::{NodeId, PageCount, PfnRange};
 
+pub mod capability;
 pub mod catalogue;
+pub mod cmr_dynamic;
+pub mod cmr_state;
+pub mod deny_region;
+pub mod documented;
+pub mod feature_off;
+pub mod no_memremap;
+pub mod page_filter;
+pub mod private_node;
+pub mod reject_add;
+pub mod tdx_notifier;
+pub mod tdx_notifier_loud;
+pub mod tdx_range;
+pub mod tdx_range_locked;
 pub mod ungated;
 
 /// The memory that a gate is asked about.
@@ -33,6 +51,8 @@ pub struct Candidate {
 /// What a gate may look at.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
+    /// The size of its pages, for addresses in messages.
+    pub geometry: Geometry,
     /// The machine.
     pub platform: &'a Platform,
     /// TDX, where the platform has it.
@@ -45,6 +65,20 @@ impl View<'_> {
     pub fn required(&self) -> Caps {
         let tee = self.tdx.is_some_and(|tdx| tdx.memlist().is_some());
         self.platform.required() | if tee { Caps::TEE } else { Caps::empty() }
+    }
+
+    /// What memory that can do `caps` lacks to be a page of the allocator like others.
+    #[must_use]
+    pub fn lacking(&self, caps: Caps) -> Caps {
+        self.required() - caps
+    }
+
+    /// The address of the first byte of a range, and one past the last. Linux: `PFN_PHYS()`.
+    #[must_use]
+    pub const fn addresses(&self, range: PfnRange) -> (u64, u64) {
+        let (start, end) = (range.start().get(), range.end().get());
+        let geometry = self.geometry;
+        (geometry.bytes_of(PageCount::new(start)), geometry.bytes_of(PageCount::new(end)))
     }
 }
 
@@ -99,7 +133,7 @@ pub enum Driver {
 pub enum Checked {
     /// Before `mem_hotplug_begin()`: the answer may be old when it is acted upon.
     BeforeLock,
-    /// Under it.
+    /// Under it, or under another that keeps TDX from being initialized until memory was added.
     UnderLock,
 }
 
@@ -111,8 +145,11 @@ pub trait Gate: Debug + Send + Sync {
     /// One line: what it is, and whose.
     fn about(&self) -> &'static str;
 
-    /// Changes what the machine does from boot on: features that are given up.
-    fn configure(&self, _platform: &mut Platform) {}
+    /// What is not used from boot on, so that no page needs it: tags ([`Caps::TAG`]), TDX
+    /// ([`Caps::TEE`]).
+    fn gives_up(&self) -> Caps {
+        Caps::empty()
+    }
 
     /// A region of CXL memory is about to be created.
     fn create_region(&self, _view: View<'_>, _of: &Candidate) -> Verdict {

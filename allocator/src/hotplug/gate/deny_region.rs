@@ -1,0 +1,27 @@
+//! Regions that are not fit to be memory are not made.
+
+use crate::hotplug::errno::Errno;
+use crate::hotplug::gate::{Candidate, Gate, Verdict, View};
+use crate::hotplug::veto::Why;
+
+/// No region of what cannot do what every page has to: it is neither memory nor a device.
+/// Linux: no counterpart; a change of cxl_acpi in a mail of 2024.
+#[derive(Clone, Copy, Debug)]
+pub struct DenyRegion;
+
+impl Gate for DenyRegion {
+    fn name(&self) -> &'static str {
+        "deny_region"
+    }
+
+    fn about(&self) -> &'static str {
+        "no region of what lacks something: neither memory nor device"
+    }
+
+    fn create_region(&self, view: View<'_>, of: &Candidate) -> Verdict {
+        match view.lacking(of.caps) {
+            none if none.is_empty() => Verdict::Allow,
+            lacking => Verdict::refuse(Why::Lacks(lacking), Errno::Inval),
+        }
+    }
+}
