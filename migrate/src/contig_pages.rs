@@ -4,7 +4,8 @@ use pagelab_allocator::event::Sink;
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::isolate::IsolateMode;
-use pagelab_allocator::units::{CpuId, PageCount, Pfn, PfnRange};
+use pagelab_allocator::page_alloc::AllocRequest;
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 
 use crate::contig::{ContigError, ContigTaken};
 use crate::emulator::Emulator;
@@ -26,11 +27,39 @@ impl<S: Sink> Emulator<S> {
         cpu: CpuId,
         count: PageCount,
     ) -> Result<ContigTaken, ContigError> {
+        let zones = (0..self.page_alloc().zones().len()).rev().collect();
+        self.alloc_contig_in(cpu, count, zones, ZoneType::Movable)
+    }
+
+    /// [`alloc_contig_pages`](Self::alloc_contig_pages) for the kernel itself, from the zones of
+    /// `node` first. Linux: `alloc_contig_pages(.., GFP_KERNEL, nid, &node_online_map)`.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn alloc_contig_pages_node(
+        &mut self,
+        cpu: CpuId,
+        count: PageCount,
+        node: NodeId,
+    ) -> Result<ContigTaken, ContigError> {
+        let request = AllocRequest { node, ..AllocRequest::new(Order::ZERO, GfpFlags::KERNEL) };
+        let zones = self.page_alloc().zonelist(&request).collect();
+        self.alloc_contig_in(cpu, count, zones, ZoneType::Normal)
+    }
+
+    fn alloc_contig_in(
+        &mut self,
+        cpu: CpuId,
+        count: PageCount,
+        zones: Vec<usize>,
+        highest: ZoneType,
+    ) -> Result<ContigTaken, ContigError> {
         if count == PageCount::ZERO {
             return Err(ContigError::NoMemory);
         }
         let mut last = ContigError::NoMemory;
-        for range in self.candidates(count) {
+        for range in self.candidates(count, zones, highest) {
             if !self.is_worth_a_try(range) {
                 continue;
             }
@@ -43,9 +72,9 @@ impl<S: Sink> Emulator<S> {
     }
 
     /// Aligned ranges of `count` frames inside one zone, in the order in which zones are tried.
-    fn candidates(&self, count: PageCount) -> Vec<PfnRange> {
-        let zones = self.page_alloc().zones().iter().rev();
-        let usable = zones.filter(|zone| zone.kind() <= ZoneType::Movable);
+    fn candidates(&self, count: PageCount, zones: Vec<usize>, highest: ZoneType) -> Vec<PfnRange> {
+        let zones = zones.into_iter().map(|at| &self.page_alloc().zones()[at]);
+        let usable = zones.filter(|zone| zone.kind() <= highest);
         let ranges = usable.flat_map(|zone| {
             let span = zone.span();
             let first = span.start().get().next_multiple_of(count.get());

@@ -270,7 +270,7 @@ impl<S: Sink> Emulator<S> {
         self.tags.wrote_data(target);
         self.tags.moved(&mut self.memory, cpu, moved);
         let is_current = |folio: &crate::folio::Folio| folio.pfn() == moved.to && folio.is_tagged();
-        if !self.memory.folios.get(moved.folio).is_some_and(is_current) {
+        if self.tags.is_empty() || !self.memory.folios.get(moved.folio).is_some_and(is_current) {
             return;
         }
         let design = self.tags.design();

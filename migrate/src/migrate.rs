@@ -157,6 +157,22 @@ impl<S: Sink> Mover<'_, S> {
         result
     }
 
+    /// A target for one folio on the first of `nodes` where it may lie and that has memory.
+    fn target_on(
+        &mut self,
+        id: FolioId,
+        wanted: &AllocRequest,
+        nodes: &[NodeId],
+        reason: MigrateReason,
+    ) -> Option<Pages> {
+        let may_go = |mover: &Self, node| mover.targets.may_go(&mover.folios[id], node);
+        nodes.iter().find_map(|&node| {
+            let gfp = wanted.gfp | GfpFlags::THISNODE;
+            let request = AllocRequest { gfp, node, ..*wanted };
+            may_go(self, node).then(|| self.migration_target(id, &request, reason)).flatten()
+        })
+    }
+
     /// A target for one folio. Linux: `alloc_migration_target()`.
     fn migration_target(
         &mut self,
@@ -325,12 +341,16 @@ impl<S: Sink> Run<'_, '_, '_, S> {
         assert!(self.mover.folios[id].is_isolated(), "{id} migrated without being isolated");
         let order = self.mover.folios[id].order();
         let found = match &mut self.target {
-            Target::Allocate(request) => self.mover.migration_target(id, request, self.reason),
-            Target::Nodes(request, nodes) => nodes.iter().find_map(|&node| {
-                let gfp = request.gfp | GfpFlags::THISNODE;
-                let request = AllocRequest { gfp, node, ..*request };
-                self.mover.migration_target(id, &request, self.reason)
-            }),
+            Target::Allocate(request)
+                if self.mover.targets.goes_anywhere(id, self.mover.folios) =>
+            {
+                self.mover.migration_target(id, request, self.reason)
+            }
+            Target::Allocate(request) => {
+                let nodes = self.mover.nodes_near(request.node);
+                self.mover.target_on(id, request, &nodes, self.reason)
+            }
+            Target::Nodes(request, nodes) => self.mover.target_on(id, request, nodes, self.reason),
             Target::Compaction(cc) => self.mover.compaction_alloc(cc, order),
             Target::Given(given) => given.take_if(|pages| pages.order() == order),
         };

@@ -8,7 +8,7 @@ use pagelab_allocator::frame::Movability;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
-use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn};
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn};
 
 use crate::compact::Compaction;
 use crate::folio::{Folio, FolioFlags, FolioId, Mapping};
@@ -99,9 +99,49 @@ pub struct TargetRules {
     pub tagged_granted: AllocFlags,
     /// Rights that movable targets of other folios get.
     pub plain_granted: AllocFlags,
+    /// The only nodes that tagged folios may go to; `None` for all. Nothing in mainline, which
+    /// copies tags to wherever the page goes.
+    pub tagged_nodes: Option<NodeSet>,
+}
+
+/// Some of the nodes 0 to 63. Linux: `nodemask_t`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NodeSet(u64);
+
+impl NodeSet {
+    /// Whether a node is one of them.
+    #[must_use]
+    pub const fn contains(self, node: NodeId) -> bool {
+        node.get() < 64 && self.0 >> node.get() & 1 == 1
+    }
+}
+
+impl FromIterator<NodeId> for NodeSet {
+    /// The nodes of an iterator.
+    ///
+    /// # Panics
+    ///
+    /// Panics at a node beyond 63.
+    fn from_iter<I: IntoIterator<Item = NodeId>>(nodes: I) -> Self {
+        let bit = |node: NodeId| {
+            assert!(node.get() < 64, "node {} in a set of 64", node.get());
+            1 << node.get()
+        };
+        Self(nodes.into_iter().fold(0, |set, node| set | bit(node)))
+    }
 }
 
 impl TargetRules {
+    /// Whether no node is barred to a folio.
+    pub(crate) fn goes_anywhere(&self, id: FolioId, folios: &Folios) -> bool {
+        self.tagged_nodes.is_none() || !folios[id].is_tagged()
+    }
+
+    /// Whether `folio` may go to `node`.
+    pub(crate) fn may_go(&self, folio: &Folio, node: NodeId) -> bool {
+        !folio.is_tagged() || self.tagged_nodes.is_none_or(|nodes| nodes.contains(node))
+    }
+
     /// The request for a target of `folio`.
     pub(crate) fn apply(&self, folio: &Folio, request: AllocRequest) -> AllocRequest {
         let (added, dropped, barred, granted) = match folio.is_tagged() {
@@ -171,6 +211,11 @@ impl<S: Sink> Mover<'_, S> {
         }
     }
 
+    /// Nodes with memory, nearest to `from` first. Linux: `build_zonelists()`.
+    pub(crate) fn nodes_near(&self, from: NodeId) -> Vec<NodeId> {
+        nodes_near(self.page_alloc, from)
+    }
+
     /// Pages of a list of folios.
     pub(crate) fn pages_of(&self, ids: &[FolioId]) -> PageCount {
         ids.iter().map(|&id| self.folios[id].order().pages()).sum()
@@ -224,6 +269,16 @@ impl<S: Sink> Mover<'_, S> {
         self.log.splits.push(Split { folio: id, pages: pages.clone() });
         Ok(pages)
     }
+}
+
+/// Nodes with memory, nearest to `from` first: distance is the difference of their numbers.
+/// Linux: `build_zonelists()`.
+pub(crate) fn nodes_near<S: Sink>(alloc: &PageAllocator<S>, from: NodeId) -> Vec<NodeId> {
+    let populated = alloc.zones().iter().filter(|zone| zone.present() > PageCount::ZERO);
+    let mut nodes: Vec<_> = populated.map(|zone| zone.node()).collect();
+    nodes.sort_by_key(|node| (node.get().abs_diff(from.get()), *node));
+    nodes.dedup();
+    nodes
 }
 
 /// A pin keeps the folio as it is.

@@ -9,11 +9,13 @@ use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::pcp::PcpSizes;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, PfnRange};
+use pagelab_allocator::zone::Zone;
 
 use crate::emulator::Emulator;
 use crate::folio::FolioId;
 use crate::memory::Memory;
 use crate::migrate::{MigrateMode, MigrateReason, Target};
+use crate::mover::nodes_near;
 
 /// Rounds in which nothing moves before whoever asked is taken to give up. Linux goes on until a
 /// signal comes.
@@ -118,12 +120,9 @@ impl<S: Sink> Memory<S> {
 
     /// Nodes with memory but that of `range`, nearest first; that one if it is the only one.
     fn other_nodes(&self, range: PfnRange) -> Vec<NodeId> {
-        let zones = self.page_alloc.zones();
-        let own = self.page_alloc.zone_of(range.start()).map_or(NodeId::new(0), |zone| zone.node());
-        let populated = zones.iter().filter(|zone| zone.present() > PageCount::ZERO);
-        let mut nodes: Vec<_> = populated.map(|zone| zone.node()).filter(|n| *n != own).collect();
-        nodes.sort_by_key(|node| (node.get().abs_diff(own.get()), *node));
-        nodes.dedup();
+        let own = self.page_alloc.zone_of(range.start()).map_or(NodeId::new(0), Zone::node);
+        let mut nodes = nodes_near(&self.page_alloc, own);
+        nodes.retain(|node| *node != own);
         if nodes.is_empty() { vec![own] } else { nodes }
     }
 

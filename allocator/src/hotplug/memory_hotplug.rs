@@ -13,7 +13,7 @@ use crate::hotplug::memblock::{DriverManaged, Memblock, MemblockRegion};
 use crate::hotplug::memory_block::{BlockState, Early, MemoryBlock, Refused, block_pages};
 use crate::hotplug::pagemap::Pagemap;
 use crate::hotplug::phases::Phases;
-use crate::hotplug::platform::{Phase, Platform};
+use crate::hotplug::platform::{Mte, Phase, Platform};
 use crate::hotplug::printk::{Level, Line, Log};
 use crate::hotplug::range::{Owner, RangeError, Ranges};
 use crate::hotplug::resource::Resources;
@@ -62,6 +62,18 @@ pub struct HotplugSpec {
     pub tunables: Tunables,
 }
 
+impl HotplugSpec {
+    /// Boots without features. Linux: `arm64.nomte`.
+    fn give_up(&mut self, features: Caps) {
+        if features.contains(Caps::TAG) && self.platform.mte == Mte::On {
+            self.platform.mte = Mte::Disabled;
+        }
+        if features.contains(Caps::TEE) {
+            self.tdx = None;
+        }
+    }
+}
+
 /// Blocks, ranges, claims and refusals of a machine. Linux: mm/memory_hotplug.c and
 /// drivers/base/memory.c.
 ///
@@ -100,7 +112,7 @@ impl MemoryHotplug {
         memory: &[(NodeId, PfnRange)],
         log: Log,
     ) -> Self {
-        spec.gate.configure(&mut spec.platform);
+        spec.give_up(spec.gate.gives_up());
         let end = memory.iter().map(|(_, range)| range.end()).max().unwrap_or_default();
         let block = block_pages(&spec.platform, end, alloc.geometry().page_size());
         let mut this = Self {
@@ -213,7 +225,7 @@ impl MemoryHotplug {
     /// What a gate may look at.
     #[must_use]
     pub const fn view(&self) -> View<'_> {
-        View { platform: &self.spec.platform, tdx: self.spec.tdx.as_ref() }
+        View { geometry: self.geometry, platform: &self.spec.platform, tdx: self.spec.tdx.as_ref() }
     }
 
     /// The memory that the architecture knows of.
@@ -332,9 +344,8 @@ impl MemoryHotplug {
     }
 
     /// A range as the kernel prints physical addresses: both in bytes, the second exclusive.
-    pub(crate) fn bytes(&self, range: PfnRange) -> (u64, u64) {
-        let size = self.geometry.page_size();
-        (range.start().get() * size, range.end().get() * size)
+    pub(crate) const fn bytes(&self, range: PfnRange) -> (u64, u64) {
+        self.view().addresses(range)
     }
 
     /// Pages in the allocator that lack something that every page must have.

@@ -22,6 +22,8 @@ pub struct Host<S: Sink = Silent> {
     pub(crate) hot: MemoryHotplug,
     /// Pages that moved since boot because their memory went away.
     pub(crate) evacuated: PageCount,
+    /// Private memory of guests, in runs.
+    pub(crate) private: Vec<PfnRange>,
 }
 
 impl<S: Sink> Host<S> {
@@ -44,7 +46,9 @@ impl<S: Sink> Host<S> {
             machine.memory.iter().map(|range| (zone_node(range), *range)).collect();
         let emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, sink)?;
         let hot = MemoryHotplug::at_boot(emulator.page_alloc(), hotplug, &memory, log);
-        Ok(Self { emulator, hot, evacuated: PageCount::ZERO })
+        let mut host = Self { emulator, hot, evacuated: PageCount::ZERO, private: Vec::new() };
+        host.restrict_targets();
+        Ok(host)
     }
 
     /// Pages and who uses them.
@@ -81,7 +85,9 @@ impl<S: Sink> Host<S> {
     ///
     /// See [`MemoryHotplug::add_memory`].
     pub fn add_memory(&mut self, add: AddMemory<'_>) -> Result<(), Errno> {
-        self.hot.add_memory(&mut self.emulator.memory.page_alloc, CpuId::BOOT, add)
+        let done = self.hot.add_memory(&mut self.emulator.memory.page_alloc, CpuId::BOOT, add);
+        self.restrict_targets();
+        done
     }
 
     /// Adds memory for a driver. Linux: `add_memory_driver_managed()`.
@@ -91,7 +97,9 @@ impl<S: Sink> Host<S> {
     /// See [`MemoryHotplug::add_memory_driver_managed`].
     pub fn add_memory_driver_managed(&mut self, add: AddMemory<'_>) -> Result<(), Errno> {
         let alloc = &mut self.emulator.memory.page_alloc;
-        self.hot.add_memory_driver_managed(alloc, CpuId::BOOT, add)
+        let done = self.hot.add_memory_driver_managed(alloc, CpuId::BOOT, add);
+        self.restrict_targets();
+        done
     }
 
     /// The second half of an addition whose checks were made before.
@@ -100,7 +108,9 @@ impl<S: Sink> Host<S> {
     ///
     /// See [`MemoryHotplug::commit_add`].
     pub fn commit_add(&mut self, accepted: Accepted) -> Result<(), Errno> {
-        self.hot.commit_add(&mut self.emulator.memory.page_alloc, CpuId::BOOT, accepted)
+        let done = self.hot.commit_add(&mut self.emulator.memory.page_alloc, CpuId::BOOT, accepted);
+        self.restrict_targets();
+        done
     }
 
     /// Onlines a block. Linux: `memory_block_online()`.
@@ -109,7 +119,9 @@ impl<S: Sink> Host<S> {
     ///
     /// See [`MemoryHotplug::online_block`].
     pub fn online_block(&mut self, id: BlockId, to: OnlineTo) -> Result<(), Errno> {
-        self.hot.online_block(&mut self.emulator.memory.page_alloc, id, to)
+        let done = self.hot.online_block(&mut self.emulator.memory.page_alloc, id, to);
+        self.restrict_targets();
+        done
     }
 
     /// Offlines a block; says how many pages moved. Linux: `memory_block_offline()`.
@@ -120,6 +132,7 @@ impl<S: Sink> Host<S> {
     pub fn offline_block(&mut self, id: BlockId) -> Result<PageCount, Errno> {
         let moved = self.emulator.offline_block(CpuId::BOOT, &mut self.hot, id)?;
         self.evacuated += moved;
+        self.restrict_targets();
         Ok(moved)
     }
 

@@ -5,4 +5,7 @@
 
 pub mod actor;
 pub mod dax;
+pub mod guest;
 pub mod host;
+pub mod placement;
+mod private;

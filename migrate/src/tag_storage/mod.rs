@@ -199,6 +199,7 @@ impl TagStorage {
             tagged_barred: tagged.barred,
             tagged_granted: tagged.granted,
             plain_granted: self.design.terms(plain).granted,
+            tagged_nodes: None,
         }
     }
 

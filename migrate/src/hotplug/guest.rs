@@ -1,0 +1,201 @@
+//! Guests: their memory, which of it is tagged, and what tiering does to it.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::hotplug::caps::Caps;
+use pagelab_allocator::hotplug::errno::Errno;
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount};
+
+use crate::folio::FolioId;
+use crate::hotplug::host::Host;
+use crate::hotplug::placement::Binding;
+
+/// How a guest uses tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum GuestTags {
+    /// Not at all.
+    None,
+    /// It might, so that every page that is mapped for it is marked as tagged.
+    /// Linux: `sanitise_mte_tags()`.
+    Every,
+    /// It might; pages whose tags it has not used are mapped so that using them leaves the guest.
+    /// Linux (RFC): NoTagAccess, `FEAT_MTE_PERM`.
+    OnAccess,
+}
+
+/// What is known of a page's tags.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PageTags {
+    /// Nobody has used them.
+    Unused,
+    /// They matter.
+    Used,
+    /// They mattered, and the page went where there are none.
+    Lost,
+}
+
+/// A folio of a guest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestPage {
+    /// Which.
+    pub folio: FolioId,
+    /// Its tags.
+    pub tags: PageTags,
+}
+
+/// A guest whose memory is shared with the host: folios that can move. Linux: a VM of KVM.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Guest {
+    /// How it uses tags.
+    pub tags: GuestTags,
+    /// Its memory.
+    pub pages: Vec<GuestPage>,
+    /// Times it was left for the sake of a tag.
+    pub exits: u64,
+    /// Pages that lost their tags: silent corruption.
+    pub lost: PageCount,
+}
+
+/// What became of pages that were to change their tier.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Tiering {
+    /// Pages that moved.
+    pub moved: PageCount,
+    /// Pages that may not lie there.
+    pub refused: PageCount,
+    /// Pages for which there was no room, or that did not move.
+    pub stayed: PageCount,
+    /// Pages that lost their tags.
+    pub lost: PageCount,
+}
+
+impl<S: Sink> Host<S> {
+    /// Starts a guest with so many folios of `order`, from the nodes nearest to `near`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoMem`]; nothing stays allocated then.
+    pub fn start_guest(
+        &mut self,
+        folios: u64,
+        order: Order,
+        tags: GuestTags,
+        near: NodeId,
+    ) -> Result<Guest, Errno> {
+        let (state, needs) = match tags {
+            GuestTags::Every => (PageTags::Used, Caps::TAG),
+            GuestTags::None | GuestTags::OnAccess => (PageTags::Unused, Caps::empty()),
+        };
+        let mut guest = Guest { tags, pages: Vec::new(), exits: 0, lost: PageCount::ZERO };
+        let nodes = self.nodes_for(Binding::Near(near), needs);
+        for _ in 0..folios {
+            match self.allocate(order, GfpFlags::HIGHUSER_MOVABLE, &nodes) {
+                Ok(folio) => {
+                    if state == PageTags::Used {
+                        self.emulator.memory.folios.set_tagged(folio);
+                    }
+                    guest.pages.push(GuestPage { folio, tags: state });
+                }
+                Err(errno) => {
+                    self.stop_guest(guest);
+                    return Err(errno);
+                }
+            }
+        }
+        if needs == Caps::TAG {
+            self.note_lost(&mut guest);
+        }
+        Ok(guest)
+    }
+
+    /// Frees the memory of a guest.
+    pub fn stop_guest(&mut self, guest: Guest) {
+        for page in guest.pages {
+            self.emulator.free(CpuId::BOOT, page.folio);
+        }
+    }
+
+    /// Finds pages whose tags matter where there are none: they are lost. To be called whenever
+    /// pages of the guest may have moved on somebody else's behalf.
+    pub fn note_lost(&mut self, guest: &mut Guest) {
+        let zones = self.emulator.page_alloc().zones();
+        let mut nodes: Vec<_> = zones.iter().map(|zone| zone.node()).collect();
+        nodes.dedup();
+        let bare: Vec<_> =
+            nodes.into_iter().filter(|node| !self.node_caps(*node).contains(Caps::TAG)).collect();
+        for page in guest.pages.iter_mut().filter(|page| page.tags == PageTags::Used) {
+            if self.node_of(page.folio).is_some_and(|node| bare.contains(&node)) {
+                page.tags = PageTags::Lost;
+                guest.lost += self.emulator.folios()[page.folio].order().pages();
+            }
+        }
+    }
+
+    /// Moves pages of a guest to `to`, a slower node. Linux: `demote_folio_list()`.
+    pub fn demote(
+        &mut self,
+        guest: &mut Guest,
+        pages: core::ops::Range<usize>,
+        to: NodeId,
+    ) -> Tiering {
+        let mut outcome = Tiering::default();
+        let before = guest.lost;
+        let tagged = self.may_place(to, Caps::TAG).is_ok();
+        let plain = self.may_place(to, Caps::empty()).is_ok();
+        for page in &guest.pages[pages] {
+            let len = self.emulator.folios()[page.folio].order().pages();
+            if if page.tags == PageTags::Used { tagged } else { plain } {
+                let moved = self.move_folios(&[page.folio], &[to]);
+                outcome.moved += moved;
+                outcome.stayed += len.saturating_sub(moved);
+            } else {
+                outcome.refused += len;
+            }
+        }
+        self.note_lost(guest);
+        outcome.lost = guest.lost.saturating_sub(before);
+        outcome
+    }
+
+    /// The guest uses tags of a page. Where that leaves the guest, the page is brought to memory
+    /// that has tags first; says how many pages moved for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::Fault`] when the tags are lost, or the page cannot be brought to where there are
+    /// some; [`Errno::Inval`] for a guest without tags.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the guest has no such page.
+    pub fn use_tags(&mut self, guest: &mut Guest, at: usize) -> Result<PageCount, Errno> {
+        let GuestPage { folio, tags } = guest.pages[at];
+        match (guest.tags, tags) {
+            (GuestTags::None, _) => Err(Errno::Inval),
+            (_, PageTags::Lost) => Err(Errno::Fault),
+            (_, PageTags::Used) => Ok(PageCount::ZERO),
+            (_, PageTags::Unused) => {
+                guest.exits += 1;
+                let moved = self.promote_for_tags(folio)?;
+                guest.pages[at].tags = PageTags::Used;
+                self.emulator.memory.folios.set_tagged(folio);
+                Ok(moved)
+            }
+        }
+    }
+
+    /// Brings a folio to the nearest node with tags, if it is not on one.
+    fn promote_for_tags(&mut self, folio: FolioId) -> Result<PageCount, Errno> {
+        let here = self.node_of(folio).ok_or(Errno::Inval)?;
+        let able = |host: &Self, node: NodeId| host.node_caps(node).contains(Caps::TAG);
+        if able(self, here) {
+            return Ok(PageCount::ZERO);
+        }
+        let nodes: Vec<_> =
+            self.nodes_near(here).into_iter().filter(|node| able(self, *node)).collect();
+        match self.move_folios(&[folio], &nodes) {
+            PageCount::ZERO => Err(Errno::Fault),
+            moved => Ok(moved),
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Private memory of confidential guests. Linux: virt/kvm/guest_memfd.c.
+
+use pagelab_allocator::event::Sink;
+use pagelab_allocator::gfp::GfpFlags;
+use pagelab_allocator::hotplug::caps::Caps;
+use pagelab_allocator::page_alloc::AllocRequest;
+use pagelab_allocator::units::{CpuId, Order, PageCount, PfnRange};
+
+use crate::hotplug::host::Host;
+use crate::hotplug::placement::Binding;
+
+impl<S: Sink> Host<S> {
+    /// Allocates private memory page by page until there is as much as wanted, or no more; says how
+    /// much there is. It can never move, and is never CMA nor in ZONE_MOVABLE.
+    /// Linux: `kvm_gmem_allocate()`.
+    pub fn allocate_private(&mut self, wanted: PageCount, binding: Binding) -> PageCount {
+        let nodes = self.nodes_for(binding, Caps::TEE);
+        let mut got = PageCount::ZERO;
+        for node in nodes {
+            let gfp = GfpFlags::HIGHUSER | GfpFlags::THISNODE | GfpFlags::NOWARN;
+            let request = AllocRequest { node, ..AllocRequest::new(Order::ZERO, gfp) };
+            let alloc = &mut self.emulator.memory.page_alloc;
+            while got < wanted {
+                let Ok(pages) = alloc.alloc_pages(CpuId::BOOT, &request) else { break };
+                let (pfn, order) = pages.into_raw();
+                got += order.pages();
+                let page = PfnRange::block(pfn, order);
+                match self.private.last_mut() {
+                    Some(run) if run.end() == page.start() || page.end() == run.start() => {
+                        *run = run.hull(page);
+                    }
+                    _ => self.private.push(page),
+                }
+            }
+        }
+        self.hot.count_private(got);
+        got
+    }
+
+    /// Frees all private memory. Linux: `kvm_gmem_release()`.
+    pub fn free_private(&mut self) {
+        for run in core::mem::take(&mut self.private) {
+            let freed = self.emulator.memory.page_alloc.free_part(CpuId::BOOT, run);
+            freed.expect("private memory is allocated");
+            self.hot.uncount_private(run.len());
+        }
+    }
+
+    /// Private memory, as runs of frames.
+    #[must_use]
+    pub fn private(&self) -> &[PfnRange] {
+        &self.private
+    }
+}
