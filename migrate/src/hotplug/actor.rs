@@ -1,5 +1,7 @@
 //! Who onlines blocks from user space.
 
+use std::collections::BTreeMap;
+
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::memory_hotplug::BlockId;
@@ -18,7 +20,7 @@ pub enum Actor {
 }
 
 /// What became of a program's attempts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Attempts {
     /// Blocks whose state was written.
     pub tried: u64,
@@ -26,6 +28,8 @@ pub struct Attempts {
     pub done: u64,
     /// The first error.
     pub error: Option<Errno>,
+    /// How often each error came.
+    pub errors: BTreeMap<Errno, u64>,
     /// Pages that moved on the way.
     pub moved: PageCount,
 }
@@ -40,6 +44,7 @@ impl Attempts {
             }
             Err(errno) => {
                 self.error.get_or_insert(errno);
+                *self.errors.entry(errno).or_default() += 1;
             }
         }
     }
