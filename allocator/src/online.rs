@@ -29,7 +29,8 @@ pub enum OnlineTo {
     Movable,
 }
 
-/// Memory between [`start_online`](PageAllocator::start_online) and its end: isolated, and nobody's.
+/// Memory between [`start_online`](PageAllocator::start_online) and its end: isolated, and
+/// nobody's.
 #[derive(PartialEq, Eq, Debug)]
 #[must_use = "memory that is being onlined stays isolated"]
 pub struct Onlining {
@@ -185,8 +186,8 @@ impl<S: Sink> PageAllocator<S> {
         Some(at)
     }
 
-    /// Begins to online memory: it belongs to the node's zone of this kind, isolated, and none of it
-    /// is handed over. Either [`finish_online`](Self::finish_online) or
+    /// Begins to online memory: it belongs to the node's zone of this kind, isolated, and none of
+    /// it is handed over. Either [`finish_online`](Self::finish_online) or
     /// [`cancel_online`](Self::cancel_online) follows. Linux: `online_pages()` up to
     /// `MEM_GOING_ONLINE`.
     ///

@@ -35,13 +35,13 @@ impl Machine {
     fn new(profile: KernelProfile, settings: impl FnOnce(&mut Platform)) -> Self {
         let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, DRAM);
         spec.hotpluggable.push((FAR, CXL));
-        let alloc = PageAllocator::boot(&spec, Silent).unwrap();
+        let alloc = PageAllocator::boot(&spec, Silent).expect("a possible machine");
         let mut platform = Platform::new(Arch::X86, Host::BareMetal, Pfn::new(1 << 34));
         settings(&mut platform);
         let hotplug = HotplugSpec {
             platform,
             tdx: None,
-            gate: catalogue::by_name("ungated").unwrap(),
+            gate: catalogue::by_name("ungated").expect("a gate"),
             boot_caps: Caps::VOLATILE,
             possible: vec![NodeId::new(0), FAR],
             policy: OnlinePolicy::ContigZones,
@@ -50,7 +50,8 @@ impl Machine {
         let memory = [(NodeId::new(0), DRAM)];
         let mut hot = MemoryHotplug::at_boot(&alloc, hotplug, &memory, Log::default());
         let caps = Caps::VOLATILE;
-        hot.install(Candidate { range: CXL, node: FAR, caps, origin: Origin::Cxl }).unwrap();
+        hot.install(Candidate { range: CXL, node: FAR, caps, origin: Origin::Cxl })
+            .expect("a place");
         Self { alloc, hot }
     }
 
@@ -73,8 +74,8 @@ impl Machine {
     }
 
     fn check(&self) {
-        self.alloc.check().unwrap();
-        self.hot.check(&self.alloc).unwrap();
+        self.alloc.check().expect("sound lists");
+        self.hot.check(&self.alloc).expect("no page got lost");
     }
 
     fn free_far(&self) -> PageCount {

@@ -5,6 +5,7 @@
 //! preemptions in `LOOM_MAX_PREEMPTIONS`; without it the same body runs once on real threads, so
 //! that the models always compile and their assertions hold at least in one schedule.
 
+pub mod hotplug;
 pub mod mm;
 
 use pagelab_allocator::{

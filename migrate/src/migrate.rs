@@ -373,7 +373,7 @@ impl<S: Sink> Run<'_, '_, '_, S> {
     fn put_target(&mut self, target: Pages) {
         match &mut self.target {
             Target::Allocate(_) | Target::Nodes(..) => {
-                self.mover.page_alloc.free_pages(self.mover.cpu, target)
+                self.mover.page_alloc.free_pages(self.mover.cpu, target);
             }
             Target::Compaction(cc) => cc.give_back(target),
             Target::Given(given) => **given = Some(target),

@@ -7,7 +7,7 @@ use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::printk::Level;
 use crate::hotplug::resource::Intersects;
 use crate::hotplug::veto::EntryPoint;
-use crate::hotplug::vmemmap::Memmap;
+use crate::hotplug::vmemmap::{Memmap, STRUCT_PAGE};
 use crate::page_alloc::PageAllocator;
 use crate::units::{CpuId, NodeId, PageCount, PfnRange};
 
@@ -114,7 +114,10 @@ impl MemoryHotplug {
             return Err(Errno::Inval);
         }
         for (done, &range) in remap.ranges.iter().enumerate() {
-            if let Err(errno) = self.pagemap_range(alloc, cpu, remap, range) {
+            let made = self
+                .check_pagemap(remap, range)
+                .and_then(|()| self.commit_pagemap(alloc, cpu, remap, range));
+            if let Err(errno) = made {
                 for &range in &remap.ranges[..done] {
                     self.memunmap_pages(alloc, cpu, range);
                 }
@@ -124,14 +127,13 @@ impl MemoryHotplug {
         Ok(())
     }
 
-    /// Linux: `pagemap_range()`.
-    fn pagemap_range<S: Sink>(
-        &mut self,
-        alloc: &mut PageAllocator<S>,
-        cpu: CpuId,
-        remap: &Remap,
-        range: PfnRange,
-    ) -> Result<(), Errno> {
+    /// The checks before one of the ranges gets struct pages. Linux: `pagemap_range()` up to
+    /// `mem_hotplug_begin()`.
+    ///
+    /// # Errors
+    ///
+    /// The error number of the first check that fails.
+    pub(crate) fn check_pagemap(&mut self, remap: &Remap, range: PfnRange) -> Result<(), Errno> {
         if range.is_empty() || !range.is_aligned(self.geometry.pageblock_order()) {
             return Err(Errno::Inval);
         }
@@ -158,12 +160,26 @@ impl MemoryHotplug {
         self.range_allowed(range, mapping, Errno::Inval)?;
         let of = self.candidate(range, remap.node);
         let verdict = self.spec.gate.memremap(self.view(), &of);
-        self.enforce(EntryPoint::Memremap, range, verdict)?;
+        self.enforce(EntryPoint::Memremap, range, verdict)
+    }
+
+    /// What is done under `mem_hotplug_begin()`.
+    ///
+    /// # Errors
+    ///
+    /// [`Errno::NoMem`] when there is none for struct pages.
+    pub(crate) fn commit_pagemap<S: Sink>(
+        &mut self,
+        alloc: &mut PageAllocator<S>,
+        cpu: CpuId,
+        remap: &Remap,
+        range: PfnRange,
+    ) -> Result<(), Errno> {
         let memmap = match remap.memmap {
             PagemapMemmap::Whole => Memmap::populate(alloc, cpu, remap.node, range)?,
             PagemapMemmap::Compound => Memmap::populate_compound(alloc, cpu, remap.node, range)?,
             PagemapMemmap::Altmap => {
-                let bytes = range.len().get() * crate::hotplug::vmemmap::STRUCT_PAGE;
+                let bytes = range.len().get() * STRUCT_PAGE;
                 Memmap::Inside(PageCount::new(bytes.div_ceil(self.geometry.page_size())))
             }
         };

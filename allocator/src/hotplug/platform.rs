@@ -1,4 +1,5 @@
-//! The machine as far as hotplug has to know it: architecture, features, what the command line says.
+//! The machine as far as hotplug has to know it: architecture, features, what the command line
+//! says.
 
 use crate::hotplug::caps::Caps;
 use crate::units::{PageCount, Pfn, PfnRange};

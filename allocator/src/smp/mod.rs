@@ -17,6 +17,7 @@
 mod claim;
 mod cpu;
 mod exact;
+pub mod hotplug;
 mod posted;
 mod step;
 #[cfg(test)]

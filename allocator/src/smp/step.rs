@@ -17,4 +17,8 @@ pub enum Step {
     WholeHoldsLists,
     /// Whoever gives a highatomic pageblock back reads and writes the reserve under one lock.
     UnreserveIsWhole,
+    /// Whoever takes a snapshot of memory acts upon it under the same lock.
+    InitHoldsLock,
+    /// A device's memory is taken from others before it gets struct pages.
+    RemapTakesRange,
 }

@@ -8,9 +8,10 @@ use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps
 use pagelab_allocator::hotplug::platform::MemmapOnMemory;
 use pagelab_allocator::hotplug::printk::{Level, Line};
 use pagelab_allocator::hotplug::range::{Owner, Stranded};
-use pagelab_allocator::units::{NodeId, PageCount, Pfn, PfnRange};
+use pagelab_allocator::units::{NodeId, PageCount, PfnRange};
 
 use crate::hotplug::host::Host;
+use crate::hotplug::kmem_range::KmemRange;
 
 /// A dax device. Linux: `struct dev_dax`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -183,13 +184,12 @@ impl<S: Sink> Host<S> {
         result
     }
 
-    /// The whole memory blocks of a range. Linux: `dax_kmem_range()`.
+    /// The whole memory blocks of a range; an empty range if there are none.
+    /// Linux: `dax_kmem_range()`.
     #[must_use]
     pub fn whole_blocks(&self, range: PfnRange) -> PfnRange {
-        let block = self.hot.block_pages().get();
-        let start = Pfn::new(range.start().get().next_multiple_of(block));
-        let end = Pfn::new(range.end().get() / block * block);
-        if start < end { PfnRange::new(start, end) } else { PfnRange::new(start, start) }
+        let shrunk = KmemRange::shrink(range, self.hot.block_pages());
+        shrunk.map_or(PfnRange::new(range.start(), range.start()), |whole| whole.blocks)
     }
 
     fn strand_tails(&mut self, range: PfnRange, whole: PfnRange) {

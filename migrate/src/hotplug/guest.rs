@@ -143,6 +143,9 @@ impl<S: Sink> Host<S> {
         let tagged = self.may_place(to, Caps::TAG).is_ok();
         let plain = self.may_place(to, Caps::empty()).is_ok();
         for page in &guest.pages[pages] {
+            if self.node_of(page.folio) == Some(to) {
+                continue;
+            }
             let len = self.emulator.folios()[page.folio].order().pages();
             if if page.tags == PageTags::Used { tagged } else { plain } {
                 let moved = self.move_folios(&[page.folio], &[to]);
