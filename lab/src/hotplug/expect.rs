@@ -24,6 +24,8 @@ pub struct Expect {
     pub of: Option<usize>,
     /// After which step, if not at the end.
     pub after: Option<usize>,
+    /// Less what it was after which step, if it is counted from there on.
+    pub since: Option<usize>,
     /// The least it may be, and the most.
     pub bounds: (u64, u64),
     /// Its line in the file.
@@ -55,10 +57,11 @@ impl Expect {
             of.error(at, "what", format!("measure {}", unknown(value, &known)))
         })?;
         let within = memory(&mut of, memories, what)?;
-        let after = after(&mut of, steps)?;
+        let after = moment(&mut of, "after", steps)?;
+        let since = moment(&mut of, "since", steps)?;
         let bounds = bounds(&mut of, what.unit, geometry)?;
         of.finish()?;
-        Ok(Self { gates: names, what, of: within, after, bounds, line })
+        Ok(Self { gates: names, what, of: within, after, since, bounds, line })
     }
 }
 
@@ -78,12 +81,17 @@ fn memory(
     Ok(Some(found))
 }
 
-fn after(of: &mut Section<'_>, steps: &[Step]) -> Result<Option<usize>, HotplugError> {
-    let Some(Found { value, at }) = of.ident("after")? else { return Ok(None) };
+/// A step by its name.
+fn moment(
+    of: &mut Section<'_>,
+    key: &'static str,
+    steps: &[Step],
+) -> Result<Option<usize>, HotplugError> {
+    let Some(Found { value, at }) = of.ident(key)? else { return Ok(None) };
     let found = steps.iter().position(|step| step.name.as_deref() == Some(value));
     let names: Vec<&str> = steps.iter().filter_map(|step| step.name.as_deref()).collect();
     let found =
-        found.ok_or_else(|| of.error(at, "after", format!("step {}", unknown(value, &names))))?;
+        found.ok_or_else(|| of.error(at, key, format!("step {}", unknown(value, &names))))?;
     Ok(Some(found))
 }
 

@@ -9,6 +9,8 @@ use pagelab_allocator::hotplug::platform::{Arch, AutoOnline, Host, MemmapOnMemor
 use pagelab_allocator::hotplug::printk::{Debugging, RateLimit};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{Pfn, PfnRange};
+use pagelab_migrate::hotplug::missing_cap::TagPermission;
+use pagelab_migrate::hotplug::pamt::Pamt;
 
 use super::error::HotplugError;
 use super::memory::Memory;
@@ -31,6 +33,8 @@ pub struct Machine {
     pub profile: KernelProfile,
     /// How plain onlining chooses a zone.
     pub policy: OnlinePolicy,
+    /// Whether the CPUs can forbid tag accesses page by page.
+    pub tag_permission: TagPermission,
     /// Whether debug lines are printed.
     pub debugging: Debugging,
     /// Whether lines are limited.
@@ -84,6 +88,7 @@ impl Machine {
             geometry,
             profile: of.choice("kernel", &KERNELS)?.unwrap_or(KernelProfile::V6_12),
             policy: policy(&mut of)?,
+            tag_permission: super::cxl::tag_permission(&mut of)?,
             debugging: match of.switch("dynamic-debug")? {
                 Some(true) => Debugging::On,
                 Some(false) | None => Debugging::Off,
@@ -181,6 +186,8 @@ pub fn caps(of: &mut Section<'_>, key: &'static str) -> Result<Option<Caps>, Hot
 pub struct TdxMachine {
     /// Memory that firmware vouches for.
     pub cmrs: Vec<PfnRange>,
+    /// How much the module keeps about memory.
+    pub pamt: Pamt,
 }
 
 impl TdxMachine {
@@ -218,7 +225,9 @@ impl TdxMachine {
             cmrs.push(range);
         }
         cmrs.sort_by_key(|range| range.start());
+        let pamts = [("static", Pamt::Static), ("dynamic", Pamt::Dynamic)];
+        let pamt = of.choice("pamt", &pamts)?.unwrap_or(Pamt::Static);
         of.finish()?;
-        Ok(Self { cmrs })
+        Ok(Self { cmrs, pamt })
     }
 }

@@ -14,8 +14,8 @@ pub const MOST_MEMORIES: usize = 64;
 const MOST_INSTALLED: u64 = 4 << 40;
 /// From the first byte of a node to its last: there is a list entry for every frame between.
 const MOST_SPAN: u64 = 2 << 40;
-/// Nodes of a machine.
-const MOST_NODE: u64 = 63;
+/// Nodes of a machine, the first and the last.
+pub const NODES: (u64, u64) = (0, 63);
 /// What a machine needs to boot, in bytes.
 const LEAST_BOOT: u64 = 64 << 20;
 
@@ -84,7 +84,7 @@ impl Memory {
             end.filter(|end| size.value.get() > 0 && *end <= machine.platform.physmem_end.get());
         let end =
             end.ok_or_else(|| of.error(size.at, "size", "nothing, or past the last address"))?;
-        let node = of.number("node", (0, MOST_NODE))?.map_or(0, |found| found.value);
+        let node = of.number("node", NODES)?.map_or(0, |found| found.value);
         let origin = of.choice("origin", &ORIGINS)?.unwrap_or(Origin::Boot);
         let zone = of.choice("zone", &ZONES)?;
         let cma = of.pages("cma", geometry)?;

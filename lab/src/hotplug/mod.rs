@@ -5,6 +5,7 @@
 //! after every step no page may have got lost. What comes out is a value that renderers show.
 
 pub mod csv;
+pub mod cxl;
 pub mod error;
 pub mod expect;
 pub mod facts;

@@ -9,12 +9,12 @@ use pagelab_allocator::hotplug::gate::Driver;
 use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps, Remap};
 use pagelab_allocator::hotplug::platform::MemmapOnMemory;
 use pagelab_allocator::hotplug::range::{Owner, Stranded};
-use pagelab_allocator::hotplug::tdx::Tdx;
 use pagelab_allocator::hotplug::veto::EntryPoint;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Attempts;
 use pagelab_migrate::hotplug::dax::DaxDevice;
+use pagelab_migrate::hotplug::pamt::Pamt;
 use pagelab_migrate::hotplug::placement::Binding;
 use rand::RngExt;
 use rand::seq::SliceRandom;
@@ -106,14 +106,10 @@ impl Run<'_> {
     }
 
     fn tdx_init(&mut self) -> Done {
-        let snapshot = Tdx::snapshot(self.host.hot().memblock());
-        let Some(tdx) = self.host.hot_mut().tdx_mut() else { return Err(Errno::NxIo) };
-        if snapshot.iter().all(|piece| tdx.is_convertible(piece.range)) {
-            tdx.initialized(snapshot);
-            return Ok(());
-        }
-        tdx.failed(Errno::Io);
-        Err(Errno::Io)
+        let pamt = self.scenario.tdx.as_ref().map_or(Pamt::Static, |tdx| tdx.pamt);
+        let done = self.host.tdx_init(pamt)?;
+        self.tally.moved_for_tdx += done.migrated;
+        Ok(())
     }
 
     fn node(&self, part: Part) -> NodeId {
@@ -133,16 +129,24 @@ impl Run<'_> {
         self.host.hot().ranges().inside(range).next().map(|piece| piece.owner)
     }
 
+    /// Puts a dax device on a part; a region of CXL memory is made first. A part with a driver has
+    /// to be unbound before.
     fn bind(&mut self, part: Part, driver: Driver) -> Done {
-        match self.owner(part.range) {
-            Some(Owner::Stranded(Stranded::Denied)) => return Err(Errno::Inval),
-            Some(Owner::Free) if self.scenario.memories[part.memory].origin == Origin::Cxl => {
-                self.create_region(part.range)?;
-            }
-            Some(Owner::DaxIdle) => {
-                self.host.hot_mut().give(part.range, Owner::Free).map_err(|_| Errno::Inval)?;
-            }
-            _ => {}
+        let pieces: Vec<_> = self.host.hot().ranges().inside(part.range).collect();
+        let taken = |owner| matches!(owner, Owner::Devdax | Owner::Blocks | Owner::Leaked);
+        if pieces.iter().any(|piece| taken(piece.owner)) {
+            return Err(Errno::Busy);
+        }
+        if pieces.iter().any(|piece| piece.owner == Owner::Stranded(Stranded::Denied)) {
+            return Err(Errno::Inval);
+        }
+        for piece in pieces.iter().filter(|piece| piece.owner == Owner::DaxIdle) {
+            let freed = self.host.hot_mut().give(piece.of.range, Owner::Free);
+            freed.map_err(|_| Errno::Inval)?;
+        }
+        let untouched = pieces.iter().all(|piece| piece.owner == Owner::Free);
+        if untouched && self.scenario.memories[part.memory].origin == Origin::Cxl {
+            self.create_region(part.range)?;
         }
         let device = self.device(part);
         self.host.create_dax(&device, driver).map(|_| ())

@@ -5,6 +5,7 @@ use pagelab_allocator::hotplug::gate::Gate;
 
 use super::error::HotplugError;
 use super::expect::Expect;
+use super::facts::Facts;
 use super::measure::Unit;
 use super::runner::Outcome;
 use super::scenario::Scenario;
@@ -127,7 +128,9 @@ impl Ran {
         let of = expect.of.map(|at| format!(" of {}", self.scenario.memories[at].name));
         let after = expect.after.and_then(|at| self.scenario.steps[at].name.as_ref());
         let after = after.map(|name| format!(" after {name}"));
-        [of, after].into_iter().flatten().collect()
+        let since = expect.since.and_then(|at| self.scenario.steps[at].name.as_ref());
+        let since = since.map(|name| format!(" since {name}"));
+        [of, since, after].into_iter().flatten().collect()
     }
 }
 
@@ -135,11 +138,15 @@ fn value(expect: &Expect, outcome: &Outcome) -> Option<u64> {
     if outcome.violation.is_some() && expect.after.is_none() {
         return None;
     }
-    let facts = outcome.facts(expect.after)?;
-    match (expect.of, expect.what.within) {
+    let at = |facts: &Facts| match (expect.of, expect.what.within) {
         (Some(memory), Some(within)) => facts.memories.get(memory).map(within),
         _ => Some((expect.what.of)(facts)),
-    }
+    };
+    let before = match expect.since {
+        Some(step) => at(outcome.facts(Some(step))?)?,
+        None => 0,
+    };
+    Some(at(outcome.facts(expect.after)?)?.saturating_sub(before))
 }
 
 /// How a step ended, in a word.

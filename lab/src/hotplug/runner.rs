@@ -124,6 +124,9 @@ impl<'a> Run<'a> {
         };
         let log = Log::new(machine.debugging, machine.rate_limit);
         let mut host = Host::new(machine_spec(scenario), spec, log, Silent)?;
+        for line in &scenario.cxl.lines {
+            host.hot_mut().log_mut().print(line.clone());
+        }
         for memory in scenario.memories.iter().filter(|memory| !memory.is_boot()) {
             let Memory { range, node, caps, origin, .. } = *memory;
             let installed = host.hot_mut().install(Candidate { range, node, caps, origin });

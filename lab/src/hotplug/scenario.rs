@@ -5,6 +5,7 @@ use std::path::Path;
 use pagelab_allocator::hotplug::gate::Gate;
 use toml::de::DeTable;
 
+use super::cxl::Cxl;
 use super::error::HotplugError;
 use super::expect::{Expect, MOST_EXPECTED};
 use super::gates;
@@ -36,6 +37,8 @@ pub struct Scenario {
     pub machine: Machine,
     /// TDX, if the machine has it.
     pub tdx: Option<TdxMachine>,
+    /// What firmware and buses say about CXL.
+    pub cxl: Cxl,
     /// Its memory.
     pub memories: Vec<Memory>,
     /// What is done.
@@ -79,7 +82,8 @@ impl Scenario {
         let machine = Machine::read(platform)?;
         let memories = top.sections("memory", MOST_MEMORIES)?;
         let memories = memories.into_iter().map(|memory| Memory::read(memory, &machine));
-        let memories = memories.collect::<Result<Vec<_>, _>>()?;
+        let mut memories = memories.collect::<Result<Vec<_>, _>>()?;
+        let cxl = Cxl::read(&mut top, &machine, &mut memories)?;
         memory::check(&memories, &machine).map_err(|(at, key, why)| source.error(at, key, why))?;
         let tdx = top.section("tdx")?;
         let tdx = tdx.map(|tdx| TdxMachine::read(tdx, &machine, &memories)).transpose()?;
@@ -90,7 +94,19 @@ impl Scenario {
         let expects = expects.collect::<Result<Vec<_>, _>>()?;
         top.finish()?;
         let file = name.to_owned();
-        Ok(Self { file, title, answers, because, gates, machine, tdx, memories, steps, expects })
+        Ok(Self {
+            file,
+            title,
+            answers,
+            because,
+            gates,
+            machine,
+            tdx,
+            cxl,
+            memories,
+            steps,
+            expects,
+        })
     }
 
     /// The file's name without folder and ending.

@@ -99,6 +99,12 @@ impl<'a> Section<'a> {
         value.ok_or_else(|| self.lacks(key, "needed"))
     }
 
+    /// Where the value of a key stands, or the table if there is none.
+    #[must_use]
+    pub fn place(&self, key: &str) -> usize {
+        self.table.get(key).map_or(self.at, |value| value.span().start)
+    }
+
     /// Whether the value of a key is a text.
     #[must_use]
     pub fn is_text(&self, key: &str) -> bool {

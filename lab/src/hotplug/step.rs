@@ -9,7 +9,7 @@ use pagelab_migrate::hotplug::guest::GuestTags;
 
 use super::error::HotplugError;
 use super::machine::Machine;
-use super::memory::Memory;
+use super::memory::{Memory, NODES};
 use super::nearest::unknown;
 use super::section::{ByGate, Found, Section};
 use crate::size::Share;
@@ -218,7 +218,6 @@ pub const STEPS: &[(&str, &str)] = &[
 ];
 
 const DONE: &str = "none";
-const NODES: (u64, u64) = (0, 63);
 
 impl Step {
     /// Reads one `[[step]]`.
@@ -301,9 +300,9 @@ impl Reader<'_, '_> {
             "kmem" => Action::Bind(self.later()?, Driver::Kmem),
             "devdax" => Action::Bind(self.later()?, Driver::Devdax),
             "unbind" => Action::Unbind(self.later()?),
-            "add" => Action::Add(self.later()?),
-            "add-check" => Action::AddCheck(self.later()?),
-            "add-commit" => Action::AddCommit(self.later()?),
+            "add" => Action::Add(self.part()?),
+            "add-check" => Action::AddCheck(self.part()?),
+            "add-commit" => Action::AddCommit(self.part()?),
             "memremap" => Action::Memremap(self.part()?),
             "memunmap" => Action::Memunmap(self.later()?),
             "online" => Action::Online(self.part()?, self.actor()?, self.to()?),
@@ -380,7 +379,7 @@ impl Reader<'_, '_> {
         let part = self.part()?;
         match self.known.memories[part.memory].is_boot() {
             false => Ok(part),
-            true => Err(self.of.lacks("of", "boot memory is not added, and has no driver")),
+            true => Err(self.of.lacks("of", "boot memory has no driver")),
         }
     }
 
