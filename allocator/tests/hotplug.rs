@@ -139,7 +139,7 @@ fn memory_comes_and_goes_and_nothing_is_lost() {
         let removed = machine.hot.remove_memory(&mut machine.alloc, CPU, CXL, Owner::DaxIdle);
         assert_eq!(removed, Err(Errno::Busy));
         for id in machine.ids().into_iter().rev() {
-            let going = machine.hot.start_offline(&machine.alloc, id).unwrap().unwrap();
+            let going = machine.hot.start_offline(&machine.alloc, id).unwrap();
             let mode = pagelab_allocator::isolate::IsolateMode::MemOffline;
             machine.alloc.start_isolate(going.given(), mode).unwrap();
             machine.hot.going_offline(id).unwrap();

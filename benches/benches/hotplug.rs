@@ -1,10 +1,10 @@
-//! Times memory that comes and goes. Machine: 32 GiB on node 0, kernel 6.12, one CPU. Metadata only.
+//! Times memory that comes and goes. Machine: 32 GiB, kernel 6.12, one CPU. Metadata only.
 //!
-//! * `hotplug/add_online_1TiB`: a device of 1 TiB becomes memory, in blocks of 128 MiB: their struct
+//! * `hotplug/add_online_1TiB`: a device of 1 TiB becomes memory, in blocks of 128 MiB: struct
 //!   pages are allocated, every block is created and onlined.
 //! * `hotplug/offline_2GiB_half_full`: a block of 2 GiB of which every second page is in use goes
-//!   offline, and the pages go to node 0. The mean of one page follows from its number of pages,
-//!   262144. Beside it `hotplug/claim_2GiB_half_full`: the same range claimed as a contiguous range.
+//!   offline, and its 262144 pages go to node 0.
+//! * `hotplug/claim_2GiB_half_full`: the same range claimed as a contiguous range.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! Memory is added and onlined while TDX is initialized.
 //!
-//! Linux: `add_memory_resource()` and `online_pages()` against `init_tdx_module()`. While TDX works,
-//! every page of the allocator is memory that TDX can use: either the addition is refused, or
-//! initialization fails.
+//! Linux: `add_memory_resource()` and `online_pages()` against `init_tdx_module()`. While TDX
+//! works, every page of the allocator is memory that TDX can use: either the addition is refused,
+//! or initialization fails.
 
 use pagelab_allocator::{
     online::OnlineTo,

@@ -23,7 +23,7 @@ const PATIENCE: u32 = 5;
 
 impl<S: Sink> Emulator<S> {
     /// Takes a memory block out of the page allocator, moving what lives there to other nodes; says
-    /// how many pages moved. A block that is offline stays so.
+    /// how many pages moved.
     ///
     /// Linux goes on trying for as long as a folio does not move; this gives up with
     /// [`OfflineFailure::Signal`], as if somebody had sent one, when several rounds moved nothing.
@@ -39,9 +39,7 @@ impl<S: Sink> Emulator<S> {
         hot: &mut MemoryHotplug,
         id: BlockId,
     ) -> Result<PageCount, Errno> {
-        let Some(going) = hot.start_offline(&self.memory.page_alloc, id)? else {
-            return Ok(PageCount::ZERO);
-        };
+        let going = hot.start_offline(&self.memory.page_alloc, id)?;
         let emptied = self.memory.offline(cpu, hot, id, going);
         self.settle(cpu);
         emptied.map_err(|failure| hot.cancel_offline(id, failure))

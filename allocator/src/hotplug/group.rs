@@ -117,15 +117,11 @@ impl Groups {
             return chosen(to);
         }
         let group = group.and_then(|id| self.get(id));
-        if let Some(group) = group {
-            if group.kernel > PageCount::ZERO {
-                return chosen(OnlineTo::Kernel);
-            }
-            if group.movable > PageCount::ZERO {
-                return ZoneType::Movable;
-            }
+        if group.is_some_and(|group| group.kernel > PageCount::ZERO) {
+            return chosen(OnlineTo::Kernel);
         }
-        let pages = group.map_or(range.len(), |group| group.max);
+        let remaining = |group: &MemoryGroup| group.max.saturating_sub(group.movable);
+        let pages = group.map_or(range.len(), remaining);
         let fits = |on: Option<NodeId>| self.may_be_movable(alloc, on, pages, ratio);
         match fits(None) && (scope == Scope::Machine || fits(Some(node))) {
             true => ZoneType::Movable,

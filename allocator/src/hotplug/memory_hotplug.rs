@@ -15,7 +15,7 @@ use crate::hotplug::pagemap::Pagemap;
 use crate::hotplug::phases::Phases;
 use crate::hotplug::platform::{Mte, Phase, Platform};
 use crate::hotplug::printk::{Level, Line, Log};
-use crate::hotplug::range::{Owner, RangeError, Ranges};
+use crate::hotplug::range::{MemoryRange, Owner, RangeError, Ranges};
 use crate::hotplug::resource::Resources;
 use crate::hotplug::tdx::Tdx;
 use crate::hotplug::veto::{EntryPoint, Veto};
@@ -348,15 +348,18 @@ impl MemoryHotplug {
         self.view().addresses(range)
     }
 
-    /// Pages in the allocator that lack something that every page must have.
+    /// Pages in the allocator that lack something that every page must have; while TDX is in use,
+    /// those that it does not know, too, whatever they can do.
     #[must_use]
     pub fn violations(&self) -> PageCount {
         let required = self.view().required();
         let online = self.blocks.values().filter(|block| block.is_online());
         let lacking = online.flat_map(|block| self.ranges.inside(block.given()));
-        lacking
-            .filter(|piece| !piece.of.caps.contains(required))
-            .map(|piece| piece.of.range.len())
-            .sum()
+        let foreign = |piece: &MemoryRange| {
+            let tdx = self.spec.tdx.as_ref();
+            let unknown = tdx.is_some_and(|tdx| tdx.is_foreign(piece.of.range));
+            unknown || !piece.of.caps.contains(required)
+        };
+        lacking.filter(foreign).map(|piece| piece.of.range.len()).sum()
     }
 }

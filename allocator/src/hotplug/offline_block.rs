@@ -76,20 +76,21 @@ impl GoingOffline {
 }
 
 impl MemoryHotplug {
-    /// The checks before anything is isolated. `None` for a block that is offline already.
+    /// The checks before anything is isolated.
     ///
     /// # Errors
     ///
-    /// [`Errno::NxIo`] when there is no such block, or that of [`OfflineFailure::MemoryHoles`] and
+    /// [`Errno::NxIo`] when there is no such block, [`Errno::Inval`] when it is offline already, or
+    /// that of [`OfflineFailure::MemoryHoles`] and
     /// [`OfflineFailure::MultizoneRange`].
     pub fn start_offline<S: Sink>(
         &mut self,
         alloc: &PageAllocator<S>,
         id: BlockId,
-    ) -> Result<Option<GoingOffline>, Errno> {
+    ) -> Result<GoingOffline, Errno> {
         let block = self.blocks.get(&id).ok_or(Errno::NxIo)?;
         if !block.is_online() {
-            return Ok(None);
+            return Err(Errno::Inval);
         }
         let (range, memmap) = (block.range, block.memmap.inside());
         if block.present != range.len() {
@@ -100,7 +101,7 @@ impl MemoryHotplug {
         if !pageblocks.all(|pfn| alloc.zone_index(pfn) == zone) {
             return Err(self.cancel_offline(id, OfflineFailure::MultizoneRange));
         }
-        Ok(Some(GoingOffline { range, memmap }))
+        Ok(GoingOffline { range, memmap })
     }
 
     /// Asks whoever has a say, once the block is isolated. Linux: `MEM_GOING_OFFLINE`.

@@ -11,13 +11,14 @@ use crate::online::OnlineTo;
 use crate::page_alloc::PageAllocator;
 
 impl MemoryHotplug {
-    /// Onlines a block; one that is online already stays so. Linux: `memory_block_online()`,
-    /// writing `online` and its like to its state.
+    /// Onlines a block. Linux: writing `online` and its like to its state,
+    /// `memory_block_online()`.
     ///
     /// # Errors
     ///
-    /// [`Errno::NxIo`] when there is no such block, [`Errno::HwPoison`], [`Errno::Inval`] when the
-    /// node's zones have no room for it, and what the gate says; the block is offline then.
+    /// [`Errno::NxIo`] when there is no such block, [`Errno::HwPoison`], [`Errno::Inval`] when it is
+    /// online already or the node's zones have no room for it, and what the gate says; nothing has
+    /// changed then.
     pub fn online_block<S: Sink>(
         &mut self,
         alloc: &mut PageAllocator<S>,
@@ -26,7 +27,7 @@ impl MemoryHotplug {
     ) -> Result<(), Errno> {
         let block = self.blocks.get(&id).ok_or(Errno::NxIo)?;
         if block.is_online() {
-            return Ok(());
+            return Err(Errno::Inval);
         }
         let MemoryBlock { range, node, group, .. } = *block;
         let (memmap, poisoned) = (block.memmap.inside(), block.poisoned);

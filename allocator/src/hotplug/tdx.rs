@@ -110,6 +110,14 @@ impl Tdx {
         })
     }
 
+    /// Whether the module is in use and knows nothing of some of `range`; the first megabyte, which
+    /// it never knows, is handed to nobody but the kernel.
+    #[must_use]
+    pub fn is_foreign(&self, range: PfnRange) -> bool {
+        let high = PfnRange::new(range.start().max(LOW_END).min(range.end()), range.end());
+        !high.is_empty() && self.outside(high) == Some(Why::NotInSnapshot)
+    }
+
     /// Whether convertible memory has all of `range`, in one CMR or several that touch.
     #[must_use]
     pub fn is_convertible(&self, range: PfnRange) -> bool {

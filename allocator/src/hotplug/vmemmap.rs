@@ -94,7 +94,8 @@ impl Memmap {
     }
 
     /// Allocates struct pages for device memory of which every pageblock is one compound page:
-    /// two pages for each, from which all tails are read. Linux: `vmemmap_populate_compound_pages()`.
+    /// two pages for each, from which all tails are read. Linux:
+    /// `vmemmap_populate_compound_pages()`.
     ///
     /// # Errors
     ///

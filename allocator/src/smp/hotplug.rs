@@ -66,8 +66,8 @@ impl SharedHotplug {
         hot.online_block(alloc, id, to)
     }
 
-    /// Takes a snapshot of memory and turns TDX on, if all of it is convertible; its tables are left
-    /// out here. Linux: `init_tdx_module()` under `get_online_mems()`.
+    /// Takes a snapshot of memory and turns TDX on, if all of it is convertible; its tables are
+    /// left out here. Linux: `init_tdx_module()` under `get_online_mems()`.
     ///
     /// # Errors
     ///

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::hotplug::errno::Errno;
+use pagelab_allocator::hotplug::memory_block::MemoryBlock;
 use pagelab_allocator::hotplug::memory_hotplug::BlockId;
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{PageCount, PfnRange};
@@ -30,18 +31,15 @@ pub struct Attempts {
     pub error: Option<Errno>,
     /// How often each error came.
     pub errors: BTreeMap<Errno, u64>,
-    /// Pages that moved on the way.
+    /// Pages that moved on the way, for blocks that stayed, too.
     pub moved: PageCount,
 }
 
 impl Attempts {
-    fn note(&mut self, outcome: Result<PageCount, Errno>) {
+    fn note(&mut self, outcome: Result<(), Errno>) {
         self.tried += 1;
         match outcome {
-            Ok(moved) => {
-                self.done += 1;
-                self.moved += moved;
-            }
+            Ok(()) => self.done += 1,
             Err(errno) => {
                 self.error.get_or_insert(errno);
                 *self.errors.entry(errno).or_default() += 1;
@@ -57,34 +55,38 @@ impl Attempts {
 }
 
 impl<S: Sink> Host<S> {
-    /// Onlines the blocks of a range.
+    /// Onlines the blocks of a range. daxctl leaves those alone that are online; to a loop they are
+    /// errors.
     pub fn online_range(&mut self, range: PfnRange, actor: Actor, to: OnlineTo) -> Attempts {
-        self.each_block(range, actor, |host, id| {
-            host.online_block(id, to).map(|()| PageCount::ZERO)
-        })
+        let state = |block: &MemoryBlock| block.is_online();
+        self.each_block(range, (actor, state), |host, id| host.online_block(id, to))
     }
 
-    /// Offlines the blocks of a range.
+    /// Offlines the blocks of a range, in the same way.
     pub fn offline_range(&mut self, range: PfnRange, actor: Actor) -> Attempts {
-        self.each_block(range, actor, Self::offline_block)
+        let state = |block: &MemoryBlock| !block.is_online();
+        self.each_block(range, (actor, state), |host, id| host.offline_block(id).map(drop))
     }
 
+    /// Writes to the state of every block that there is and that is not `already` so.
     fn each_block(
         &mut self,
         range: PfnRange,
-        actor: Actor,
-        mut write: impl FnMut(&mut Self, BlockId) -> Result<PageCount, Errno>,
+        (actor, already): (Actor, fn(&MemoryBlock) -> bool),
+        mut write: impl FnMut(&mut Self, BlockId) -> Result<(), Errno>,
     ) -> Attempts {
-        let mut attempts = Attempts::default();
+        let (mut attempts, before) = (Attempts::default(), self.evacuated);
         for id in self.hot.ids(range) {
-            if self.hot.block(id).is_none() {
-                continue;
+            match self.hot.block(id) {
+                None => continue,
+                Some(block) if actor == Actor::Daxctl && already(block) => continue,
+                Some(_) => attempts.note(write(self, id)),
             }
-            attempts.note(write(self, id));
             if actor == Actor::Daxctl && attempts.error.is_some() {
                 break;
             }
         }
+        attempts.moved = self.evacuated.saturating_sub(before);
         attempts
     }
 }

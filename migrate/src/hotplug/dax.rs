@@ -68,8 +68,7 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// See [`MemoryHotplug::memremap_pages`](pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug::memremap_pages);
-    /// the memory is stranded then.
+    /// Those of [`Host::memremap_pages`]; the memory is stranded then.
     pub fn devdax_probe(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
         let remap = Remap {
             ranges: dev.ranges.clone(),

@@ -130,10 +130,13 @@ impl<S: Sink> Host<S> {
     ///
     /// See [`Emulator::offline_block`].
     pub fn offline_block(&mut self, id: BlockId) -> Result<PageCount, Errno> {
-        let moved = self.emulator.offline_block(CpuId::BOOT, &mut self.hot, id)?;
-        self.evacuated += moved;
+        let before = self.emulator.mm_stats().pgmigrate_success;
+        let gone = self.emulator.offline_block(CpuId::BOOT, &mut self.hot, id);
+        // A block that stays may have been emptied of all but what kept it.
+        let moved = self.emulator.mm_stats().pgmigrate_success - before;
+        self.evacuated += PageCount::new(moved);
         self.restrict_targets();
-        Ok(moved)
+        gone
     }
 
     /// Removes memory all of whose blocks are offline. Linux: `remove_memory()`.
