@@ -73,7 +73,8 @@ fn the_program_has_every_file_of_the_folder() {
     };
     let mut files: Vec<_> = entries.map(name).collect();
     files.sort();
-    let known: Vec<_> = shipped::ALL.iter().map(|(name, _)| format!("{name}.toml")).collect();
+    let mut known: Vec<_> = shipped::ALL.iter().map(|(name, _)| format!("{name}.toml")).collect();
+    known.sort();
     assert_eq!(known, files);
     assert_eq!(shipped::named("all").unwrap().len(), files.len());
     assert_eq!(shipped::named("q02").unwrap()[0].0, "q02-cost-of-late");
@@ -182,7 +183,7 @@ fn a_number_that_does_not_come_is_told() {
     // Under a gate that the file is not about, nothing was promised.
     let output = pagelab(&[path, "--gate", "documented"]);
     assert!(text(&output).contains("expected numbers: 0 of 0 met"));
-    assert_eq!(output.status.code(), Some(1), "the step promises the same under every gate");
+    assert!(output.status.success());
 }
 
 #[test]
@@ -325,7 +326,7 @@ fn windows_and_regions_that_cannot_be_are_refused() {
     );
     changed("size = \"32GiB\"", "size = \"48GiB\"", 20, "region.devices: mem0 has 8388608 pages");
     changed("size = \"32GiB\"", "size = \"128GiB\"", 21, "region.size: frames ");
-    changed("[\"d\"]", "[\"d\", \"d\"]", 20, "region.devices: 2 devices are no interleave set");
+    changed("[\"d\"]", "[\"d\", \"d\"]", 20, "region.devices: mem0 is in the set twice");
     changed("name = \"r\"", "name = \"cxl\"", 17, "memory.name: \"cxl\" is taken");
 }
 

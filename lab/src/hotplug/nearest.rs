@@ -22,7 +22,7 @@ fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
         return None;
     }
     let found = known.iter().map(|name| (distance(word, name), *name)).min_by_key(|(far, _)| *far);
-    found.filter(|(far, name)| *far <= 1 + name.len() / 4).map(|(_, name)| name)
+    found.filter(|(far, name)| *far <= 1 + name.len() / 3).map(|(_, name)| name)
 }
 
 /// Words about an unknown word: the one that was meant, or all that there are.

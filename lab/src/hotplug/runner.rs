@@ -88,7 +88,7 @@ impl Outcome {
             let result = run.perform(&step.action);
             run.settle();
             let ended = result.map_or_else(End::Failed, |()| End::Done);
-            let instead = step.end(gate.name()).filter(|end| *end != ended);
+            let instead = step.end(gate.name(), &scenario.gates).filter(|end| *end != ended);
             let facts = step.name.is_some().then(|| run.facts());
             steps.push(StepOutcome { result, instead, facts });
             violation = run.host.check().err();

@@ -1,7 +1,7 @@
 //! What is done to a machine: `[[step]]`.
 
 use pagelab_allocator::hotplug::errno::Errno;
-use pagelab_allocator::hotplug::gate::Driver;
+use pagelab_allocator::hotplug::gate::{Driver, Gate};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
@@ -169,11 +169,14 @@ pub struct Step {
 }
 
 impl Step {
-    /// How it is expected to end under a gate, if anything is.
+    /// How it is expected to end under a gate, if anything is; what is said without a gate is about
+    /// those `of` the scenario.
     #[must_use]
-    pub fn end(&self, gate: &str) -> Option<End> {
-        let own = self.ends.iter().find(|(name, _)| name.as_deref() == Some(gate));
-        own.or_else(|| self.ends.iter().find(|(name, _)| name.is_none())).map(|(_, end)| *end)
+    pub fn end(&self, gate: &str, of: &[&'static dyn Gate]) -> Option<End> {
+        let named = self.ends.iter().find(|(name, _)| name.as_deref() == Some(gate));
+        let own = of.iter().any(|other| other.name() == gate);
+        let all = || self.ends.iter().find(|(name, _)| name.is_none() && own);
+        named.or_else(all).map(|(_, end)| *end)
     }
 }
 
