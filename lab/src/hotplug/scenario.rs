@@ -11,8 +11,9 @@ use super::expect::{Expect, MOST_EXPECTED};
 use super::gates;
 use super::machine::{Machine, TdxMachine};
 use super::memory::{self, MOST_MEMORIES, Memory};
+use super::read_step::Known;
 use super::section::{Section, Source};
-use super::step::{Known, MOST_FOLIOS, MOST_STEPS, Step, folios};
+use super::step::{MOST_FOLIOS, MOST_STEPS, Step, folios};
 use crate::text_file::TextFile;
 
 /// Blocks that all steps of a scenario may touch.
