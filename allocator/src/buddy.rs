@@ -62,11 +62,8 @@ impl FreePages {
     }
 
     /// `pages` of a list of `mt` became free. Linux: `account_freepages()`.
-    #[inline(always)]
     pub(crate) fn add(&mut self, pages: PageCount, mt: MigrateType) {
-        if mt.is_mergeable() {
-            self.all += pages;
-        } else if mt != MigrateType::Isolate {
+        if mt != MigrateType::Isolate {
             self.all += pages;
             if let Some(counter) = self.of_type(mt) {
                 *counter += pages;
@@ -75,11 +72,8 @@ impl FreePages {
     }
 
     /// `pages` of a list of `mt` are no longer free.
-    #[inline(always)]
-    pub(crate) fn sub(&mut self, pages: PageCount, mt: MigrateType) {
-        if mt.is_mergeable() {
-            self.all -= pages;
-        } else if mt != MigrateType::Isolate {
+    fn sub(&mut self, pages: PageCount, mt: MigrateType) {
+        if mt != MigrateType::Isolate {
             self.all -= pages;
             if let Some(counter) = self.of_type(mt) {
                 *counter -= pages;
@@ -207,13 +201,19 @@ impl Buddy {
     /// `pages` became free on a list of `mt`. Linux: `account_freepages()`.
     #[inline(always)]
     pub(crate) fn add_free(&mut self, pages: PageCount, mt: MigrateType) {
-        self.free.add(pages, self.counted_as(mt));
+        match mt.is_mergeable() {
+            true => self.free.all += pages,
+            false => self.free.add(pages, self.counted_as(mt)),
+        }
     }
 
     /// `pages` left a list of `mt`. Linux: `account_freepages()`.
     #[inline(always)]
     pub(crate) fn sub_free(&mut self, pages: PageCount, mt: MigrateType) {
-        self.free.sub(pages, self.counted_as(mt));
+        match mt.is_mergeable() {
+            true => self.free.all -= pages,
+            false => self.free.sub(pages, self.counted_as(mt)),
+        }
     }
 
     /// Takes the first block of the smallest sufficient list of `mt` and splits it down to
@@ -232,8 +232,17 @@ impl Buddy {
         mt: MigrateType,
     ) -> Option<(FrameIndex, Order)> {
         let mut row = self.areas.row(mt);
-        let (index, from) = self.areas.pop_smallest(&mut self.map.frames(), &mut row, order)?;
-        self.hand_out(index, from, order, row);
+        let frames = &mut self.map.frames();
+        let (index, from) = self.areas.pop_smallest(frames, &mut row, order)?;
+        // The halves go to lists that are empty: a larger block was the smallest there is.
+        let mut half = from.get();
+        while half > order.get() {
+            half -= 1;
+            let upper = (index + (1 << half), Order::from_bits(half));
+            self.areas.insert_only(frames, &mut row, upper);
+        }
+        self.areas.keep(row);
+        frames.set_head(index, Head::Allocated(order, Movability::Unmovable));
         self.sub_free(order.pages(), mt);
         Some((index, from))
     }
@@ -286,15 +295,27 @@ impl Buddy {
         mt: MigrateType,
         placement: Placement,
     ) {
-        assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
         self.add_free(order.pages(), mt);
+        self.merge(index, order, mt, placement);
+    }
+
+    /// [`put_index`](Self::put_index) without the counters.
+    #[inline(always)]
+    pub(crate) fn merge(
+        &mut self,
+        index: FrameIndex,
+        order: Order,
+        mt: MigrateType,
+        placement: Placement,
+    ) {
+        assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
         let (max, block) = (self.geometry.max_order(), self.geometry.pageblock_order());
         let (mut index, mut order) = (index, order);
         let Self { map, areas, blocks, rules, .. } = self;
         let (frames, mut row) = (&mut map.frames(), areas.row(mt));
+        frames.clear_head(index);
         while order < max {
-            let half = 1 << order.get();
-            let buddy = index ^ half;
+            let buddy = index ^ (1 << order.get());
             if !frames.is_free_block(buddy, order) {
                 break;
             }
@@ -303,7 +324,7 @@ impl Buddy {
                 break;
             }
             areas.extract(frames, &mut row, (buddy, order));
-            frames.clear_head(index | half);
+            frames.clear_head(buddy);
             index &= buddy;
             order = Order::from_bits(order.get() + 1);
         }
@@ -325,6 +346,16 @@ impl Buddy {
             LargeFree::Whole if self.blocks.isolated() == 0 => order,
             _ => order.min(self.geometry.pageblock_order()),
         };
+        if piece == order {
+            let mt = self.blocks.migratetype(index);
+            return self.put_index(index, order, mt, placement);
+        }
+        self.put_pieces((index, order), piece, placement);
+    }
+
+    #[inline(never)]
+    fn put_pieces(&mut self, block: (FrameIndex, Order), piece: Order, placement: Placement) {
+        let (index, order) = block;
         self.map.clear_head(index);
         for start in (index..index + (1 << order.get())).step_by(1 << piece.get()) {
             let mt = self.blocks.migratetype(start);

@@ -89,28 +89,17 @@ impl ByHand<'_> {
     }
 
     /// Takes the block at `pfn` out of whatever free block has it; the rest goes to the heads of
-    /// the lists of `mt`, larger pieces first. Linux: `del_page_from_free_list()`, `expand()`.
+    /// the lists of `mt`, larger pieces first. Linux: `take_page_off_buddy()`.
     ///
     /// # Errors
     ///
     /// [`HandError`] when the frames are not free; nothing has changed then.
     pub fn take_at(&mut self, pfn: Pfn, order: Order, mt: MigrateType) -> Result<(), HandError> {
         let index = self.block(pfn, order)?;
-        let max = self.zone.buddy.geometry.max_order();
         let buddy = &mut self.zone.buddy;
-        let (mut at, mut from) = match buddy.map.covering(index, max) {
-            Some((start, Head::Free(from))) if from >= order => (start, from),
-            _ => return Err(HandError::NotFree(pfn, order)),
-        };
-        buddy.areas.remove(&mut buddy.map, at, from);
-        while from > order {
-            from = Order::of(from.get() - 1);
-            let upper = at + (1 << from.get());
-            let rest = if index >= upper { core::mem::replace(&mut at, upper) } else { upper };
-            buddy.areas.add(&mut buddy.map, (rest, from), mt, End::Head);
-        }
-        buddy.sub_free(order.pages(), mt);
-        buddy.map.set_head(index, Head::Allocated(order, Movability::Unmovable));
+        let around = buddy.map.free_around((index, order), buddy.geometry.max_order());
+        let around = around.ok_or(HandError::NotFree(pfn, order))?;
+        buddy.take_within(around, (index, order), mt);
         self.zone.count_free(self.cpu);
         Ok(())
     }

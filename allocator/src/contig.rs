@@ -148,16 +148,55 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     /// # Errors
     ///
     /// [`ClaimError::Busy`] with the first frame that is not free.
-    pub fn commit(self, cpu: CpuId) -> Result<ContigRange, ClaimError> {
+    pub fn commit(mut self, cpu: CpuId) -> Result<ContigRange, ClaimError> {
+        let range = self.range;
+        self.take(cpu, &[range]).pop().expect("a part")
+    }
+
+    /// Takes those of `parts` that are free by now, one result each; the isolation goes on. Free
+    /// blocks are taken whole, and what belongs to no part is given back in the end.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the parts do not ascend, or lie outside of the range.
+    pub fn take(&mut self, cpu: CpuId, parts: &[PfnRange]) -> Vec<Result<ContigRange, ClaimError>> {
+        assert!(parts.is_sorted_by(|a, b| a.end() <= b.start()), "parts ascend");
+        assert!(parts.iter().all(|part| self.range.covers(*part)), "parts of the range");
+        let mut at_hand = PfnRange::new(self.range.start(), self.range.start());
+        let mut spares = Vec::new();
+        let taken = parts.iter().map(|&part| self.take_part(part, &mut at_hand, &mut spares));
+        let taken = taken.collect();
+        spares.push(at_hand);
+        for spare in spares {
+            self.alloc.free_contig_range(cpu, ContigRange(spare));
+        }
+        taken
+    }
+
+    /// Takes one part, with what is `at_hand` from the parts before it.
+    /// Linux: `test_pages_isolated()`, `isolate_freepages_range()`.
+    fn take_part(
+        &mut self,
+        part: PfnRange,
+        at_hand: &mut PfnRange,
+        spares: &mut Vec<PfnRange>,
+    ) -> Result<ContigRange, ClaimError> {
         let (zone, sink) = self.alloc.zone_mut(self.zone);
-        let outer = match zone.buddy.frame(self.range.start()) {
+        let outer = match zone.buddy.frame(part.start()) {
             Frame::Free { head, .. } => head,
-            _ => self.range.start(),
+            _ => part.start(),
         };
-        let tested = PfnRange::new(outer, self.range.end());
-        zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
-        let mut end = outer;
-        while end < self.range.end() {
+        let untested = outer.max(at_hand.end());
+        if untested < part.end() {
+            let tested = PfnRange::new(untested, part.end());
+            zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
+        }
+        let mut end = at_hand.end();
+        if end <= part.start() {
+            spares.push(core::mem::replace(at_hand, PfnRange::new(outer, outer)));
+            end = outer;
+        }
+        while end < part.end() {
             let order = zone
                 .isolate_free_page(end, Isolator::BlockScan, sink)
                 .ok_or(ClaimError::Busy(end))?;
@@ -165,13 +204,11 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
                 zone.set_movability(pfn, Order::ZERO, Movability::Unmovable);
             }
             end = end + order.pages();
+            *at_hand = PfnRange::new(at_hand.start(), end);
         }
-        for spare in
-            [PfnRange::new(outer, self.range.start()), PfnRange::new(self.range.end(), end)]
-        {
-            self.alloc.free_contig_range(cpu, ContigRange(spare));
-        }
-        Ok(ContigRange(self.range))
+        spares.push(PfnRange::new(at_hand.start(), part.start()));
+        *at_hand = PfnRange::new(part.end(), end);
+        Ok(ContigRange(part))
     }
 }
 

@@ -39,6 +39,9 @@ impl Counter {
     #[inline]
     fn note(&mut self, cpu: CpuId, now: PageCount, threshold: i64) {
         let now = signed(now);
+        if now == self.known {
+            return;
+        }
         let kept = &mut self.kept[cpu.index()];
         *kept += now - self.known;
         self.known = now;
@@ -91,6 +94,15 @@ impl FreeCounters {
         let bits = |n: u64| u64::BITS - n.leading_zeros();
         let chunks = geometry.bytes_of(managed) >> 27;
         (2 * bits(u64::from(cpus)) * (1 + bits(chunks))).min(125)
+    }
+
+    /// A CPU has put pages on the buddy lists or taken them off; `free` of them are left.
+    #[inline(always)]
+    pub(crate) fn note(&mut self, cpu: CpuId, free: &FreePages) {
+        let threshold = i64::from(self.threshold);
+        self.all.note(cpu, free.all, threshold);
+        self.cma.note(cpu, free.cma, threshold);
+        self.metadata.note(cpu, free.metadata, threshold);
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -146,8 +158,7 @@ impl Zone {
     /// Linux: `__mod_zone_freepage_state()`, `account_freepages()`.
     #[inline]
     pub(crate) fn count_free(&mut self, cpu: CpuId) {
-        self.count_all(cpu);
-        self.count_lent(cpu);
+        self.counters.note(cpu, &self.buddy.free);
     }
 
     /// The part of [`count_free`](Self::count_free) that has to do with all pages.

@@ -87,8 +87,7 @@ impl Head {
     pub(crate) const fn encode(self) -> u8 {
         match self {
             Self::Free(order) => free(order),
-            Self::Allocated(order, Movability::Unmovable) => ALLOCATED | order.get(),
-            Self::Allocated(order, Movability::Movable) => ALLOCATED | MOVABLE | order.get(),
+            Self::Allocated(order, movability) => allocated(order, movability),
             Self::PerCpu(order) => PER_CPU | order.get(),
         }
     }
@@ -123,6 +122,12 @@ const MOVABLE: u8 = 0x40;
 /// The state of a frame that starts a free block.
 const fn free(order: Order) -> u8 {
     FREE | order.get()
+}
+
+/// The state of a frame that starts an allocated block.
+const fn allocated(order: Order, movability: Movability) -> u8 {
+    let movable = matches!(movability, Movability::Movable) as u8 * MOVABLE;
+    ALLOCATED | movable | order.get()
 }
 
 /// Position of a frame in its zone's map: frame number minus the map's base.
@@ -267,6 +272,17 @@ impl MemMap {
         self.frames().set_head(index, head);
     }
 
+    /// Notes that an allocated block starts at `index`.
+    #[inline(always)]
+    pub(crate) fn set_allocated(
+        &mut self,
+        index: FrameIndex,
+        order: Order,
+        movability: Movability,
+    ) {
+        self.state[index as usize] = allocated(order, movability);
+    }
+
     /// [`Frames::clear_head`].
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.frames().clear_head(index);
@@ -284,6 +300,37 @@ impl MemMap {
             let start = index & !((1 << order.get()) - 1);
             let head = self.head(start)?;
             (head.order() >= order).then_some((start, head))
+        })
+    }
+
+    /// Reads what it takes to merge each of `blocks` with its buddy, and changes nothing: cache
+    /// misses then come all at once, where one merge after the other would wait for each.
+    #[inline]
+    pub(crate) fn look_ahead(&self, blocks: impl Iterator<Item = FrameIndex>, order: Order) {
+        let mut seen = 0;
+        for block in blocks {
+            let buddy = block ^ (1 << order.get());
+            let Some(&state) = self.state.get(buddy as usize) else { continue };
+            // Without a branch, which would be foreseen wrongly half of the time.
+            let is_free = Node::from(state == free(order));
+            let [next, prev] = self.links[self.nodes.of(buddy) as usize];
+            seen ^= self.links[(next * is_free) as usize][PREV];
+            seen ^= self.links[(prev * is_free) as usize][NEXT];
+        }
+        core::hint::black_box(seen);
+    }
+
+    /// The free block that has the block of `order` at `index`: where it starts, and its order.
+    pub(crate) fn free_around(
+        &self,
+        (index, order): (FrameIndex, Order),
+        max: Order,
+    ) -> Option<(FrameIndex, Order)> {
+        (order.get()..=max.get()).find_map(|order| {
+            let start = index & !((1 << order) - 1);
+            let state = self.state[start as usize];
+            let has = state & KIND == FREE && state >= FREE | order;
+            has.then(|| (start, Order::from_bits(state)))
         })
     }
 
@@ -367,6 +414,14 @@ impl Frames<'_> {
         self.links[node as usize] = [next, at];
         self.links[at as usize][NEXT] = node;
         self.links[next as usize][PREV] = node;
+    }
+
+    /// Links `index` as the only frame of the list at `head`, which is empty.
+    #[inline(always)]
+    pub(crate) fn link_only(&mut self, head: Node, index: FrameIndex) {
+        let node = self.nodes.of(index);
+        self.links[node as usize] = [head; 2];
+        self.links[head as usize] = [node; 2];
     }
 
     /// Links `index` directly before `at`. Linux: `list_add_tail()`.

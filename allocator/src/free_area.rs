@@ -114,6 +114,22 @@ impl FreeAreas {
         self.nr_free[order.index()] += 1;
     }
 
+    /// [`insert`](Self::insert) into a list that is empty, where both ends are one.
+    #[inline(always)]
+    pub(crate) fn insert_only(
+        &mut self,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
+        block: (FrameIndex, Order),
+    ) {
+        let (index, order) = block;
+        debug_assert!(row.non_empty & 1 << order.get() == 0, "the list is empty");
+        frames.link_only(head(order, row.mt), index);
+        frames.set_head(index, Head::Free(order));
+        row.non_empty |= 1 << order.get();
+        self.nr_free[order.index()] += 1;
+    }
+
     /// Takes a block off its list, most likely one of `row`: to foresee a branch is faster than to
     /// wait for an address that comes from a link. Its state is the caller's to set.
     #[inline(always)]

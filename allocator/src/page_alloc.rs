@@ -364,24 +364,10 @@ impl<S: Sink> PageAllocator<S> {
         flags: AllocFlags,
     ) -> Option<Pfn> {
         let migratetype = self.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
         let zone = &mut self.zones[at];
-        let order = req.order;
-        let request = ZoneRequest { order, migratetype, flags };
         let pfn = zone.alloc(cpu, request, &mut self.sink);
-        if zone.boosted == Boosted::Yes {
-            zone.boosted = Boosted::No;
-            self.sink.emit(Event::WakeKswapd { order: Order::ZERO });
-        }
-        let pfn = pfn?;
-        if req.gfp.contains(GfpFlags::MOVABLE) && migratetype != MigrateType::Movable {
-            zone.set_movability(pfn, order, Movability::Movable);
-        }
-        if flags.contains(AllocFlags::HIGHATOMIC) {
-            zone.reserve_highatomic(pfn, order, &mut self.sink);
-        }
-        self.stats.pgalloc[zone.kind.index()] += order.pages().get();
-        self.sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });
-        Some(pfn)
+        handed_out(zone, &mut self.stats, req, request, pfn, &mut self.sink)
     }
 
     /// Up to `wanted` single pages off the per-CPU lists, without an event for each. Falls back to
@@ -452,6 +438,33 @@ impl<S: Sink> PageAllocator<S> {
             zone.tick(&mut self.sink);
         }
     }
+}
+
+/// What is left to do when a zone has been asked for a block.
+#[inline(always)]
+pub(crate) fn handed_out(
+    zone: &mut Zone,
+    stats: &mut VmStat,
+    req: &AllocRequest,
+    request: ZoneRequest,
+    pfn: Option<Pfn>,
+    sink: &mut impl Sink,
+) -> Option<Pfn> {
+    let ZoneRequest { order, migratetype, flags } = request;
+    if zone.boosted == Boosted::Yes {
+        zone.boosted = Boosted::No;
+        sink.emit(Event::WakeKswapd { order: Order::ZERO });
+    }
+    let pfn = pfn?;
+    if req.gfp.contains(GfpFlags::MOVABLE) && migratetype != MigrateType::Movable {
+        zone.set_movability(pfn, order, Movability::Movable);
+    }
+    if flags.contains(AllocFlags::HIGHATOMIC) {
+        zone.reserve_highatomic(pfn, order, sink);
+    }
+    stats.pgalloc[zone.kind.index()] += order.pages().get();
+    sink.emit(Event::PageAlloc { pfn: Some(pfn), order, migratetype, gfp: req.gfp });
+    Some(pfn)
 }
 
 /// Which zones a request may use.

@@ -25,6 +25,8 @@ const LOW_ORDERS: usize = 4;
 const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 /// And two for huge pages, which stay empty where there are none.
 const LISTS: usize = LOW_LISTS + 2;
+/// Blocks given back at a time: enough that the cache misses of one hide behind those of others.
+const DRAIN_WINDOW: usize = 64;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
 
@@ -145,6 +147,7 @@ impl PerCpuPages {
     }
 
     /// A refilled block: served after those that came before it.
+    #[inline]
     pub(crate) fn push_refilled(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_oldest(cached);
         self.grown(list, order);
@@ -197,9 +200,12 @@ impl PerCpuPages {
         }
     }
 
-    /// How many blocks to bring in for an empty list. Linux: `nr_pcp_alloc()`.
-    pub(crate) fn refill_blocks(&mut self, order: Order, zone: ZonePressure) -> u32 {
-        self.tuning.refill(order, self.pages(), zone)
+    /// How many blocks to bring in for an empty list, which has room for them afterwards.
+    /// Linux: `nr_pcp_alloc()`.
+    pub(crate) fn refill_blocks(&mut self, list: usize, order: Order, zone: ZonePressure) -> u32 {
+        let blocks = self.tuning.refill(order, self.pages(), zone);
+        self.lists[list].make_room(blocks as usize);
+        blocks
     }
 
     /// A freed block joins its list; how many pages to give back now, if any.
@@ -251,20 +257,27 @@ impl PerCpuPages {
         Drain { left: i64::from(pages.min(self.pages())), list }
     }
 
-    /// The next block to give back: the oldest of the current list; the next non-empty list
-    /// follows when it is used up.
-    pub(crate) fn drain_next(&mut self, drain: &mut Drain) -> Option<(Cached, Order)> {
-        if drain.left <= 0 {
-            return None;
-        }
+    /// The next blocks to give back, and their order: the oldest of the current list, up to
+    /// [`DRAIN_WINDOW`] of them; the next non-empty list follows when it is used up.
+    pub(crate) fn drain_next(&self, drain: &mut Drain) -> Option<(&[Cached], Order)> {
+        let left = usize::try_from(drain.left).ok().filter(|&left| left > 0)?;
         while self.lists[drain.list].is_empty() {
             drain.list = (drain.list + 1) % self.lists.len();
         }
         let order = self.order_of(drain.list);
-        let cached = self.lists[drain.list].pop_oldest()?;
-        self.shrunk(drain.list, order);
-        drain.left -= 1 << order.get();
-        Some((cached, order))
+        let count = left.div_ceil(1 << order.get()).min(DRAIN_WINDOW);
+        Some((self.lists[drain.list].oldest(count), order))
+    }
+
+    /// `count` blocks that [`drain_next`](Self::drain_next) named have been given back.
+    pub(crate) fn drained(&mut self, drain: &mut Drain, count: usize) {
+        let order = self.order_of(drain.list);
+        self.lists[drain.list].drop_oldest(count);
+        let pages = u32::try_from(count << order.get()).expect("a zone has fewer than 2^32 frames");
+        if drain.list != SINGLES {
+            self.others -= pages;
+        }
+        drain.left -= i64::from(pages);
     }
 
     /// How many pages an explicit drain gives back at a time. Linux: `drain_pages_zone()`.
@@ -315,8 +328,10 @@ mod tests {
         pcp.push_freed(pairs, Order::of(1), Cached::new(8, MigrateType::Unmovable));
         let mut drain = pcp.start_drain(3, movable);
         let mut out = Vec::new();
-        while let Some((cached, _)) = pcp.drain_next(&mut drain) {
-            out.push(cached.index());
+        while let Some((blocks, _)) = pcp.drain_next(&mut drain) {
+            let count = blocks.len();
+            out.extend(blocks.iter().map(|cached| cached.index()));
+            pcp.drained(&mut drain, count);
         }
         assert_eq!((out, pcp.count()), (vec![4, 5, 8], PageCount::ZERO));
     }

@@ -26,6 +26,12 @@ impl Cached {
         FrameIndex::from_le_bytes([a, b, c, d])
     }
 
+    /// A block `frames` behind this one, with the same type.
+    #[inline]
+    pub(crate) const fn behind(self, frames: usize) -> Self {
+        Self(self.0 + frames as u64)
+    }
+
     /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
     pub(crate) const fn mt(self) -> MigrateType {
         let [.., mt, _, _, _] = self.0.to_le_bytes();
@@ -77,24 +83,44 @@ impl PageList {
     }
 
     /// Adds a block at the tail.
+    #[inline]
     pub(crate) fn push_oldest(&mut self, block: Cached) {
         if self.gap == 0 {
-            self.gap = self.blocks.len().max(MIN_GAP);
-            self.blocks.splice(0..0, core::iter::repeat_n(block, self.gap));
+            self.make_room(self.blocks.len().max(MIN_GAP));
         }
         self.gap -= 1;
         self.blocks[self.gap] = block;
     }
 
+    /// Opens a gap for `count` blocks at the tail, if it is smaller.
+    #[inline(never)]
+    pub(crate) fn make_room(&mut self, count: usize) {
+        let more = count.saturating_sub(self.gap);
+        let nothing = Cached::new(0, MigrateType::Movable);
+        self.blocks.splice(0..0, core::iter::repeat_n(nothing, more));
+        self.gap += more;
+    }
+
     /// Takes the block at the tail.
     pub(crate) fn pop_oldest(&mut self) -> Option<Cached> {
         let block = *self.blocks.get(self.gap)?;
-        self.gap += 1;
+        self.drop_oldest(1);
+        Some(block)
+    }
+
+    /// Up to `count` blocks from the tail on, the oldest first.
+    pub(crate) fn oldest(&self, count: usize) -> &[Cached] {
+        let blocks = &self.blocks[self.gap..];
+        &blocks[..count.min(blocks.len())]
+    }
+
+    /// Takes `count` blocks at the tail off the list.
+    pub(crate) fn drop_oldest(&mut self, count: usize) {
+        self.gap += count;
         if self.gap > MIN_GAP && self.gap > self.blocks.len() / 2 {
             self.blocks.drain(..self.gap);
             self.gap = 0;
         }
-        Some(block)
     }
 
     /// Takes the block that starts at `index` out, wherever it is; says whether it was there.

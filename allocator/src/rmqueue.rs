@@ -2,13 +2,12 @@
 
 use crate::event::{Event, Sink};
 use crate::fallback::{Fragmenting, Loot, Raider, ViaOwnList};
-use crate::frame::{FrameIndex, Head, Movability};
+use crate::frame::{FrameIndex, Movability};
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::note::{Note, PerCpu, Raid};
-use crate::pcp_list::Cached;
-use crate::profile::{FallbackRule, RefillAccounting};
-use crate::units::{CpuId, Order, Pfn};
+use crate::profile::FallbackRule;
+use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::{Boosted, Zone};
 
 /// A request as a zone sees it.
@@ -23,12 +22,6 @@ pub struct ZoneRequest {
 }
 
 impl ZoneRequest {
-    /// What a block handed out to this request is: those of movable requests can be migrated.
-    #[inline]
-    const fn head(self) -> Head {
-        Head::Allocated(self.order, self.movability())
-    }
-
     /// Whether a block handed out to this request can be migrated.
     #[inline]
     pub(crate) const fn movability(self) -> Movability {
@@ -41,7 +34,7 @@ impl ZoneRequest {
 
 /// The stage that served the last page of a bulk request (6.12). Linux: `enum rmqueue_mode`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Mode {
+pub(crate) enum Mode {
     Normal,
     Cma,
     Claim,
@@ -50,9 +43,9 @@ enum Mode {
 
 /// A page taken, and the list it came from.
 #[derive(Clone, Copy, Debug)]
-struct Got {
-    index: FrameIndex,
-    mt: MigrateType,
+pub(crate) struct Got {
+    pub(crate) index: FrameIndex,
+    pub(crate) mt: MigrateType,
 }
 
 impl Zone {
@@ -67,7 +60,7 @@ impl Zone {
             }
             None => self.alloc_any(cpu, request, sink)?,
         };
-        self.buddy.map.set_head(index, request.head());
+        self.buddy.map.set_allocated(index, request.order, request.movability());
         Some(self.buddy.map.pfn(index))
     }
 
@@ -101,9 +94,34 @@ impl Zone {
                 false => Note::PerCpu(PerCpu::Barred(self.movable_pcp_needs)),
             });
         }
+        self.alloc_unlisted(cpu, request, sink)
+    }
+
+    /// A request that goes past the per-CPU lists. Linux: `rmqueue_buddy()`.
+    #[inline]
+    fn alloc_unlisted(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<FrameIndex> {
         let index = self.alloc_uncached(request, sink)?;
         self.count_free(cpu);
         Some(index)
+    }
+
+    /// [`alloc`](Self::alloc) for a request of which the caller knows that no per-CPU list may
+    /// serve it.
+    #[inline]
+    pub(crate) fn alloc_no_list(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        sink: &mut impl Sink,
+    ) -> Option<Pfn> {
+        let index = self.alloc_unlisted(cpu, request, sink)?;
+        self.buddy.map.set_allocated(index, request.order, request.movability());
+        Some(self.buddy.map.pfn(index))
     }
 
     /// Whether the request's per-CPU list holds nothing that the request is barred from.
@@ -132,7 +150,7 @@ impl Zone {
     ) -> Option<Pfn> {
         let list = self.pcp[cpu.index()].list_of(request.order, request.migratetype)?;
         let index = self.pop_or_refill(cpu, list, request, sink)?;
-        self.buddy.map.set_head(index, request.head());
+        self.buddy.map.set_allocated(index, request.order, request.movability());
         Some(self.buddy.map.pfn(index))
     }
 
@@ -155,28 +173,8 @@ impl Zone {
         Some(cached.index())
     }
 
-    /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
-    fn refill(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, sink: &mut impl Sink) {
-        let blocks = self.pcp[cpu.index()].refill_blocks(request.order, self.pressure);
-        let mut mode = Mode::Normal;
-        let mut refilled = 0;
-        sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
-        for _ in 0..blocks {
-            let Some(got) = self.take_one(request, &mut mode, sink) else { break };
-            refilled += 1;
-            self.buddy.map.set_head(got.index, Head::PerCpu(request.order));
-            let cached = Cached::new(got.index, got.mt);
-            self.pcp[cpu.index()].push_refilled(list, request.order, cached);
-            self.count_lent(cpu);
-            if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-                self.count_all(cpu);
-            }
-        }
-        sink.note(|| Note::PerCpu(PerCpu::Refilled(refilled)));
-        self.count_all(cpu);
-    }
-
-    /// Linux: `rmqueue_buddy()`.
+    /// Linux: the attempts of `rmqueue_buddy()`.
+    #[inline]
     pub(crate) fn alloc_uncached(
         &mut self,
         request: ZoneRequest,
@@ -200,6 +198,7 @@ impl Zone {
     }
 
     /// Takes from one type's lists only. Linux: `__rmqueue_smallest()` with its tracepoint.
+    #[inline]
     fn take_from(&mut self, order: Order, mt: MigrateType, sink: &mut impl Sink) -> Option<Got> {
         let taken = self.buddy.take_first(order, mt);
         sink.note(|| {
@@ -211,27 +210,62 @@ impl Zone {
         Some(Got { index, mt })
     }
 
-    /// One page by the complete order of attempts. Linux: `__rmqueue()`.
-    fn take_one(
+    /// One page by the complete order of attempts. Most requests end at the list of their own type.
+    /// Linux: `__rmqueue()`.
+    #[inline(always)]
+    pub(crate) fn take_one(
         &mut self,
         request: ZoneRequest,
         mode: &mut Mode,
         sink: &mut impl Sink,
     ) -> Option<Got> {
-        let ZoneRequest { order, flags, .. } = request;
-        let free = self.counted();
-        if flags.contains(AllocFlags::CMA) {
-            sink.note(|| Note::CmaFirst { free: free.all, cma: free.cma });
-        }
-        if flags.contains(AllocFlags::CMA)
-            && free.cma.get() > free.all.get() / 2
-            && let Some(got) = self.take_from(order, MigrateType::Cma, sink)
+        self.note_cma_first(request, sink);
+        if request.flags.contains(AllocFlags::CMA)
+            && self.prefers_cma()
+            && let Some(got) = self.take_from(request.order, MigrateType::Cma, sink)
         {
             return Some(got);
         }
+        if *mode == Mode::Normal
+            && let Some(got) = self.take_from(request.order, request.migratetype, sink)
+        {
+            return Some(got);
+        }
+        self.take_elsewhere(request, mode, sink)
+    }
+
+    /// What [`take_one`](Self::take_one) does once the lists of the request's own type have
+    /// nothing.
+    #[inline(never)]
+    fn take_elsewhere(
+        &mut self,
+        request: ZoneRequest,
+        mode: &mut Mode,
+        sink: &mut impl Sink,
+    ) -> Option<Got> {
         match self.buddy.rules.fallback {
             FallbackRule::MoveThenTake => self.take_moving(request, sink),
             FallbackRule::ClaimThenSteal => self.take_claiming(request, mode, sink),
+        }
+    }
+
+    /// Whether more than half of what is free lies in CMA areas, so that a request that may lie
+    /// there should. Linux: the balance between regular and CMA areas of `__rmqueue()`.
+    #[inline]
+    fn prefers_cma(&self) -> bool {
+        // Most machines have no such area: one counter is read, not all.
+        let cma = self.counted().cma;
+        cma > PageCount::ZERO && cma.get() > self.counted().all.get() / 2
+    }
+
+    /// Notes on what a request that may lie in CMA areas decides whether it does.
+    #[inline(always)]
+    pub(crate) fn note_cma_first(&self, request: ZoneRequest, sink: &mut impl Sink) {
+        if request.flags.contains(AllocFlags::CMA) {
+            sink.note(|| {
+                let free = self.counted();
+                Note::CmaFirst { free: free.all, cma: free.cma }
+            });
         }
     }
 
@@ -245,12 +279,9 @@ impl Zone {
             .find_map(|(_, mt)| self.take_from(request.order, mt, sink))
     }
 
-    /// Own lists, lent memory, then raids that bring blocks to the own lists. 6.1.
+    /// Lent memory, then raids that bring blocks to the own lists. 6.1.
     fn take_moving(&mut self, request: ZoneRequest, sink: &mut impl Sink) -> Option<Got> {
         loop {
-            if let Some(got) = self.take_from(request.order, request.migratetype, sink) {
-                return Some(got);
-            }
             if let Some(got) = self.take_lent(request, sink) {
                 return Some(got);
             }
@@ -259,22 +290,19 @@ impl Zone {
             let raid = self.buddy.raid(&raider);
             self.boost(raid.boosts, request.flags);
             sink.emit(Event::Extfrag(raid.extfrag?));
+            if let Some(got) = self.take_from(request.order, request.migratetype, sink) {
+                return Some(got);
+            }
         }
     }
 
-    /// Own lists, lent memory, a claim, a steal; a bulk request goes on where the last page was
-    /// found. 6.12.
+    /// Lent memory, a claim, a steal; a bulk request goes on where the last page was found. 6.12.
     fn take_claiming(
         &mut self,
         request: ZoneRequest,
         mode: &mut Mode,
         sink: &mut impl Sink,
     ) -> Option<Got> {
-        if *mode == Mode::Normal
-            && let Some(got) = self.take_from(request.order, request.migratetype, sink)
-        {
-            return Some(got);
-        }
         if *mode <= Mode::Cma
             && let Some(got) = self.take_lent(request, sink)
         {

@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     HalfRule,
     /// A pageblock is claimed with a page less than half.
     ClaimTooEarly,
+    /// What is left of a block around one that was chosen goes to the tails.
+    RestToTail,
 }
 
 /// What both implementations look like from outside.
@@ -99,7 +101,7 @@ impl Slow {
         self.lists.entry((order, mt)).or_default()
     }
 
-    fn first(&self, order: u8, mt: MigrateType) -> Option<u64> {
+    pub(crate) fn first(&self, order: u8, mt: MigrateType) -> Option<u64> {
         self.lists.get(&(order, mt))?.first().copied()
     }
 
@@ -128,6 +130,31 @@ impl Slow {
             self.list(half, mt).insert(0, rest);
         }
         pfn
+    }
+
+    /// Takes a block out of the free block that has it.
+    pub(crate) fn take_at(&mut self, pfn: u64, order: u8) -> Option<u64> {
+        let around = |from: &u8| self.where_is(pfn / size(*from) * size(*from), *from).is_some();
+        let from = (order..=self.max).find(around).filter(|_| pfn.is_multiple_of(size(order)))?;
+        let mut start = pfn / size(from) * size(from);
+        let mt = self.type_of(start);
+        if !mixes(mt) && mt != Cma {
+            return None;
+        }
+        self.unlist(start, from);
+        for half in (order..from).rev() {
+            let upper = start + size(half);
+            let rest = if pfn < upper { upper } else { start };
+            start = if pfn < upper { start } else { upper };
+            let list = self.list(half, mt);
+            let end = list.len();
+            list.insert(0, rest);
+            if self.fault == Fault::RestToTail {
+                self.list(half, mt)[..=end].rotate_left(1);
+            }
+        }
+        self.held.insert(pfn, (order, true));
+        Some(pfn)
     }
 
     fn smallest(&mut self, order: u8, mt: MigrateType) -> Option<u64> {

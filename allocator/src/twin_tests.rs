@@ -4,22 +4,48 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use crate::buddy::Placement;
-use crate::event::Event;
+use crate::event::{Event, Silent};
 use crate::frame::{Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pcp::Thp;
+use crate::pcp_list::Cached;
 use crate::profile::KernelProfile;
 use crate::rmqueue::ZoneRequest;
 use crate::twin::{Fault, Slow, View, Wish};
-use crate::units::{NodeId, Order, Pfn, PfnRange};
+use crate::units::{CpuId, NodeId, Order, Pfn, PfnRange};
 use crate::zone::{Zone, ZoneSpec};
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    Alloc { order: u8, mt: usize, flags: u32, movable: bool },
-    Free { which: usize, wish: Wish },
+    Alloc {
+        order: u8,
+        mt: usize,
+        flags: u32,
+        movable: bool,
+    },
+    Free {
+        which: usize,
+        wish: Wish,
+    },
+    /// As many blocks of a type as one block holds, at most `most`.
+    Run {
+        order: u8,
+        mt: usize,
+        most: u32,
+    },
+    /// A block of the caller's choice.
+    TakeAt {
+        at: u64,
+        order: u8,
+    },
+    /// Blocks of one order go through a list of a CPU.
+    Drain {
+        which: usize,
+        count: usize,
+        backwards: bool,
+    },
 }
 
 /// A machine: pageblock order, largest order, first frame, frames, type of each pageblock.
@@ -105,43 +131,123 @@ fn same<T: PartialEq + core::fmt::Debug>(what: &str, fast: T, slow: T) -> Result
     if fast == slow { Ok(()) } else { Err(format!("{what}\nfast {fast:?}\nslow {slow:?}")) }
 }
 
-/// Runs one history on both; the error says where they part.
-fn compare(shape: &Shape, ops: &[Op], fault: Fault) -> Result<(), String> {
-    let (mut zone, mut slow) = (shape.zone(), shape.slow(fault));
-    same("after boot", view(&zone), slow.view())?;
-    for op in ops {
-        let mut events: Vec<Event> = Vec::new();
-        slow.log.clear();
+/// The two, driven by the same operations.
+struct Both {
+    zone: Zone,
+    slow: Slow,
+    events: Vec<Event>,
+}
+
+const CPU: CpuId = CpuId::BOOT;
+
+impl Both {
+    fn step(&mut self, op: &Op) -> Result<(), String> {
         match *op {
             Op::Alloc { order, mt, flags, movable } => {
-                let request = ZoneRequest {
-                    order: Order::of(order % (shape.max + 1)),
-                    migratetype: MigrateType::PCP[mt],
-                    flags: AllocFlags::from_bits_truncate(flags),
-                };
-                let got = zone.alloc_uncached(request, &mut events);
-                if let Some(index) = got {
-                    let kind = if movable { Movability::Movable } else { Movability::Unmovable };
-                    zone.buddy.map.set_head(index, Head::Allocated(request.order, kind));
-                }
-                let got = got.map(|index| zone.buddy.map.pfn(index).get());
-                same("frame", got, slow.alloc(request, movable))?;
+                self.alloc(order, MigrateType::PCP[mt], flags, movable)
             }
             Op::Free { which, wish } => {
-                let held = slow.held.len();
-                let Some((&pfn, &(order, _))) = slow.held.iter().nth(which % held.max(1)) else {
-                    continue;
-                };
-                let placement =
-                    if wish == Wish::Tail { Placement::Tail } else { Placement::Likely };
-                let index = zone.buddy.index(Pfn::new(pfn));
-                zone.buddy.put_by_block(index, Order::of(order), placement);
-                slow.free(pfn, order, wish);
+                self.free(which, wish);
+                Ok(())
+            }
+            Op::Run { order, mt, most } => self.run(order, MigrateType::PCP[mt], most),
+            Op::TakeAt { at, order } => self.take_at(at, order),
+            Op::Drain { which, count, backwards } => {
+                self.drain(which, count, backwards);
+                Ok(())
             }
         }
-        same("events", &events, &slow.log)?;
-        same("lists", view(&zone), slow.view())?;
-        zone.check().map_err(|violation| violation.to_string())?;
+    }
+
+    fn order(&self, order: u8) -> Order {
+        Order::of(order % (self.slow.max + 1))
+    }
+
+    fn alloc(&mut self, order: u8, mt: MigrateType, flags: u32, mov: bool) -> Result<(), String> {
+        let flags = AllocFlags::from_bits_truncate(flags);
+        let request = ZoneRequest { order: self.order(order), migratetype: mt, flags };
+        let got = self.zone.alloc_uncached(request, &mut self.events);
+        if let Some(index) = got {
+            let kind = if mov { Movability::Movable } else { Movability::Unmovable };
+            self.zone.buddy.map.set_head(index, Head::Allocated(request.order, kind));
+        }
+        let got = got.map(|index| self.zone.buddy.map.pfn(index).get());
+        same("frame", got, self.slow.alloc(request, mov))
+    }
+
+    fn free(&mut self, which: usize, wish: Wish) {
+        let count = self.slow.held.len().max(1);
+        let Some((&pfn, &(order, _))) = self.slow.held.iter().nth(which % count) else { return };
+        let placement = if wish == Wish::Tail { Placement::Tail } else { Placement::Likely };
+        let index = self.zone.buddy.index(Pfn::new(pfn));
+        self.zone.buddy.put_by_block(index, Order::of(order), placement);
+        self.slow.free(pfn, order, wish);
+    }
+
+    /// The twin takes them one by one.
+    fn run(&mut self, order: u8, mt: MigrateType, most: u32) -> Result<(), String> {
+        let order = self.order(order);
+        let Some(run) = self.zone.buddy.take_run(order, mt, most) else { return Ok(()) };
+        let request = ZoneRequest { order, migratetype: mt, flags: AllocFlags::empty() };
+        for nth in 0..run.count {
+            let index = run.index + (nth << order.get());
+            let pfn = self.zone.buddy.map.pfn(index);
+            let from = (order.get()..=self.slow.max).find(|&o| self.slow.first(o, mt).is_some());
+            same("cut from", Some(run.cut_from(nth, order).get()), from)?;
+            self.zone.buddy.map.set_head(index, Head::Allocated(order, Movability::Movable));
+            self.zone.buddy.sub_free(order.pages(), mt);
+            self.events.push(Event::ZoneLocked { pfn, order, migratetype: mt });
+            same("frame of a run", Some(pfn.get()), self.slow.alloc(request, true))?;
+        }
+        Ok(())
+    }
+
+    fn take_at(&mut self, at: u64, order: u8) -> Result<(), String> {
+        let (start, end) = self.slow.span;
+        let (pfn, order) = (Pfn::new(start + at % (end - start)), self.order(order));
+        let got = self.zone.take_at(CPU, pfn, order).map(|()| pfn.get());
+        if got.is_some() {
+            self.zone.set_movability(pfn, order, Movability::Movable);
+        }
+        same("chosen frame", got, self.slow.take_at(pfn.get(), order.get()))
+    }
+
+    /// The twin frees them one by one.
+    fn drain(&mut self, which: usize, count: usize, backwards: bool) {
+        let held: Vec<_> = self.slow.held.iter().map(|(&pfn, &(order, _))| (pfn, order)).collect();
+        let Some(&(_, order)) = held.get(which % held.len().max(1)) else { return };
+        let mut blocks: Vec<_> = held.into_iter().filter(|block| block.1 == order).collect();
+        blocks.truncate(count);
+        if backwards {
+            blocks.reverse();
+        }
+        let order = Order::of(order);
+        let Some(list) = self.zone.pcp[0].list_of(order, MigrateType::Movable) else { return };
+        for &(pfn, _) in &blocks {
+            let index = self.zone.buddy.index(Pfn::new(pfn));
+            let cached = Cached::new(index, self.zone.buddy.blocks.migratetype(index));
+            self.zone.buddy.map.set_head(index, Head::PerCpu(order));
+            self.zone.pcp[0].push_freed(list, order, cached);
+        }
+        let pages = u32::try_from(blocks.len() << order.get()).expect("few pages");
+        self.zone.drain_pcp(CPU, pages, list, &mut Silent);
+        for (pfn, order) in blocks {
+            self.slow.free(pfn, order, Wish::Any);
+        }
+    }
+}
+
+/// Runs one history on both; the error says where they part.
+fn compare(shape: &Shape, ops: &[Op], fault: Fault) -> Result<(), String> {
+    let mut both = Both { zone: shape.zone(), slow: shape.slow(fault), events: Vec::new() };
+    same("after boot", view(&both.zone), both.slow.view())?;
+    for op in ops {
+        both.events.clear();
+        both.slow.log.clear();
+        both.step(op)?;
+        same("events", &both.events, &both.slow.log)?;
+        same("lists", view(&both.zone), both.slow.view())?;
+        both.zone.check().map_err(|violation| violation.to_string())?;
     }
     Ok(())
 }
@@ -165,7 +271,13 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     });
     let wish = prop_oneof![4 => Just(Wish::Any), 1 => Just(Wish::Tail)];
     let free = (any::<usize>(), wish).prop_map(|(which, wish)| Op::Free { which, wish });
-    prop::collection::vec(prop_oneof![3 => alloc, 3 => small, 5 => free], 1..60)
+    let run =
+        (0u8..3, 0usize..3, 1u32..40).prop_map(|(order, mt, most)| Op::Run { order, mt, most });
+    let chosen = (any::<u64>(), 0u8..6).prop_map(|(at, order)| Op::TakeAt { at, order });
+    let drain = (any::<usize>(), 1usize..70, any::<bool>())
+        .prop_map(|(which, count, backwards)| Op::Drain { which, count, backwards });
+    let any = prop_oneof![3 => alloc, 3 => small, 5 => free, 2 => run, 2 => chosen, 2 => drain];
+    prop::collection::vec(any, 1..60)
 }
 
 fn shapes(profile: KernelProfile) -> impl Strategy<Value = Shape> {
@@ -218,6 +330,7 @@ fn the_comparison_notices_mistakes() {
         Fault::LostMerge,
         Fault::HalfRule,
         Fault::ClaimTooEarly,
+        Fault::RestToTail,
     ];
     for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
         for fault in faults {

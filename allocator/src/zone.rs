@@ -15,9 +15,9 @@ use crate::migratetype::MigrateType;
 use crate::pcp::{PcpSizes, PerCpuPages, Thp};
 use crate::pcp_list::Cached;
 use crate::pcp_tuning::ZonePressure;
-use crate::profile::{BelowHigh, DrainType, KernelProfile};
+use crate::profile::KernelProfile;
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
-use crate::watermark::{Mark, Watermarks};
+use crate::watermark::Watermarks;
 
 /// Whether kswapd should look at the zone after a request. Linux: `ZONE_BOOSTED_WATERMARK`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -286,10 +286,16 @@ impl Zone {
                     let placement = Placement::Likely;
                     sink.emit(Event::FreeOnePage { pfn, order, migratetype: mt, placement });
                 }
-                self.buddy.put_by_block(index, order, Placement::Likely);
-                self.count_free(cpu);
+                self.free_unlisted(cpu, index, order);
             }
         }
+    }
+
+    /// Frees a block that goes past the per-CPU lists. Linux: `free_one_page()`.
+    #[inline]
+    pub(crate) fn free_unlisted(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
+        self.buddy.put_by_block(index, order, Placement::Likely);
+        self.count_free(cpu);
     }
 
     /// Frees a block to the tail of its buddy list, past the per-CPU lists.
@@ -301,40 +307,6 @@ impl Zone {
         sink.emit(Event::FreeOnePage { pfn, order, migratetype, placement });
         self.buddy.put_by_block(index, order, placement);
         self.count_free(CpuId::BOOT);
-    }
-
-    /// The drain that a free brings about. It ends the below-high state when it brings the zone
-    /// above the high mark.
-    #[inline(never)]
-    pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
-        self.drain_pcp(cpu, pages, list, sink);
-        if self.pressure.below_high
-            && self.buddy.rules.below_high == BelowHigh::Tracked
-            && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
-        {
-            self.pressure.below_high = false;
-        }
-    }
-
-    /// Gives `pages` pages of a CPU's lists back to the buddy lists, starting with `list`.
-    /// Linux: `free_pcppages_bulk()`.
-    pub(crate) fn drain_pcp(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
-        let mut drain = self.pcp[cpu.index()].start_drain(pages, list);
-        while let Some((cached, order)) = self.pcp[cpu.index()].drain_next(&mut drain) {
-            let mt = self.drain_type(cached);
-            self.buddy.put_index(cached.index(), order, mt, Placement::Likely);
-            self.count_free(cpu);
-            let pfn = self.buddy.map.pfn(cached.index());
-            sink.emit(Event::PcpuDrain { pfn, order, migratetype: mt });
-        }
-    }
-
-    /// The list a drained block goes to.
-    fn drain_type(&self, cached: Cached) -> MigrateType {
-        match self.buddy.rules.drain_type {
-            DrainType::Remembered if self.buddy.blocks.isolated() == 0 => cached.mt(),
-            _ => self.buddy.blocks.migratetype(cached.index()),
-        }
     }
 
     /// Empties one CPU's lists. Linux: `drain_pages_zone()`.

@@ -97,6 +97,23 @@ impl Peer for BareList {
         self.push(frame, order);
     }
 
+    #[inline(always)]
+    fn alloc_at(&mut self, start: Pfn, order: Order) -> Option<Frame> {
+        let (wanted, order) = (Frame::from(start).0, u32::from(order.get()));
+        let around = |from: u32| (wanted >> from << from, from);
+        let is_free =
+            |&(at, from): &(u32, u32)| self.state[at as usize] == FREE | from.to_le_bytes()[0];
+        let (mut at, mut from) = (order..=MAX).map(around).find(is_free)?;
+        self.pull(at, from);
+        while from > order {
+            from -= 1;
+            let half = 1 << from;
+            self.push((at ^ half) ^ (wanted & half), from);
+            at |= wanted & half;
+        }
+        Some(Frame(wanted))
+    }
+
     fn start(block: &Frame) -> Pfn {
         block.pfn()
     }

@@ -136,16 +136,21 @@ fn pagelab_shared_behind_locks_is_right() {
 }
 
 /// Blocks of the caller's choice: each once, and it can be freed.
-#[test]
-fn a_chosen_block_is_taken_once() {
-    let mut peer = Checked::<PagelabShared>::new();
+fn check_chosen<P: Peer>() {
+    let mut peer = Checked::<P>::new();
     // Apart, for what is freed may stay on the list of its CPU.
-    for (order, start) in [(0, 0x5_0000), (3, 0x6_0000), (9, 0x7_0000)] {
+    for (order, start) in [(0, 0x5_0000), (3, 0x6_0008), (9, 0x7_0200)] {
         let (order, start) = (Order::of(order), Pfn::new(start));
         let block = peer.alloc_at(start, order).expect("a free block");
         assert!(peer.alloc_at(start, order).is_none(), "order {order} was given twice");
         peer.free(block, order);
     }
+}
+
+#[test]
+fn a_chosen_block_is_taken_once() {
+    check_chosen::<PagelabShared>();
+    check_chosen::<BareList>();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use pagelab_allocator::event::Silent;
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::profile::{KernelProfile, MovablePcp};
 use pagelab_allocator::smp::{Cpu, Locked, SharedAllocator};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -41,6 +41,7 @@ pub fn machine<const N: usize>(missing: Option<Step>) -> (Memory, [LockedCpu; N]
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, MEMORY);
     spec.cpus = u16::try_from(N).expect("a few");
     spec.cma = vec![TAGS];
+    spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
     spec.reserved = vec![HOLE];
     spec.tunables.min_free_kbytes = Some(0);
     let alloc = PageAllocator::boot(&spec, Silent).expect("a tiny machine");

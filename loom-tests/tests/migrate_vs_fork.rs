@@ -20,7 +20,7 @@ fn race(missing: Option<Step>) {
         let memory = memory.clone();
         move || memory.migrate_frame(&mut there, frame, Placement::Taggable).is_ok()
     });
-    let child = memory.fork(&parent);
+    let child = memory.fork(&mut here, &parent).expect("nothing is copied");
     let _moved = moving.join().expect("the migration ends");
     let read = |table: &SharedTable| table.access(0, Access::Read, |frame| frame);
     assert_eq!(read(&parent), read(&child), "parent and child share the page");

@@ -18,7 +18,7 @@ use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
-use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::profile::{KernelProfile, MovablePcp};
 use pagelab_allocator::smp::{Cpu, SharedAllocator, SharedClaim};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -75,6 +75,8 @@ impl Contents for Words {
         self.at(to).store(self.at(from).load(Ordering::Relaxed), Ordering::Relaxed);
     }
 
+    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
+
     fn clear(&self, frame: Pfn) {
         self.at(frame).store(0, Ordering::Relaxed);
     }
@@ -120,6 +122,7 @@ fn machine(threads: u16) -> (Machine, Vec<Cpu>) {
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, MEMORY);
     spec.cpus = threads;
     spec.cma = vec![TAGS];
+    spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
     let alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
     let (alloc, cpus) = SharedAllocator::share(alloc).expect("one zone");
     let region = TagRegion::new(DATA, TAGS, PageCount::new(1)).expect("a region");
@@ -153,7 +156,8 @@ impl Worker<'_> {
             }
             20..32 => memory.unmap(self.cpu, &table, index),
             32..60 => self.write(&table, index, number),
-            60..66 => table.mprotect_mte(index..index + 1),
+            60..65 => table.mprotect_mte(index..index + 1),
+            65..66 => self.populate(&table, index),
             66..72 => self.pin(&table, index, number),
             72..78 => self.unpin(),
             78..88 => self.migrate(),
@@ -176,10 +180,20 @@ impl Worker<'_> {
                     TagFault::Done => self.kept.hits[0] += 1,
                     TagFault::Moved => self.kept.hits[1] += 1,
                     TagFault::Retry => self.kept.hits[5] += 1,
+                    TagFault::NoTagStorage => panic!("all data has tag storage"),
                 },
                 Err(_) => return,
             }
         }
+    }
+
+    /// Finds tag storage for the pages from `index` on, many at once.
+    fn populate(&mut self, table: &SharedTable, index: usize) {
+        let end = PAGES.min(index + 16);
+        table.mprotect_mte(index..end);
+        let got = self.machine.memory.populate_tags(self.cpu, table, index..end);
+        self.kept.hits[0] += got.tagged as u64;
+        self.kept.hits[5] += got.left as u64;
     }
 
     /// Pins by address, and lets the device write, or by frame.
@@ -214,7 +228,9 @@ impl Worker<'_> {
     }
 
     fn fork(&mut self, space: usize, table: &SharedTable) {
-        self.kept.children.push((space, self.machine.memory.fork(table)));
+        let child = self.machine.memory.fork(self.cpu, table);
+        self.kept.hits[4] += u64::from(child.is_err());
+        self.kept.children.extend(child.ok().map(|child| (space, child)));
         if self.kept.children.len() > CHILDREN {
             let (_, child) = self.kept.children.swap_remove(self.draws.below(CHILDREN));
             self.machine.memory.exit(self.cpu, child);

@@ -5,7 +5,7 @@ use pagelab_allocator::event::Silent;
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::page_alloc::PageAllocator;
-use pagelab_allocator::profile::KernelProfile;
+use pagelab_allocator::profile::{KernelProfile, MovablePcp};
 use pagelab_allocator::smp::{Cpu, SharedAllocator};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
@@ -26,6 +26,7 @@ fn machine() -> (Arc<SharedMemory>, Arc<SharedTable>, [Cpu; 2]) {
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, memory);
     spec.cpus = 2;
     spec.cma = vec![tags];
+    spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
     let alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
     let (alloc, cpus) = SharedAllocator::share(alloc).expect("one zone");
     let region = TagRegion::new(frames(0, 1024), tags, PageCount::new(1)).expect("a region");

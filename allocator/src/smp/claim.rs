@@ -121,6 +121,28 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         })
     }
 
+    /// Takes those of `parts` that are free by now, one result each; the isolation goes on.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the parts do not ascend, or lie outside of the range.
+    pub fn take(
+        &self,
+        cpu: &mut Cpu<P>,
+        parts: &[PfnRange],
+    ) -> Vec<Result<ContigRange, ClaimError>> {
+        let id = cpu.id();
+        cpu.with_core(self.zone, |core, posted| {
+            // This claim goes on, and undoes the isolation itself.
+            let resumed = ContigClaim::resume(core, 0, self.range, self.mode);
+            let taken = ManuallyDrop::new(resumed).take(id, parts);
+            for pfn in taken.iter().flatten().flat_map(|part| part.range().iter()) {
+                posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
+            }
+            taken
+        })
+    }
+
     /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either
     /// way. Linux: the end of `offline_pages()`.
     ///

@@ -13,7 +13,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach};
+use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, handed_out};
 use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
@@ -31,6 +31,8 @@ pub struct Cpu<P = Asymmetric> {
     zones: Vec<CpuZone<P>>,
     /// Where the last request for a user's single page went that was served off a list.
     single: Option<Single>,
+    /// How the last request that was not served so was tried first.
+    route: Option<Route>,
 }
 
 /// A zone as a CPU sees it.
@@ -47,14 +49,21 @@ struct Single {
     zone: usize,
 }
 
-impl Single {
-    /// A request in two words, which are compared faster than five fields.
-    #[inline(always)]
-    fn key(req: &AllocRequest) -> (u64, u64) {
-        let (order, node) = (u64::from(req.order.get()), u64::from(req.node.get()));
-        let (barred, granted) = (u64::from(req.barred.bits()), u64::from(req.granted.bits()));
-        (u64::from(req.gfp.bits()) | order << 32 | node << 40, barred | granted << 32)
-    }
+/// How requests are tried that differ in nothing but their order.
+#[derive(Clone, Copy, Debug)]
+struct Route {
+    key: (u64, u64),
+    /// Position of the preferred zone in the zonelist.
+    rank: usize,
+    flags: AllocFlags,
+}
+
+/// A request in two words, which are compared faster than five fields.
+#[inline(always)]
+fn key(req: &AllocRequest) -> (u64, u64) {
+    let (order, node) = (u64::from(req.order.get()), u64::from(req.node.get()));
+    let (barred, granted) = (u64::from(req.barred.bits()), u64::from(req.granted.bits()));
+    (u64::from(req.gfp.bits()) | order << 32 | node << 40, barred | granted << 32)
 }
 
 impl<P: Exclusive> Cpu<P> {
@@ -65,7 +74,7 @@ impl<P: Exclusive> Cpu<P> {
     ) -> Self {
         let zones = lists.into_iter().zip(&shared.zones);
         let zones = zones.map(|(lists, zone)| CpuZone { lists, zone: Arc::clone(zone) });
-        Self { id, zones: zones.collect(), shared, single: None }
+        Self { id, zones: zones.collect(), shared, single: None, route: None }
     }
 
     /// Number of the CPU.
@@ -101,7 +110,7 @@ impl<P: Exclusive> Cpu<P> {
     /// for single pages of users.
     #[inline(always)]
     fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
-        let single = self.single.as_ref().filter(|single| single.key == Single::key(req))?;
+        let single = self.single.as_ref().filter(|single| single.key == key(req))?;
         let CpuZone { lists, zone } = self.zones.get_mut(single.zone)?;
         if !zone.posted.mood().is_calm(Order::ZERO) {
             return None;
@@ -118,14 +127,31 @@ impl<P: Exclusive> Cpu<P> {
     #[inline(never)]
     fn alloc_pages_walk(&mut self, req: AllocRequest) -> Result<Pages, AllocError> {
         let req = &req;
-        let preferred =
-            self.shared.zonelist(req).iter().find(|at| reaches(&self.shared, req, **at));
-        let nofragment = preferred.map(|&at| self.shared.zones[at].nofragment);
-        let flags = req.fast_flags() | nofragment.unwrap_or(AllocFlags::empty());
-        match self.get_page_from_freelist(req, flags) {
+        let found = self.route(req).and_then(|route| self.get_page_from_freelist(req, route));
+        match found {
             Some(pfn) => Ok(Pages::new(pfn, req.order)),
             None => self.alloc_pages_hard(req),
         }
+    }
+
+    /// How a request is tried first: most requests are like the last one but for their order.
+    #[inline]
+    fn route(&mut self, req: &AllocRequest) -> Option<Route> {
+        let key = key(&AllocRequest { order: Order::ZERO, ..*req });
+        let known = self.route.filter(|route| route.key == key);
+        if known.is_none() {
+            self.route = self.find_route(req, key);
+        }
+        self.route
+    }
+
+    #[inline(never)]
+    fn find_route(&self, req: &AllocRequest, key: (u64, u64)) -> Option<Route> {
+        let mut list = self.shared.zonelist(req).iter();
+        let rank = list.position(|at| reaches(&self.shared, req, *at))?;
+        let preferred = self.shared.zonelist(req)[rank];
+        let flags = req.fast_flags() | self.shared.zones[preferred].nofragment;
+        Some(Route { key, rank, flags })
     }
 
     #[cold]
@@ -134,11 +160,12 @@ impl<P: Exclusive> Cpu<P> {
         if req.order > max {
             return Err(AllocError::OrderTooLarge(req.order, max));
         }
-        let mut found = self.get_page_from_freelist(req, req.slow_flags());
+        let route = self.route(req).map(|route| Route { flags: req.slow_flags(), ..route });
+        let mut found = route.and_then(|route| self.get_page_from_freelist(req, route));
         if found.is_none() && req.gfp.contains(GfpFlags::DIRECT_RECLAIM) {
             self.unreserve_highatomic(req, Unreserve::All);
             self.shared.drain_all();
-            found = self.get_page_from_freelist(req, req.slow_flags());
+            found = route.and_then(|route| self.get_page_from_freelist(req, route));
         }
         let pfn = found.ok_or(AllocError::OutOfMemory(req.order))?;
         Ok(Pages::new(pfn, req.order))
@@ -155,27 +182,33 @@ impl<P: Exclusive> Cpu<P> {
 
     /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
     #[inline]
-    fn get_page_from_freelist(&mut self, req: &AllocRequest, mut flags: AllocFlags) -> Option<Pfn> {
+    fn get_page_from_freelist(&mut self, req: &AllocRequest, mut route: Route) -> Option<Pfn> {
         loop {
-            let found = self.walk(req, flags);
-            if found.is_some() || !flags.contains(AllocFlags::NOFRAGMENT) {
+            let found = self.walk(req, route);
+            if found.is_some() || !route.flags.contains(AllocFlags::NOFRAGMENT) {
                 return found;
             }
-            flags.remove(AllocFlags::NOFRAGMENT);
+            route.flags.remove(AllocFlags::NOFRAGMENT);
         }
     }
 
     #[inline]
-    fn walk(&mut self, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
-        let mut home = None;
-        let mut rank = 0;
-        while let Some(&at) = self.shared.zonelist(req).get(rank) {
+    fn walk(&mut self, req: &AllocRequest, route: Route) -> Option<Pfn> {
+        let Route { mut rank, flags, .. } = route;
+        let first = *self.shared.zonelist(req).get(rank)?;
+        let found = self.take(first, req, flags);
+        if found.is_some() {
+            return found;
+        }
+        let home = self.shared.zones[first].node;
+        loop {
             rank += 1;
+            let at = *self.shared.zonelist(req).get(rank)?;
             if !reaches(&self.shared, req, at) {
                 continue;
             }
-            let node = self.shared.zones[at].node;
-            if node != *home.get_or_insert(node) && flags.contains(AllocFlags::NOFRAGMENT) {
+            let away = self.shared.zones[at].node != home;
+            if away && flags.contains(AllocFlags::NOFRAGMENT) {
                 return None;
             }
             let found = self.take(at, req, flags);
@@ -183,7 +216,6 @@ impl<P: Exclusive> Cpu<P> {
                 return found;
             }
         }
-        None
     }
 
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
@@ -192,10 +224,10 @@ impl<P: Exclusive> Cpu<P> {
         let request = ZoneRequest { order: req.order, migratetype, flags };
         let CpuZone { lists, zone } = &mut self.zones[at];
         let Some(list) = zone.list_of(request) else {
-            return take_locked(&mut zone.lock(), self.id, zone, req, flags);
+            return take_no_list(&mut zone.lock(), self.id, zone, req, request);
         };
         if req.order == Order::ZERO && migratetype == MigrateType::Movable {
-            self.single = Some(Single { key: Single::key(req), zone: at });
+            self.single = Some(Single { key: key(req), zone: at });
         }
         let id = self.id;
         lists.with(|lists| {
@@ -205,7 +237,7 @@ impl<P: Exclusive> Cpu<P> {
             let hit = if calm { pop(&zone.posted, lists, list, request) } else { None };
             hit.or_else(|| {
                 let mut locked = zone.lock();
-                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, flags))
+                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, request))
             })
         })
     }
@@ -264,7 +296,10 @@ impl<P: Exclusive> CpuZone<P> {
     fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
         let Self { lists, zone } = self;
         if zone.shape.list_of(order, MigrateType::Movable).is_none() {
-            return free_locked(&mut zone.lock(), id, &zone.posted, index, order);
+            zone.posted.release(index, order);
+            let core = &mut *zone.lock();
+            core.stats.pgfree += order.pages().get();
+            return core.zones[0].free_unlisted(id, index, order);
         }
         lists.with(|lists| {
             let mt = zone.posted.migratetype(index);
@@ -328,21 +363,40 @@ fn push<P: Exclusive>(
 }
 
 /// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
+#[inline(never)]
 fn take_locked<P: Exclusive>(
     core: &mut PageAllocator,
     id: CpuId,
     zone: &SharedZone<P>,
     req: &AllocRequest,
-    flags: AllocFlags,
+    request: ZoneRequest,
 ) -> Option<Pfn> {
     // While the lock is held, what was posted last is how the zone fares.
     let pfn = match zone.posted.mood().is_calm(req.order) {
-        true => core.take(id, 0, req, flags)?,
-        false => core.try_zone(id, 0, req, flags)?,
+        true => core.take(id, 0, req, request.flags)?,
+        false => core.try_zone(id, 0, req, request.flags)?,
     };
-    let migratetype = core.migratetype_of(req.gfp);
-    let movability = ZoneRequest { order: req.order, migratetype, flags }.movability();
-    zone.posted.hold(zone.posted.index(pfn), req.order, movability);
+    zone.posted.hold(zone.posted.index(pfn), req.order, request.movability());
+    Some(pfn)
+}
+
+/// [`take_locked`] for a request that no list of a CPU may serve.
+#[inline]
+fn take_no_list<P: Exclusive>(
+    core: &mut PageAllocator,
+    id: CpuId,
+    zone: &SharedZone<P>,
+    req: &AllocRequest,
+    request: ZoneRequest,
+) -> Option<Pfn> {
+    if !zone.posted.mood().is_calm(req.order) {
+        core::hint::cold_path();
+        return take_locked(core, id, zone, req, request);
+    }
+    let (own, stats) = (&mut core.zones[0], &mut core.stats);
+    let pfn = own.alloc_no_list(id, request, &mut Silent);
+    let pfn = handed_out(own, stats, req, request, pfn, &mut Silent)?;
+    zone.posted.hold(zone.posted.index(pfn), req.order, request.movability());
     Some(pfn)
 }
 

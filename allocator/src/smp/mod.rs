@@ -37,6 +37,7 @@ use crate::geometry::Geometry;
 use crate::gfp::GfpFlags;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, NotAllocated, PageAllocator, Pages};
+use crate::profile::MovablePcp;
 pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
 #[doc(hidden)]
@@ -143,6 +144,15 @@ impl<P: Exclusive> SharedAllocator<P> {
     #[must_use]
     pub const fn geometry(&self) -> Geometry {
         self.geometry
+    }
+
+    /// Which movable requests the CPUs' lists serve, in every zone.
+    #[must_use]
+    pub fn movable_pcp(&self) -> MovablePcp {
+        match self.zones.iter().any(|zone| zone.movable_pcp_needs.is_empty()) {
+            true => MovablePcp::Always,
+            false => MovablePcp::OnlyWithCma,
+        }
     }
 
     /// Says that the holder of a block can, or can no longer, be migrated. Linux: putting a page on

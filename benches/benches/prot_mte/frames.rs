@@ -6,6 +6,7 @@ use memmap2::{MmapMut, MmapOptions};
 use pagelab_migrate::mover::Moved;
 use pagelab_migrate::note::Note;
 use pagelab_migrate::prelude::*;
+use pagelab_migrate::smp::Contents;
 use parking_lot::Mutex;
 
 use crate::scene::MEMORY;
@@ -55,6 +56,23 @@ impl Copier {
     }
 }
 
+impl Contents for Copier {
+    fn copy(&self, from: Pfn, to: Pfn) {
+        self.0.lock().copy(from, to);
+    }
+
+    fn copy_all(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {
+        let mut frames = self.0.lock();
+        pages.for_each(|(from, to)| frames.copy(from, to));
+    }
+
+    // With the bytes, as the emulator's moves.
+    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
+
+    // What a scene starts with is of no interest.
+    fn clear(&self, _frame: Pfn) {}
+}
+
 impl Sink for Copier {
     const ENABLED: bool = false;
 
@@ -80,6 +98,20 @@ impl Sink for Recorder {
     fn note<N: core::any::Any>(&mut self, note: impl FnOnce() -> N) {
         self.0.extend(moved(note).map(|moved| (moved.from, moved.to)));
     }
+}
+
+/// Keeps the moves on memory that threads share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedRecorder(pub(crate) Arc<Mutex<Vec<(Pfn, Pfn)>>>);
+
+impl Contents for SharedRecorder {
+    fn copy(&self, from: Pfn, to: Pfn) {
+        self.0.lock().push((from, to));
+    }
+
+    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
+
+    fn clear(&self, _frame: Pfn) {}
 }
 
 /// The move that a note is about, if it is about one.

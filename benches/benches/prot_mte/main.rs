@@ -1,4 +1,4 @@
-//! Times resident pages becoming `PROT_MTE`, as one table.
+//! Times resident pages becoming `PROT_MTE`, as two tables.
 //!
 //! Machine: 512 MiB of data behind 16 MiB of tag storage in blocks of one page, design RFC v3,
 //! kernel 6.12, one CPU. A row is a state of the blocks that hold the tags, and which pages are
@@ -15,19 +15,29 @@
 //!   tags.
 //! * `raw`: just those copies, in the same order, on the same bytes; both in one of what got tags.
 //!
-//! Every operation starts from a clone of the machine, so that it finds it outside the caches.
+//! The first table is the emulator's. The second is of the memory that threads share, driven by one
+//! thread: `faults` is `metadata` there, `populate` the same pages by one `populate_tags()`, as are
+//! the columns behind it.
 //!
-//! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once.
+//! Every operation starts on a clone of the machine, or where there is none on a new one after the
+//! caches were filled with something else, so that it finds it outside the caches.
+//!
+//! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once,
+//! `-- --shared` prints the second table alone, `-- --shared Lent` some of its rows, and with
+//! `--warm` its caches keep what making the machine has left in them.
 
 mod frames;
 mod scene;
+mod threads;
 
 use criterion::measurement::{Measurement, WallTime};
 use pagelab_migrate::prelude::*;
+use pagelab_migrate::smp::Contents;
 
 use crate::{
-    frames::{Copier, Recorder},
+    frames::{Copier, Recorder, SharedRecorder},
     scene::{Block, Scene, Spread},
+    threads::{Manner, Shared},
 };
 
 const CASES: [(Block, Spread); 7] = [
@@ -40,9 +50,22 @@ const CASES: [(Block, Spread); 7] = [
     (Block::Inside, Spread::Dense),
 ];
 
+fn asked(for_this: &str) -> bool {
+    std::env::args().any(|argument| argument == for_this)
+}
+
 /// Operations of a cell.
 fn turns() -> usize {
-    if std::env::args().any(|argument| argument == "--test") { 1 } else { 11 }
+    if asked("--test") { 1 } else { 11 }
+}
+
+/// Fills the caches with something else.
+fn evict() {
+    if asked("--warm") {
+        return;
+    }
+    const BYTES: usize = 64 << 20;
+    std::hint::black_box(vec![1_u8; BYTES]);
 }
 
 fn nanoseconds(operation: impl FnOnce()) -> f64 {
@@ -118,11 +141,74 @@ fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, 
     (0..turns()).map(|_| (faults(&copying), bare())).unzip()
 }
 
-#[expect(clippy::print_stdout, reason = "the table is the result")]
+/// `mprotect` of the program's pages in memory that threads share, and their tags, in nanoseconds.
+fn shared(case: (Block, Spread), manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
+    let mut scene = Shared::new(case.0, case.1, contents);
+    evict();
+    let protect = nanoseconds(|| scene.protect());
+    evict();
+    (protect, nanoseconds(|| scene.touch(manner)))
+}
+
+/// One row of the second table.
+fn shared_row(block: Block, spread: Spread, copier: &Copier) -> String {
+    let case = (block, spread);
+    let pages = Shared::new(block, spread, Box::new(())).len();
+    let pages = f64::from(u32::try_from(pages).expect("a small machine"));
+    let turn = |manner| shared(case, manner, Box::new(()));
+    let faults = median((0..turns()).map(|_| turn(Manner::Faults).1).collect());
+    let (mprotect, populate) = (0..turns()).map(|_| turn(Manner::Populate)).unzip();
+    let (mprotect, populate) = (median(mprotect), median(populate));
+
+    let recorder = SharedRecorder::default();
+    shared(case, Manner::Populate, Box::new(recorder.clone()));
+    let moves = recorder.0.lock().clone();
+    let moved = f64::from(u32::try_from(moves.len()).expect("a small machine"));
+    let bare = || {
+        evict();
+        let mut frames = copier.0.lock();
+        nanoseconds(|| moves.iter().for_each(|&(from, to)| frames.copy(from, to)))
+    };
+    let (copies, raw) = match moves.is_empty() {
+        true => (f64::NAN, f64::NAN),
+        false => {
+            let copies = || shared(case, Manner::Populate, Box::new(copier.clone())).1;
+            let (copies, raw) = (0..turns()).map(|_| (copies(), bare())).unzip();
+            (median(copies), median(raw))
+        }
+    };
+    format!(
+        "| {block:?} | {spread:?} | {} | {} | {} | {:.2} | {} | {} | {} | {} |",
+        cell(mprotect / pages),
+        cell(faults / pages),
+        cell(populate / pages),
+        moved / pages,
+        cell(populate / moved),
+        cell(copies / pages),
+        cell(raw / pages),
+        if moved > 0.0 { format!("{:.2}", copies / raw) } else { "-".to_owned() },
+    )
+}
+
+#[expect(clippy::print_stdout, reason = "the tables are the result")]
 fn main() {
-    println!("| block | pages | mprotect | metadata | moved | per moved | copies | raw | ratio |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for (block, spread) in CASES {
-        println!("{}", row(block, spread));
+    if !asked("--shared") {
+        println!(
+            "| block | pages | mprotect | metadata | moved | per moved | copies | raw | ratio |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
+        for (block, spread) in CASES {
+            println!("{}", row(block, spread));
+        }
+        println!();
+    }
+    let copier = Copier::new();
+    print!("| block | pages | mprotect | faults | populate | moved | per moved | copies | raw | ");
+    println!("ratio |\n|---|---|---|---|---|---|---|---|---|---|");
+    let all = CASES.iter().all(|(block, _)| !asked(&format!("{block:?}")));
+    for (block, spread) in
+        CASES.into_iter().filter(|(block, _)| all || asked(&format!("{block:?}")))
+    {
+        println!("{}", shared_row(block, spread, &copier));
     }
 }

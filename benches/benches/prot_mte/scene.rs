@@ -6,16 +6,18 @@ use pagelab_benches::workload::shuffle;
 use pagelab_migrate::prelude::*;
 
 const CPU: CpuId = CpuId::BOOT;
-const DATA: PfnRange = PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x6_0000));
-const TAGS: PfnRange = PfnRange::new(Pfn::new(0x6_0000), Pfn::new(0x6_1000));
+pub(crate) const DATA: PfnRange = PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x6_0000));
+pub(crate) const TAGS: PfnRange = PfnRange::new(Pfn::new(0x6_0000), Pfn::new(0x6_1000));
 /// 512 MiB of data, and its tag storage in blocks of one page, each for 32 pages.
 pub(crate) const MEMORY: PfnRange = PfnRange::new(DATA.start(), TAGS.end());
 /// Pages of a program that fills memory, tag storage included: more than fit.
-const FILL: u64 = 135_168;
+pub(crate) const FILL: u64 = 135_168;
+/// Pages of a program beside which tag storage stays free.
+pub(crate) const RESIDENT: u64 = 60_000;
 /// Pages that it gives back, so that others can move.
-const ROOM: u64 = 16_000;
+pub(crate) const ROOM: u64 = 16_000;
 /// Pages that get tags in one operation.
-const PAGES: usize = 1024;
+pub(crate) const PAGES: usize = 1024;
 /// Where the program's memory starts.
 const START: VirtPage = VirtPage::new(0x1000);
 
@@ -54,9 +56,9 @@ impl<S: Sink> Scene<S> {
     /// The program is resident and has asked for tags; its chosen pages are not touched yet.
     pub(crate) fn new(block: Block, spread: Spread, sink: S) -> Self {
         match block {
-            Block::Free => Self::resident(60_000, sink).choosing(spread, |_, _| true),
+            Block::Free => Self::resident(RESIDENT, sink).choosing(spread, |_, _| true),
             Block::Reserved => {
-                let mut scene = Self::resident(60_000, sink);
+                let mut scene = Self::resident(RESIDENT, sink);
                 let neighbour = |page: &VirtPage| page.get() % 32 == 31;
                 let neighbours = scene.pages.iter().copied().filter(neighbour).collect();
                 scene = scene.choosing(spread, |_, page| !neighbour(&page));

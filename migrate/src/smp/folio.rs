@@ -103,6 +103,11 @@ impl SharedFolio {
         self.sub(1)
     }
 
+    /// Gives several references back at once. Linux: `folio_put_refs()`.
+    pub(crate) fn put_many(&self, references: u32) -> Put {
+        self.sub(references)
+    }
+
     /// Gives a pin back. Linux: `unpin_folio()`.
     pub fn unpin(&self) -> Put {
         self.sub(PIN_BIAS)

@@ -9,7 +9,7 @@ use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 
 use crate::smp::folio::SharedFolio;
-use crate::smp::page_table::{Entry, SharedTable};
+use crate::smp::moving::{Carries, Moving};
 use crate::smp::step::Step;
 use crate::smp::{Placement, SharedMemory};
 
@@ -34,6 +34,18 @@ pub enum MoveError {
     NoTagStorage,
 }
 
+/// Pages that move together. Linux: `NR_MAX_BATCHED_MIGRATION`.
+const BATCH: usize = 512;
+
+/// What came of taking a page for moving.
+enum Isolation {
+    Done,
+    /// It cannot be taken, and no reference was.
+    Refused(MoveError),
+    /// It cannot be taken, but a reference was, which is to be put without a lock.
+    Surplus(MoveError),
+}
+
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
     /// `migrate_pages()`.
@@ -48,142 +60,112 @@ impl<P: Exclusive> SharedMemory<P> {
         to: Placement,
     ) -> Result<Pfn, MoveError> {
         let folio = self.isolate_frame(cpu, frame)?;
-        let moved = match folio.is_tagged() {
-            false => self.migrate_untagged(cpu, &folio, to),
-            true => self.migrate_tagged(cpu, &folio),
+        let carries = if folio.is_tagged() { Carries::Tags } else { Carries::Data };
+        let target = match self.target(cpu, carries, to) {
+            Ok(target) => target,
+            Err(refused) => {
+                self.putback(cpu, &folio);
+                return Err(refused);
+            }
         };
-        self.putback(cpu, &folio);
-        moved
+        let mut page = Moving::new(folio, frame, target);
+        self.move_isolated(cpu, core::slice::from_mut(&mut page), carries);
+        self.free_frame(cpu, page.spare(), carries == Carries::Tags);
+        if page.has_moved() { Ok(target) } else { Err(MoveError::InUse) }
     }
 
-    /// Empties a frame that a claim wants. The page has no tags, as it lies in tag storage, and if
-    /// it gets some on the way it stays: nobody who reserves tag storage waits for more of it.
-    pub(crate) fn evacuate(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<Pfn, MoveError> {
-        let folio = self.isolate_frame(cpu, frame)?;
-        let moved = self.migrate_untagged(cpu, &folio, Placement::Anywhere);
-        self.putback(cpu, &folio);
-        moved
+    /// Moves the pages in `frames` that have no tags elsewhere, as many as can move; says how many
+    /// did. Frames next to each other of one pageblock, and of pages of one table, cost less.
+    /// Linux: `isolate_migratepages_range()`, `migrate_pages()`.
+    pub fn migrate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
+        frames.chunks(BATCH).map(|frames| self.migrate_batch(cpu, frames, to)).sum()
+    }
+
+    fn migrate_batch(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
+        let mut isolated = self.isolate_frames(cpu, frames).into_iter();
+        let mut pages = Vec::with_capacity(isolated.len());
+        for (folio, source) in isolated.by_ref() {
+            let Ok(target) = self.target(cpu, Carries::Data, to) else {
+                self.putback(cpu, &folio);
+                break;
+            };
+            pages.push(Moving::new(folio, source, target));
+        }
+        isolated.for_each(|(folio, _)| self.putback(cpu, &folio));
+        self.move_isolated(cpu, &mut pages, Carries::Data);
+        for page in &pages {
+            self.free_frame(cpu, page.spare(), false);
+        }
+        pages.iter().filter(|page| page.has_moved()).count()
+    }
+
+    /// A frame to move to, with tag storage if the page has tags. Linux:
+    /// `alloc_migration_target()`.
+    fn target(&self, cpu: &mut Cpu<P>, carries: Carries, to: Placement) -> Result<Pfn, MoveError> {
+        let to = if carries == Carries::Tags { Placement::Taggable } else { to };
+        let target = cpu.alloc_pages(&to.request()).map_err(|_| MoveError::NoMemory)?;
+        let (target, _) = target.into_raw();
+        if carries == Carries::Tags && self.reserve_tags(cpu, target).is_err() {
+            self.free_frame(cpu, target, false);
+            return Err(MoveError::NoTagStorage);
+        }
+        Ok(target)
     }
 
     /// The page in `frame`, with a reference and the right to move it.
-    /// Linux: `isolate_migratepages_block()`: `folio_try_get()`, `folio_test_clear_lru()`.
     fn isolate_frame(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<Arc<SharedFolio>, MoveError> {
         let folio = self.folios.get(frame).ok_or(MoveError::Gone)?;
+        match self.isolate(&folio, frame) {
+            Isolation::Done => Ok(folio),
+            Isolation::Refused(refused) => Err(refused),
+            Isolation::Surplus(refused) => {
+                self.put(cpu, &folio);
+                Err(refused)
+            }
+        }
+    }
+
+    /// As many of the pages in `frames` as can be taken.
+    fn isolate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn]) -> Vec<(Arc<SharedFolio>, Pfn)> {
+        let (mut isolated, mut surplus) = (Vec::new(), Vec::new());
+        for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
+            self.folios.with(group[0], |places| {
+                for &frame in group {
+                    let Some(folio) = places.get(frame) else { continue };
+                    match self.isolate(folio, frame) {
+                        Isolation::Done => isolated.push((Arc::clone(folio), frame)),
+                        Isolation::Refused(_) => {}
+                        Isolation::Surplus(_) => surplus.push(Arc::clone(folio)),
+                    }
+                }
+            });
+        }
+        surplus.into_iter().for_each(|folio| self.put(cpu, &folio));
+        isolated
+    }
+
+    /// Takes what the map says lies in `frame`.
+    /// Linux: `isolate_migratepages_block()`: `folio_try_get()`, `folio_test_clear_lru()`.
+    fn isolate(&self, folio: &SharedFolio, frame: Pfn) -> Isolation {
         if !self.steps.has(Step::IsolationSpares) {
             folio.get();
         } else if !folio.try_get() {
-            return Err(MoveError::Gone);
+            return Isolation::Refused(MoveError::Gone);
         }
-        // It may have moved before the reference was taken.
-        let refused = match folio.try_isolate() {
-            true if folio.frame() == frame => return Ok(folio),
+        match folio.try_isolate() {
+            true if folio.frame() == frame => Isolation::Done,
+            // It moved before the reference was taken.
             true => {
                 folio.putback();
-                MoveError::Gone
+                Isolation::Surplus(MoveError::Gone)
             }
-            false => MoveError::Isolated,
-        };
-        self.put(cpu, &folio);
-        Err(refused)
+            false => Isolation::Surplus(MoveError::Isolated),
+        }
     }
 
     /// Ends that. Linux: `putback_movable_pages()`.
     fn putback(&self, cpu: &mut Cpu<P>, folio: &SharedFolio) {
         folio.putback();
         self.put(cpu, folio);
-    }
-
-    fn migrate_untagged(
-        &self,
-        cpu: &mut Cpu<P>,
-        folio: &Arc<SharedFolio>,
-        to: Placement,
-    ) -> Result<Pfn, MoveError> {
-        let target = cpu.alloc_pages(&to.request()).map_err(|_| MoveError::NoMemory)?;
-        let (target, _) = target.into_raw();
-        let moved = self.move_to(folio, target, false);
-        self.free_frame(cpu, moved.unwrap_or(target), false);
-        moved.map(|_| target)
-    }
-
-    /// A page with tags needs their storage before it is mapped again.
-    fn migrate_tagged(&self, cpu: &mut Cpu<P>, folio: &Arc<SharedFolio>) -> Result<Pfn, MoveError> {
-        let target = cpu.alloc_pages(&Placement::Taggable.request());
-        let (target, _) = target.map_err(|_| MoveError::NoMemory)?.into_raw();
-        if self.reserve_tags(cpu, target).is_err() {
-            self.free_frame(cpu, target, false);
-            return Err(MoveError::NoTagStorage);
-        }
-        let moved = self.move_to(folio, target, true);
-        self.free_frame(cpu, moved.unwrap_or(target), true);
-        moved.map(|_| target)
-    }
-
-    /// Moves an isolated page to `target`; says which frame it left. `tagged` is whether the target
-    /// has tag storage, without which no tagged page moves.
-    fn move_to(
-        &self,
-        folio: &Arc<SharedFolio>,
-        target: Pfn,
-        tagged: bool,
-    ) -> Result<Pfn, MoveError> {
-        folio.anon().rmap_walk(|table| try_to_migrate(table, folio));
-        let moved = self.move_frozen(folio, target, tagged);
-        if moved.is_ok() || self.steps.has(Step::Undo) {
-            folio.anon().rmap_walk(|table| remove_migration_pte(table, folio));
-        }
-        moved
-    }
-
-    /// Linux: `__folio_migrate_mapping()` between freezing and unfreezing.
-    fn move_frozen(
-        &self,
-        folio: &Arc<SharedFolio>,
-        target: Pfn,
-        tagged: bool,
-    ) -> Result<Pfn, MoveError> {
-        let freezes = self.steps.has(Step::Freeze);
-        if !(if freezes { folio.try_freeze(1) } else { folio.references() == 1 }) {
-            return Err(MoveError::InUse);
-        }
-        let source = folio.frame();
-        let fits = folio.is_tagged() == tagged;
-        if fits {
-            self.contents.copy(source, target);
-            self.folios.insert(target, Arc::clone(folio));
-            folio.set_frame(target);
-            self.folios.remove(source);
-        }
-        if freezes {
-            folio.unfreeze(1);
-        }
-        if fits { Ok(source) } else { Err(MoveError::InUse) }
-    }
-}
-
-/// Replaces the entry that maps `folio`, if there is one. Linux: `try_to_migrate_one()`.
-fn try_to_migrate(table: &SharedTable, folio: &Arc<SharedFolio>) {
-    let mut entries = table.lock();
-    let Some(entry) = entries.get_mut(folio.index()) else { return };
-    match core::mem::take(entry) {
-        Entry::Present(mapping) if Arc::ptr_eq(&mapping.folio, folio) => {
-            *entry = Entry::Migration(mapping);
-            // Never the last: the isolation has one.
-            let _shared = folio.put();
-        }
-        other => *entry = other,
-    }
-}
-
-/// Maps `folio` again. Linux: `remove_migration_pte()`.
-fn remove_migration_pte(table: &SharedTable, folio: &Arc<SharedFolio>) {
-    let mut entries = table.lock();
-    let Some(entry) = entries.get_mut(folio.index()) else { return };
-    match core::mem::take(entry) {
-        Entry::Migration(mapping) if Arc::ptr_eq(&mapping.folio, folio) => {
-            folio.get();
-            *entry = Entry::Present(mapping);
-        }
-        other => *entry = other,
     }
 }

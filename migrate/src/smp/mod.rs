@@ -17,8 +17,11 @@ mod folio_map;
 mod fork;
 pub mod gup;
 pub mod migrate;
+mod moving;
 pub mod mprotect;
 pub mod page_table;
+pub mod populate;
+mod reserve;
 mod step;
 pub mod tag_blocks;
 pub mod worker;
@@ -27,6 +30,7 @@ use core::fmt::Debug;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest};
+use pagelab_allocator::profile::MovablePcp;
 use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
@@ -40,8 +44,17 @@ use crate::tag_storage::map::TagMap;
 
 /// What lies in frames, for hosts that have something there.
 pub trait Contents: Debug + Send + Sync {
-    /// Copies a page that moves, and its tags. Linux: `folio_mc_copy()`, `copy_highpage()`.
+    /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
+
+    /// Copies pages that move together, in order. Linux: the copies of `migrate_folios_move()`.
+    fn copy_all(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {
+        pages.for_each(|(from, to)| self.copy(from, to));
+    }
+
+    /// Copies the tags of a page that has some. Those of both frames are reserved.
+    /// Linux: `mte_copy_page_tags()`.
+    fn copy_tags(&self, from: Pfn, to: Pfn);
 
     /// Fills a new page with zeros. Linux: `clear_highpage()`.
     fn clear(&self, frame: Pfn);
@@ -50,6 +63,10 @@ pub trait Contents: Debug + Send + Sync {
 /// Nothing lies there.
 impl Contents for () {
     fn copy(&self, _from: Pfn, _to: Pfn) {}
+
+    fn copy_all(&self, _pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {}
+
+    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
 
     fn clear(&self, _frame: Pfn) {}
 }
@@ -86,6 +103,12 @@ pub struct SharedMemory<P = Asymmetric> {
 
 impl<P: Exclusive> SharedMemory<P> {
     /// No page is in use yet of `span`, the frames of the machine.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the machine has tag storage, and the lists of its CPUs hand CMA pages to
+    /// requests that bar them ([`MovablePcp::Always`]): a page in tag storage that is to have tags
+    /// might move within tag storage for ever.
     #[must_use]
     pub fn new(
         alloc: Arc<SharedAllocator<P>>,
@@ -93,6 +116,8 @@ impl<P: Exclusive> SharedMemory<P> {
         tags: TagMap,
         contents: Box<dyn Contents>,
     ) -> Self {
+        let bars = alloc.movable_pcp() == MovablePcp::OnlyWithCma;
+        assert!(tags.is_empty() || bars, "requests that bar CMA memory get none");
         let folios = FolioMap::new(span, alloc.geometry().pageblock_order());
         let tags = SharedTagBlocks::new(tags);
         Self { alloc, folios, tags, contents, steps: Steps::ALL }
@@ -169,7 +194,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<Arc<SharedFolio>, AllocError> {
         let (frame, _) = cpu.alloc_pages(&placement.request())?.into_raw();
         let folio = Arc::new(SharedFolio::new(frame, Arc::clone(table.anon()), index));
-        self.folios.insert(frame, Arc::clone(&folio));
+        self.folios.insert([(frame, Arc::clone(&folio))]);
         Ok(folio)
     }
 

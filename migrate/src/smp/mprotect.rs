@@ -9,6 +9,7 @@ use pagelab_allocator::sync::Arc;
 use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
 use crate::smp::step::Step;
+use crate::smp::tag_blocks::ReserveError;
 use crate::smp::{Placement, SharedMemory};
 
 /// How a fault for tag storage ended.
@@ -21,6 +22,9 @@ pub enum TagFault {
     Retry,
     /// The page lay in tag storage and has moved: the access faults again.
     Moved,
+    /// No region holds tags of the page's frame: however often it is made, the access fails.
+    /// Linux (RFC v3): `-ERANGE`, which ends in `VM_FAULT_SIGBUS`.
+    NoTagStorage,
 }
 
 impl SharedTable {
@@ -81,8 +85,10 @@ impl<P: Exclusive> SharedMemory<P> {
             return TagFault::Done;
         }
         let frame = folio.frame();
-        if self.reserve_tags(cpu, frame).is_err() {
-            return TagFault::Retry;
+        match self.reserve_tags(cpu, frame) {
+            Ok(()) => {}
+            Err(ReserveError::NoTagStorage) => return TagFault::NoTagStorage,
+            Err(ReserveError::Busy) => return TagFault::Retry,
         }
         if !folio.try_tag() {
             // Another address space's fault was faster, and the page counts once.

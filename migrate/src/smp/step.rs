@@ -14,8 +14,12 @@ pub enum Step {
     LinkBeforeCopy,
     /// Fork takes a reference for each entry that it copies. Linux: `copy_present_pte()`.
     CopyTakesReference,
+    /// Fork leaves a page that a device writes to the parent. Linux: `copy_present_page()`.
+    ForkSparesPinned,
     /// A fault holds the page while it reserves. Linux: `folio_get()` under the entry's lock.
     FaultTakesReference,
+    /// Who reserved for many pages looks whether each still lies where it did. Linux: `pte_same()`.
+    PopulateLooksAgain,
     /// One reserver of a region at a time. Linux (RFC): `tag_blocks_lock`.
     ReserversQueue,
     /// A reserver that queued looks whether the block is reserved by now.

@@ -8,9 +8,7 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use pagelab_allocator::isolate::IsolateMode;
-use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim, Steps};
+use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Mutex;
 use pagelab_allocator::sync::atomic::AtomicU32;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
@@ -18,13 +16,6 @@ use pagelab_allocator::units::{Order, Pfn, PfnRange};
 use crate::smp::SharedMemory;
 use crate::smp::step::Step;
 use crate::tag_storage::map::{TagBlockId, TagMap};
-
-/// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of
-/// `reserve_tag_storage()`.
-const CLAIMS: u32 = 3;
-/// Busy pages that may stay where they are before a claim fails. Linux:
-/// `__alloc_contig_migrate_range()`.
-const TRIES: u32 = 5;
 
 /// Why tag storage was not reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -48,10 +39,10 @@ pub struct SharedTagBlocks {
 
 /// The locks of a region.
 #[derive(Debug)]
-struct Region {
+pub(super) struct Region {
     tags: PfnRange,
     /// Linux (RFC): `tag_blocks_lock`.
-    reservers: Mutex<()>,
+    pub(super) reservers: Mutex<()>,
     /// Linux (RFC): the lock of the xarray `tag_blocks_reserved`.
     releases: Mutex<()>,
 }
@@ -80,22 +71,27 @@ impl SharedTagBlocks {
         self.counts[block.index()].load(Acquire)
     }
 
-    fn region(&self, block: TagBlockId) -> &Region {
+    pub(super) fn region(&self, block: TagBlockId) -> &Region {
         let start = self.map.range(block).start();
         let region = self.regions.iter().find(|region| region.tags.contains(start));
         region.expect("a block lies in a region")
     }
 
-    /// Counts another page, if the block is reserved.
-    fn try_get(&self, block: TagBlockId) -> bool {
-        let more = |count: u32| (count > 0).then(|| count + 1);
+    /// Counts more pages, if the block is reserved.
+    pub(super) fn try_get(&self, block: TagBlockId, pages: u32) -> bool {
+        let more = |count: u32| (count > 0).then(|| count + pages);
         self.counts[block.index()].fetch_update(AcqRel, Relaxed, more).is_ok()
     }
 
-    /// Counts another page, if the block is reserved, and no earlier than its release has ended.
-    fn try_get_settled(&self, block: TagBlockId) -> bool {
+    /// Counts more pages, if the block is reserved, and no earlier than its release has ended.
+    pub(super) fn try_get_settled(&self, block: TagBlockId, pages: u32) -> bool {
         let _releases = self.region(block).releases.lock();
-        self.try_get(block)
+        self.try_get(block, pages)
+    }
+
+    /// Counts the first pages of a block that was just taken from the allocator.
+    pub(super) fn get_first(&self, block: TagBlockId, pages: u32) {
+        self.counts[block.index()].store(pages, Release);
     }
 
     /// Counts one page less, unless it is the last.
@@ -116,27 +112,6 @@ impl SharedTagBlocks {
 }
 
 impl<P: Exclusive> SharedMemory<P> {
-    /// Counts the page in `frame` in its tag block, which is taken from the allocator first if it
-    /// is lent out. Linux (RFC v3): `reserve_tag_storage()`.
-    ///
-    /// # Errors
-    ///
-    /// [`ReserveError`]; nothing is counted then.
-    pub fn reserve_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<(), ReserveError> {
-        let block = self.tags.map.block_of(frame).ok_or(ReserveError::NoTagStorage)?;
-        if self.tags.try_get(block) {
-            return Ok(());
-        }
-        let queue = self.steps.has(Step::ReserversQueue);
-        let _queue = queue.then(|| self.tags.region(block).reservers.lock());
-        if self.steps.has(Step::ReserverLooksAgain) && self.tags.try_get_settled(block) {
-            return Ok(());
-        }
-        self.claim_block(cpu, self.tags.map.range(block))?;
-        self.tags.counts[block.index()].store(1, Release);
-        Ok(())
-    }
-
     /// Counts one page less in the tag block of `frame`, which is lent out again after the last.
     /// Linux (RFC v3): `free_tag_storage()`.
     ///
@@ -157,29 +132,5 @@ impl<P: Exclusive> SharedMemory<P> {
                 cpu.free_pages(page.expect("a reserved block is allocated"));
             }
         }
-    }
-
-    /// Linux (RFC v3): the loop around `alloc_contig_range()`.
-    fn claim_block(&self, cpu: &mut Cpu<P>, range: PfnRange) -> Result<(), ReserveError> {
-        (0..CLAIMS).find_map(|_| self.try_claim(cpu, range)).ok_or(ReserveError::Busy)
-    }
-
-    /// Takes `range` from the allocator once all in it has moved. Linux: `alloc_contig_range()`.
-    fn try_claim(&self, cpu: &mut Cpu<P>, range: PfnRange) -> Option<()> {
-        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
-        let claim = SharedClaim::claim(&self.alloc, range, mode).ok()?;
-        let mut stayed = 0;
-        while let Some(busy) = claim.next_busy(range.start()) {
-            if self.evacuate(cpu, busy.pfn).is_err() {
-                stayed += 1;
-            }
-            if stayed == TRIES {
-                return None;
-            }
-        }
-        let taken = claim.commit(cpu).ok()?;
-        // The handle is made again when the block is released.
-        let _held = taken.into_raw();
-        Some(())
     }
 }

@@ -1,0 +1,72 @@
+//! A free block of the caller's choice.
+
+use crate::buddy::Buddy;
+use crate::event::Sink;
+use crate::frame::{FrameIndex, Head, Movability};
+use crate::free_area::End;
+use crate::migratetype::MigrateType;
+use crate::page_alloc::{PageAllocator, Pages};
+use crate::units::{CpuId, Order, Pfn};
+use crate::zone::Zone;
+
+impl<S: Sink> PageAllocator<S> {
+    /// Takes the block at `pfn` out of the free block that has it, for a holder that can be
+    /// migrated. No watermark is asked, and nothing is counted as allocated. `None` when some of it
+    /// is not on the buddy lists, or its pageblock is isolated or set aside.
+    /// Linux: `take_page_off_buddy()`, for any order.
+    pub fn take_at(&mut self, cpu: CpuId, pfn: Pfn, order: Order) -> Option<Pages> {
+        let at = self.zone_index(pfn)?;
+        self.zones[at].take_at(cpu, pfn, order)?;
+        self.zones[at].set_movability(pfn, order, Movability::Movable);
+        Some(Pages::new(pfn, order))
+    }
+}
+
+impl Zone {
+    /// Takes the block at `pfn` out of the free block that has it.
+    pub(crate) fn take_at(&mut self, cpu: CpuId, pfn: Pfn, order: Order) -> Option<()> {
+        let buddy = &mut self.buddy;
+        let max = buddy.geometry.max_order();
+        if order > max || !pfn.is_aligned(order) {
+            return None;
+        }
+        let wanted = (buddy.map.index(pfn)?, order);
+        let around = buddy.map.free_around(wanted, max)?;
+        let mt = buddy.blocks.migratetype(around.0);
+        if !mt.is_mergeable() && mt != MigrateType::Cma {
+            return None;
+        }
+        buddy.take_within(around, wanted, mt);
+        self.count_free(cpu);
+        Some(())
+    }
+}
+
+impl Buddy {
+    /// Takes the block `wanted` out of the free block `around` it, which is on a list of `mt`. The
+    /// halves that nobody wants go to the heads of the lists of `mt`, larger ones first.
+    /// Linux: `del_page_from_free_list()`, `break_down_buddy_pages()`.
+    pub(crate) fn take_within(
+        &mut self,
+        around: (FrameIndex, Order),
+        wanted: (FrameIndex, Order),
+        mt: MigrateType,
+    ) {
+        let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
+        self.areas.extract(frames, &mut row, around);
+        let (mut start, from) = around;
+        frames.clear_head(start);
+        let mut order = from.get();
+        while order > wanted.1.get() {
+            order -= 1;
+            let half = 1 << order;
+            // The half that is wanted may be either one.
+            let rest = (start ^ half) ^ (wanted.0 & half);
+            start |= wanted.0 & half;
+            self.areas.insert(frames, &mut row, (rest, Order::from_bits(order)), End::Head);
+        }
+        self.areas.keep(row);
+        frames.set_head(wanted.0, Head::Allocated(wanted.1, Movability::Unmovable));
+        self.sub_free(wanted.1.pages(), mt);
+    }
+}
