@@ -238,6 +238,23 @@ impl MemMap {
         Head::decode(self.state[index as usize])
     }
 
+    /// The first of the frames from `from` to `end` where something starts. Frames that were never
+    /// touched are skipped many at a time.
+    pub(crate) fn next_head(&self, from: FrameIndex, end: FrameIndex) -> Option<FrameIndex> {
+        const MANY: usize = 256;
+        let mut at = from as usize;
+        let states = &self.state[..end as usize];
+        while let Some(rest) = states.get(at..).filter(|rest| !rest.is_empty()) {
+            let many = &rest[..MANY.min(rest.len())];
+            if many.iter().fold(0, |all, state| all | (state & KIND)) != 0 {
+                let found = many.iter().position(|state| state & KIND != 0)?;
+                return FrameIndex::try_from(at + found).ok();
+            }
+            at += many.len();
+        }
+        None
+    }
+
     /// [`Frames::is_free_block`].
     pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
         self.state[index as usize] == free(order)

@@ -43,6 +43,10 @@ pub enum Command {
     Shrink(ShrinkWords),
     /// List the metrics of data files with their units, ranges and sources, as a table.
     Metrics,
+    /// Run scenarios of memory that comes and goes under gates that decide who may join the page
+    /// allocator, and compare what comes out with what they promise. Without a scenario: list those
+    /// that there are, and the gates, steps and measures.
+    Hotplug(HotplugWords),
     /// Perform a recorded case again and compare every frame with what Linux handed out.
     Replay(ReplayWords),
 }
@@ -127,6 +131,29 @@ pub struct ShrinkWords {
     /// Words that all commands know. A workload has 256MiB unless --memory says otherwise.
     #[command(flatten)]
     pub common: Common,
+}
+
+/// Words about memory that comes and goes.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Args)]
+pub struct HotplugWords {
+    /// Scenarios: files (TOML), folders of them, names of those in the program, or `all` of these.
+    #[arg(value_name = "SCENARIO")]
+    pub scenarios: Vec<String>,
+    /// Gates, separated by commas, in place of those of each scenario. `all` is every one.
+    #[arg(long, value_name = "NAME,NAME,..")]
+    pub gate: Option<String>,
+    /// Lines of each log that are printed, up to 20. Default: 3.
+    #[arg(long, value_name = "N")]
+    pub log: Option<String>,
+    /// Write every value as comma-separated values: one row a scenario, gate and measure.
+    #[arg(long, value_name = "FILE")]
+    pub csv: Option<String>,
+    /// Write a line of JSON for each scenario and gate.
+    #[arg(long, value_name = "FILE")]
+    pub jsonl: Option<String>,
+    /// Write a page with pictures of the address map; it needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<String>,
 }
 
 /// Words of a replay.

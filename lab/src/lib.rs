@@ -11,6 +11,7 @@ pub mod drive;
 pub mod emit;
 pub mod experiment;
 pub mod explain;
+pub mod hotplug;
 pub mod listener;
 pub mod logical;
 pub mod machine;

@@ -7,13 +7,19 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pagelab::cli::{Cli, Command, CompareWords, ExplainWords, ReplayWords, ShrinkWords};
+use pagelab::cli::{
+    Cli, Command, CompareWords, ExplainWords, HotplugWords, ReplayWords, ShrinkWords,
+};
 use pagelab::costs::CostModel;
 use pagelab::emit::Destination;
 use pagelab::experiment::files::ResultFiles;
 use pagelab::experiment::{self, Results, jsonl, table};
 use pagelab::explain;
 use pagelab::explain::plan::ExplainPlan;
+use pagelab::hotplug;
+use pagelab::hotplug::files::HotplugFiles;
+use pagelab::hotplug::plan::HotplugPlan;
+use pagelab::hotplug::results::Ran;
 use pagelab::metric;
 use pagelab::partial::{self, PartialFile};
 use pagelab::plan::file::PlanFile;
@@ -46,6 +52,7 @@ fn main() -> ExitCode {
         Some(Command::Replay(words)) => plan_and_replay(words),
         Some(Command::Explain(words)) => plan_and_explain(words),
         Some(Command::Shrink(words)) => plan_and_shrink(words),
+        Some(Command::Hotplug(words)) => plan_and_hotplug(words),
         Some(Command::Metrics) => Ok(print(&metric::table(), 0)),
         None | Some(Command::Run { .. } | Command::Compare(_)) => plan_and_run(&cli),
     };
@@ -161,6 +168,21 @@ fn plan_and_shrink(words: &ShrinkWords) -> Done {
     }
     let code = if shrunk.difference.is_some() { 0 } else { EXPECTATION_FAILED };
     Ok(print(&shrink::text::render(&plan, &shrunk), code))
+}
+
+fn plan_and_hotplug(words: &HotplugWords) -> Done {
+    let plan = HotplugPlan::new(words)?;
+    if plan.scenarios.is_empty() {
+        return Ok(print(&hotplug::list::render()?, 0));
+    }
+    let files = HotplugFiles::create(&plan)?;
+    let gates = plan.gates.as_deref();
+    let ran = plan.scenarios.iter().map(|scenario| Ran::carry_out(scenario.clone(), gates));
+    let ran = ran.collect::<Result<Vec<_>, _>>()?;
+    files.write(&ran)?;
+    let failed = ran.iter().any(|ran| !ran.complaints().is_empty());
+    let text = hotplug::table::render(&ran, plan.log_lines);
+    Ok(print(&text, if failed { EXPECTATION_FAILED } else { 0 }))
 }
 
 fn report_replay(plan: &ReplayPlan, summary: &Summary) -> ExitCode {

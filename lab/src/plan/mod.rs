@@ -102,7 +102,11 @@ impl Plan {
             }
             Some(Command::Compare(words)) => Self::compare(words),
             Some(
-                Command::Replay(_) | Command::Metrics | Command::Shrink(_) | Command::Explain(_),
+                Command::Replay(_)
+                | Command::Metrics
+                | Command::Shrink(_)
+                | Command::Explain(_)
+                | Command::Hotplug(_),
             ) => Err(PlanError::new("--design", "", "needed for a run")),
         }
     }

@@ -1,5 +1,7 @@
 //! Who onlines blocks from user space.
 
+use std::collections::BTreeMap;
+
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::memory_block::MemoryBlock;
@@ -19,7 +21,7 @@ pub enum Actor {
 }
 
 /// What became of a program's attempts.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Attempts {
     /// Blocks whose state was written.
     pub tried: u64,
@@ -27,6 +29,8 @@ pub struct Attempts {
     pub done: u64,
     /// The first error.
     pub error: Option<Errno>,
+    /// How often each error came.
+    pub errors: BTreeMap<Errno, u64>,
     /// Pages that moved on the way, for blocks that stayed, too.
     pub moved: PageCount,
 }
@@ -38,6 +42,7 @@ impl Attempts {
             Ok(()) => self.done += 1,
             Err(errno) => {
                 self.error.get_or_insert(errno);
+                *self.errors.entry(errno).or_default() += 1;
             }
         }
     }

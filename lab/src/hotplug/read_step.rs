@@ -1,0 +1,302 @@
+//! Reading `[[step]]`.
+
+use pagelab_allocator::hotplug::errno::Errno;
+use pagelab_allocator::hotplug::gate::Driver;
+use pagelab_allocator::online::OnlineTo;
+use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
+use pagelab_migrate::hotplug::actor::Actor;
+use pagelab_migrate::hotplug::guest::GuestTags;
+
+use super::error::HotplugError;
+use super::machine::Machine;
+use super::memory::{Memory, NODES};
+use super::nearest::unknown;
+use super::section::{ByGate, Found, Section};
+use super::step::{Action, End, Filling, GuestStart, Pages, Part, STEPS, Spread, Step};
+
+/// Longest that the clock moves at once: a day.
+const MOST_MS: u64 = 24 * 3600 * 1000;
+
+/// What steps may refer to.
+#[derive(Clone, Copy, Debug)]
+pub struct Known<'a> {
+    /// The machine.
+    pub machine: &'a Machine,
+    /// Its memory.
+    pub memories: &'a [Memory],
+    /// Whether it has TDX.
+    pub has_tdx: bool,
+    /// The steps before.
+    pub before: &'a [Step],
+}
+
+const DONE: &str = "none";
+
+impl Step {
+    /// Reads one `[[step]]`.
+    ///
+    /// # Errors
+    ///
+    /// With the line and the key of what is wrong.
+    pub fn read(mut of: Section<'_>, known: &Known<'_>) -> Result<Self, HotplugError> {
+        let line = of.source.line(of.at);
+        let does = of.word("do")?;
+        let does = of.need("do", does)?;
+        let name = of.ident("name")?.map(|found| found.value.to_owned());
+        if let Some(name) = &name
+            && known.before.iter().any(|step| step.name.as_ref() == Some(name))
+        {
+            return Err(of.lacks("name", format!("{name:?} is taken")));
+        }
+        let ends = of.by_gate("fails")?;
+        let ends = ends.into_iter().map(|end| read_end(&of, end)).collect::<Result<_, _>>()?;
+        let mut reader = Reader { of, known, words: does.value.to_owned() };
+        let action = reader.action(does)?;
+        let Reader { of, words, .. } = reader;
+        of.finish()?;
+        Ok(Self { name, action, words, ends, line })
+    }
+}
+
+/// Error numbers that a step may end with.
+pub const ERRNOS: [Errno; 13] = [
+    Errno::Perm,
+    Errno::Intr,
+    Errno::Io,
+    Errno::NxIo,
+    Errno::TooBig,
+    Errno::NoMem,
+    Errno::Fault,
+    Errno::Busy,
+    Errno::Exist,
+    Errno::Inval,
+    Errno::NoSpc,
+    Errno::OpNotSupp,
+    Errno::HwPoison,
+];
+
+fn read_end(
+    of: &Section<'_>,
+    (gate, word): ByGate<'_>,
+) -> Result<(Option<String>, End), HotplugError> {
+    if let Some(gate) = gate {
+        super::gates::by_name(gate.value).map_err(|why| of.error(gate.at, "fails", why))?;
+    }
+    let found = ERRNOS.into_iter().find(|errno| errno.symbol() == word.value);
+    let end = match found {
+        Some(errno) => End::Failed(errno),
+        None if word.value == DONE => End::Done,
+        None => {
+            let known: Vec<&str> =
+                ERRNOS.iter().map(|errno| errno.symbol()).chain([DONE]).collect();
+            let why = format!("error {}", unknown(word.value, &known));
+            return Err(of.error(word.at, "fails", why));
+        }
+    };
+    Ok((gate.map(|gate| gate.value.to_owned()), end))
+}
+
+/// A step that is being read.
+struct Reader<'a, 'k> {
+    of: Section<'a>,
+    known: &'k Known<'k>,
+    words: String,
+}
+
+impl Reader<'_, '_> {
+    fn action(&mut self, does: Found<&str>) -> Result<Action, HotplugError> {
+        Ok(match does.value {
+            "tdx-init" if !self.known.has_tdx => {
+                return Err(self.of.error(does.at, "do", "there is no [tdx]"));
+            }
+            "tdx-init" => Action::TdxInit,
+            "kmem" => Action::Bind(self.later()?, Driver::Kmem),
+            "devdax" => Action::Bind(self.later()?, Driver::Devdax),
+            "unbind" => Action::Unbind(self.later()?),
+            "add" => Action::Add(self.part()?),
+            "add-check" => Action::AddCheck(self.part()?),
+            "add-commit" => Action::AddCommit(self.part()?),
+            "memremap" => Action::Memremap(self.part()?),
+            "memunmap" => Action::Memunmap(self.later()?),
+            "online" => Action::Online(self.part()?, self.actor()?, self.to()?),
+            "offline" => Action::Offline(self.part()?, self.actor()?),
+            "remove" => Action::Remove(self.part()?),
+            "fill" => Action::Fill(self.part()?, self.filling()?),
+            "free" => Action::Free(self.filled()?),
+            "pin" => {
+                let part = self.part()?;
+                let chance = self.of.share("chance")?;
+                let chance = self.of.need("chance", chance)?;
+                self.words.push_str(&format!(" with a chance of {chance}"));
+                Action::Pin(part, chance)
+            }
+            "unpin" => Action::Unpin,
+            "private" => self.private()?,
+            "free-private" => Action::FreePrivate,
+            "guest" => Action::Guest(self.guest()?),
+            "stop-guest" => Action::StopGuest(self.started()?),
+            "demote" => Action::Demote {
+                guest: self.started()?,
+                pages: self.size("size")?,
+                node: self.node()?,
+            },
+            "use-tags" => Action::UseTags { guest: self.started()?, pages: self.size("size")? },
+            "advance" => {
+                let ms = self.of.number("ms", (1, MOST_MS))?;
+                let ms = self.of.need("ms", ms)?.value;
+                self.words.push_str(&format!(" by {ms} ms"));
+                Action::Advance(ms)
+            }
+            other => {
+                let known: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+                return Err(self.of.error(
+                    does.at,
+                    "do",
+                    format!("step {}", unknown(other, &known)),
+                ));
+            }
+        })
+    }
+
+    /// The memory that `of` names, or the part of it that `offset` and `length` say.
+    fn part(&mut self) -> Result<Part, HotplugError> {
+        let found = self.of.ident("of")?;
+        let Found { value, at } = self.of.need("of", found)?;
+        let Known { machine, memories, .. } = *self.known;
+        let memory = memories.iter().position(|memory| memory.name == value);
+        let memory = memory.ok_or_else(|| {
+            let names: Vec<&str> = memories.iter().map(|memory| &*memory.name).collect();
+            self.of.error(at, "of", format!("memory {}", unknown(value, &names)))
+        })?;
+        let whole = memories[memory].range;
+        let offset = self.of.pages("offset", machine.geometry)?;
+        let length = self.of.pages("length", machine.geometry)?;
+        self.words.push_str(&format!(" {value}"));
+        if offset.is_none() && length.is_none() {
+            return Ok(Part { memory, range: whole });
+        }
+        let from = offset.map_or(PageCount::ZERO, |found| found.value);
+        let len = length.map_or(whole.len().saturating_sub(from), |found| found.value);
+        let fits = from.get().checked_add(len.get()).is_some_and(|end| end <= whole.len().get());
+        if !fits || len == PageCount::ZERO {
+            let at = length.or(offset).map_or(at, |found| found.at);
+            return Err(self.of.error(at, "length", format!("not inside of {value:?}")));
+        }
+        let mib = |pages: PageCount| machine.geometry.bytes_of(pages) >> 20;
+        self.words.push_str(&format!(" [{} MiB + {} MiB]", mib(from), mib(len)));
+        Ok(Part { memory, range: PfnRange::from_len(whole.start() + from, len) })
+    }
+
+    /// A part of memory that is not there at boot.
+    fn later(&mut self) -> Result<Part, HotplugError> {
+        let part = self.part()?;
+        match self.known.memories[part.memory].is_boot() {
+            false => Ok(part),
+            true => Err(self.of.lacks("of", "boot memory has no driver")),
+        }
+    }
+
+    /// A part that a step before has filled.
+    fn filled(&mut self) -> Result<Part, HotplugError> {
+        let part = self.part()?;
+        let by = |step: &Step| matches!(&step.action, Action::Fill(filled, _) if *filled == part);
+        match self.known.before.iter().any(by) {
+            true => Ok(part),
+            false => Err(self.of.lacks("of", "no step before has filled that")),
+        }
+    }
+
+    fn actor(&mut self) -> Result<Actor, HotplugError> {
+        let actor = self.of.choice("by", &[("udev", Actor::Udev), ("daxctl", Actor::Daxctl)])?;
+        let actor = actor.unwrap_or(Actor::Udev);
+        self.words.push_str(if actor == Actor::Udev { " by udev" } else { " by daxctl" });
+        Ok(actor)
+    }
+
+    fn to(&mut self) -> Result<OnlineTo, HotplugError> {
+        let zones = [
+            ("default", OnlineTo::Default),
+            ("kernel", OnlineTo::Kernel),
+            ("movable", OnlineTo::Movable),
+        ];
+        let to = self.of.choice("to", &zones)?.unwrap_or_default();
+        let (name, _) = zones.iter().find(|(_, zone)| *zone == to).expect("one of them");
+        self.words.push_str(&format!(" to {name}"));
+        Ok(to)
+    }
+
+    fn order(&mut self) -> Result<Order, HotplugError> {
+        let most = self.known.machine.geometry.pageblock_order().get();
+        let order = self.of.number("order", (0, u64::from(most)))?.map_or(0, |found| found.value);
+        Ok(Order::of(u8::try_from(order).expect("small")))
+    }
+
+    fn filling(&mut self) -> Result<Filling, HotplugError> {
+        let share = self.of.share("share")?;
+        let share = self.of.need("share", share)?;
+        let order = self.order()?;
+        let kinds = [("movable", Pages::Movable), ("unmovable", Pages::Unmovable)];
+        let pages = self.of.choice("pages", &kinds)?.unwrap_or(Pages::Movable);
+        let spreads = [("packed", Spread::Packed), ("scattered", Spread::Scattered)];
+        let spread = self.of.choice("spread", &spreads)?.unwrap_or(Spread::Packed);
+        let (kind, _) = kinds.iter().find(|(_, kind)| *kind == pages).expect("one of them");
+        self.words.push_str(&format!(" to {share} with {kind} pages"));
+        Ok(Filling { share, order, pages, spread })
+    }
+
+    fn size(&mut self, key: &'static str) -> Result<PageCount, HotplugError> {
+        let pages = self.of.pages(key, self.known.machine.geometry)?;
+        let pages = self.of.need(key, pages)?.value;
+        let mib = self.known.machine.geometry.bytes_of(pages) >> 20;
+        self.words.push_str(&format!(" {mib} MiB"));
+        Ok(pages)
+    }
+
+    fn node(&mut self) -> Result<NodeId, HotplugError> {
+        let node = self.of.number("node", NODES)?;
+        let found = self.of.need("node", node)?;
+        let node = NodeId::new(u8::try_from(found.value).expect("few nodes"));
+        if !self.known.memories.iter().any(|memory| memory.node == node) {
+            return Err(self.of.error(found.at, "node", "no memory is on that node"));
+        }
+        self.words.push_str(&format!(" node {}", node.get()));
+        Ok(node)
+    }
+
+    fn private(&mut self) -> Result<Action, HotplugError> {
+        let pages = self.size("size")?;
+        let node = self.node()?;
+        let only = self.of.switch("only")?.unwrap_or(false);
+        Ok(Action::Private { pages, node, only })
+    }
+
+    fn guest(&mut self) -> Result<GuestStart, HotplugError> {
+        let name = self.of.ident("guest")?;
+        let name = self.of.need("guest", name)?.value.to_owned();
+        let pages = self.size("size")?;
+        let tags = [
+            ("none", GuestTags::None),
+            ("every", GuestTags::Every),
+            ("on-access", GuestTags::OnAccess),
+        ];
+        let tags = self.of.choice("tags", &tags)?.unwrap_or(GuestTags::None);
+        let (order, node) = (self.order()?, self.node()?);
+        Ok(GuestStart { name, pages, order, tags, node })
+    }
+
+    /// A guest that a step before has started.
+    fn started(&mut self) -> Result<String, HotplugError> {
+        let name = self.of.ident("guest")?;
+        let Found { value, at } = self.of.need("guest", name)?;
+        let starts = self.known.before.iter().filter_map(|step| match &step.action {
+            Action::Guest(start) => Some(&*start.name),
+            _ => None,
+        });
+        let names: Vec<&str> = starts.collect();
+        if !names.contains(&value) {
+            return Err(self.of.error(at, "guest", format!("guest {}", unknown(value, &names))));
+        }
+        self.words.push_str(&format!(" {value}"));
+        Ok(value.to_owned())
+    }
+}
