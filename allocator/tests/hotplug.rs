@@ -159,3 +159,32 @@ fn memory_comes_and_goes_and_nothing_is_lost() {
         );
     }
 }
+
+/// Memory of an accelerator: what its driver has to provide depends on what the memory is for.
+#[test]
+fn row_37_kinds_of_device_memory() {
+    use pagelab_allocator::hotplug::pagemap::{
+        PagemapKind, PagemapMemmap, PagemapOps, Provided, Remap,
+    };
+    let none = PagemapOps::default();
+    let coherent = PagemapOps { page_free: Provided::Yes, owner: Provided::Yes, ..none };
+    let private = PagemapOps { migrate_to_ram: Provided::Yes, ..coherent };
+    use PagemapKind::{Coherent, FsDax, Generic, Private};
+    for (kind, ops, accepted) in [
+        (Generic, none, true),
+        (FsDax, none, true),
+        (Coherent, none, false),
+        (Coherent, coherent, true),
+        (Private, coherent, false),
+        (Private, private, true),
+    ] {
+        let mut machine = Machine::new(KernelProfile::V6_12, |_| {});
+        machine.hot.give(CXL, Owner::DaxIdle).unwrap();
+        let remap = Remap { ranges: vec![CXL], node: FAR, kind, ops, memmap: PagemapMemmap::Whole };
+        let done = machine.hot.memremap_pages(&mut machine.alloc, CPU, &remap);
+        let expected = if accepted { Ok(()) } else { Err(Errno::Inval) };
+        assert_eq!(done, expected, "{kind:?} {ops:?}");
+        machine.check();
+        assert_eq!(machine.free_far(), PageCount::ZERO, "never the page allocator's");
+    }
+}

@@ -11,8 +11,10 @@ use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{NodeId, Order, PageCount, Pfn, PfnRange};
 use pagelab_allocator::zone::ZoneSpec;
-use pagelab_migrate::emulator::{Emulator, SpecError};
+use pagelab_migrate::emulator::{Emulator, EmulatorSpec, SpecError, TagSpec};
 use pagelab_migrate::tag_storage::cma::CmaV3;
+use pagelab_migrate::tag_storage::cma_flag::CmaFlag;
+use pagelab_migrate::tag_storage::design::TagStorageDesign;
 use pagelab_migrate::tag_storage::grab_all::GrabAll;
 use pagelab_migrate::tag_storage::metadata::Metadata;
 use pagelab_migrate::tag_storage::numa_node::NumaNode;
@@ -145,4 +147,58 @@ fn only_untagged_data_may_move_into_metadata() {
     // Watermarks count METADATA for whoever may use it, and for nobody else.
     assert_eq!(evicted(Prot::READ_WRITE), (true, 0));
     assert_eq!(evicted(Prot::TAGGED), (false, 0));
+}
+
+/// `PROT_MTE` from ZONE_NORMAL only: where all that is free lies in ZONE_MOVABLE, nothing can be
+/// tagged.
+#[test]
+fn row_39_a_node_that_is_all_movable_has_no_room_for_tagged_pages() {
+    // The kernel's own memory, which holds the zero page, and its tags.
+    let kernel = PfnRange::new(Pfn::new(0x3_0000), Pfn::new(0x3_0400));
+    let mut machine = two_zones(ZoneType::Movable, NodeId::new(0));
+    let zone = |kind, span| ZoneSpec { kind, node: NodeId::new(0), span };
+    let movable = PfnRange::new(DATA.start(), TAGS.end());
+    machine.zones = vec![zone(ZoneType::Normal, kernel), zone(ZoneType::Movable, movable)];
+    machine.memory.push(kernel);
+    let mut emulator = boot_on(machine, vec![(DATA, TAGS)], ZoneMovable).unwrap();
+    while emulator.allocate(CPU, Order::ZERO, GfpFlags::KERNEL).is_ok() {}
+    let plain = Program::start(&mut emulator, 16, Prot::READ_WRITE);
+    plain.touch(&mut emulator, 0).unwrap();
+    let tagged = Program::start(&mut emulator, 16, Prot::TAGGED);
+    tagged.touch(&mut emulator, 0).unwrap_err();
+    let free: PageCount =
+        emulator.page_alloc().zones().iter().map(|zone| zone.free_pages().all).sum();
+    assert!(free > PageCount::new(0x3000), "{free} pages are free, and none will do");
+}
+
+/// Tagged pages keep the CMA areas that are not tag storage; without the flag they lose all.
+#[test]
+fn row_42_a_flag_of_areas_leaves_other_areas_to_tagged_pages() {
+    let other = PfnRange::new(DATA.start(), DATA.start() + PageCount::new(0x3000));
+    let in_other = |design: Arc<dyn TagStorageDesign>| {
+        let memory = PfnRange::new(DATA.start(), TAGS.end());
+        let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
+        let mut machine = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+        machine.cma.push(other);
+        let tags = Some(TagSpec::single(DATA, TAGS, design));
+        let mut emulator = Emulator::new(&EmulatorSpec { machine, tags }, Silent).unwrap();
+        let program = Program::start(&mut emulator, 0x1800, Prot::TAGGED);
+        let touched = (0..0x1800).filter(|page| {
+            let page = program.page(*page);
+            let access = pagelab_migrate::fault::Access::Write;
+            emulator.access(CPU, program.space, page, access).is_ok()
+        });
+        let touched = touched.count();
+        emulator.check().unwrap();
+        let pfns = (0..0x1800).filter(|page| {
+            let table = emulator.space(program.space).unwrap().table();
+            let folio = table.get(program.page(*page)).folio();
+            folio.is_some_and(|folio| other.contains(emulator.folios()[folio].pfn()))
+        });
+        (touched, pfns.count())
+    };
+    let (all, inside) = in_other(Arc::new(CmaFlag));
+    assert!(all == 0x1800 && inside > 0, "{all} touched, {inside} of them in the other area");
+    let (some, inside) = in_other(Arc::new(CmaV3));
+    assert!(some < 0x1800 && inside == 0, "{some} touched, {inside} of them in the other area");
 }
