@@ -39,9 +39,20 @@ impl Resources {
         true
     }
 
-    /// Ends the claim of exactly this range. Linux: `release_memory_resource()`.
+    /// Ends the claims of a range; what they claim besides stays claimed.
+    /// Linux: `release_mem_region_adjustable()`.
     pub fn release(&mut self, range: PfnRange) {
-        self.claims.retain(|claim| claim.range != range);
+        let rest = |claim: Resource| {
+            let Resource { range: old, name } = claim;
+            let (start, end) = (range.start().max(old.start()), range.end().min(old.end()));
+            let parts = match old.overlaps(range) {
+                true => [PfnRange::new(old.start(), start), PfnRange::new(end, old.end())],
+                false => [old, PfnRange::default()],
+            };
+            let left = parts.into_iter().filter(|part| !part.is_empty());
+            left.map(move |range| Resource { range, name: name.clone() })
+        };
+        self.claims = core::mem::take(&mut self.claims).into_iter().flat_map(rest).collect();
     }
 
     /// Whether a range is system memory.
@@ -60,5 +71,27 @@ impl Resources {
     #[must_use]
     pub fn claims(&self) -> &[Resource] {
         &self.claims
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::Pfn;
+
+    #[test]
+    fn a_part_of_a_claim_ends() {
+        let range = |start, end| PfnRange::new(Pfn::new(start), Pfn::new(end));
+        let mut claims = Resources::default();
+        assert!(claims.request(range(0, 8), "System RAM") && claims.request(range(8, 12), "x"));
+        claims.release(range(2, 4));
+        let left: Vec<_> = claims.claims().iter().map(|claim| claim.range).collect();
+        assert_eq!(left, [range(0, 2), range(4, 8), range(8, 12)]);
+        assert!(claims.request(range(2, 4), "System RAM"), "it can be claimed again");
+        claims.release(range(7, 9));
+        assert_eq!(claims.intersects(range(7, 9)), Intersects::Disjoint);
+        assert_eq!(claims.intersects(range(0, 7)), Intersects::Whole);
+        claims.release(range(0, 12));
+        assert!(claims.claims().is_empty());
     }
 }
