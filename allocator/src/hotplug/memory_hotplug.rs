@@ -193,6 +193,14 @@ impl MemoryHotplug {
         self.blocks.iter().map(|(id, block)| (*id, block))
     }
 
+    /// Counts a frame of a block that has a hardware error: it cannot be onlined any more. Nothing
+    /// happens if there is no such block. Linux: `memblk_nr_poison_inc()`.
+    pub fn count_poison(&mut self, id: BlockId) {
+        if let Some(block) = self.blocks.get_mut(&id) {
+            block.poisoned += 1;
+        }
+    }
+
     /// The machine.
     #[must_use]
     pub const fn platform(&self) -> &Platform {
