@@ -15,6 +15,7 @@ use pagelab_migrate::allocator::hotplug::range::Owner;
 use pagelab_migrate::allocator::online::OnlineTo;
 use pagelab_migrate::allocator::profile::KernelProfile;
 use pagelab_migrate::allocator::units::{CpuId, Order, PageCount, PfnRange};
+use pagelab_migrate::folio::FolioId;
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::dax::DaxDevice;
 use pagelab_migrate::hotplug::guest::GuestTags;
@@ -157,4 +158,23 @@ fn a_guest_holds_the_pages_of_what_was_split() {
     host.stop_guest(guest);
     kept.into_iter().for_each(|id| host.emulator_mut().free(cpu, id));
     assert_eq!(host.emulator().folios().len(), 0);
+}
+
+#[test]
+fn an_allocation_tells_what_compaction_moved_for_it() {
+    let mut host = SETTING.build();
+    let gfp = GfpFlags::HIGHUSER_MOVABLE;
+    let mut taken = Vec::new();
+    while let Ok(id) = host.allocate(Order::ZERO, gfp, &[NEAR]) {
+        taken.push(id);
+    }
+    let odd = |id: &FolioId| !host.emulator().folios()[*id].pfn().get().is_multiple_of(2);
+    let freed: Vec<_> = taken.into_iter().filter(odd).collect();
+    freed.into_iter().for_each(|id| host.emulator_mut().free(CpuId::BOOT, id));
+    let before = host.emulator().mm_stats().pgmigrate_success;
+    // The first ones find what the pages left over.
+    (0..32).for_each(|_| drop(host.allocate(Order::of(5), gfp, &[NEAR])));
+    let moved = host.emulator().mm_stats().pgmigrate_success - before;
+    assert!(moved > 0);
+    assert_eq!(host.emulator_mut().take_moves().len() as u64, moved);
 }
