@@ -127,26 +127,14 @@ impl<S: Sink> Host<S> {
             self.say(Level::Warn, "rejecting DAX region with invalid node: -1".to_owned());
             return Err(Errno::Inval);
         };
-        let mut bound = Bound::default();
-        let mut wanted = Vec::new();
-        for (at, &range) in dev.ranges.iter().enumerate() {
-            let whole = self.whole_blocks(range);
-            bound.tails += range.len().saturating_sub(whole.len());
-            if whole.is_empty() {
-                let (start, last) = self.ends(range);
-                self.say(
-                    Level::Info,
-                    format!("mapping{at}: {start:#x}-{last:#x} too small after alignment"),
-                );
-            } else {
-                wanted.push((at, range, whole));
-            }
-        }
+        let all: PageCount = dev.ranges.iter().map(|range| range.len()).sum();
+        let wanted = self.kmem_ranges(dev);
         if wanted.is_empty() {
             self.say(Level::Warn, "rejecting DAX region without any memory after alignment".into());
             return Err(Errno::Inval);
         }
         let pages = wanted.iter().map(|(_, _, whole)| whole.len()).sum();
+        let mut bound = Bound { added: Vec::new(), tails: all.saturating_sub(pages) };
         let group = Some(self.hot.groups_mut().register(node, pages));
         let idle = |owner| owner == Owner::DaxIdle;
         for (at, range, whole) in wanted {
@@ -172,6 +160,22 @@ impl<S: Sink> Host<S> {
             }
         }
         Ok(bound)
+    }
+
+    /// The ranges of a device that have whole blocks: their number, all of them, and the blocks.
+    fn kmem_ranges(&mut self, dev: &DaxDevice) -> Vec<(usize, PfnRange, PfnRange)> {
+        let mut wanted = Vec::new();
+        for (at, &range) in dev.ranges.iter().enumerate() {
+            let whole = self.whole_blocks(range);
+            if whole.is_empty() {
+                let (start, last) = self.ends(range);
+                let text = format!("mapping{at}: {start:#x}-{last:#x} too small after alignment");
+                self.say(Level::Info, text);
+            } else {
+                wanted.push((at, range, whole));
+            }
+        }
+        wanted
     }
 
     /// Takes memory blocks away again; memory with blocks that are online stays, and no driver will

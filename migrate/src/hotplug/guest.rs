@@ -165,14 +165,17 @@ impl<S: Sink> Host<S> {
         self.tell_splits(guest);
         let mut outcome = Tiering::default();
         let before = guest.lost;
-        let tagged = self.may_place(to, Caps::TAG).is_ok();
-        let plain = self.may_place(to, Caps::empty()).is_ok();
-        for page in &guest.pages[pages] {
+        let uses_tags = |page: &GuestPage| page.tags == PageTags::Used;
+        let cold = &guest.pages[pages];
+        // A gate is asked, and a no is counted, only about what is to move.
+        let tagged = cold.iter().any(uses_tags) && self.may_place(to, Caps::TAG).is_ok();
+        let plain = !cold.iter().all(uses_tags) && self.may_place(to, Caps::empty()).is_ok();
+        for page in cold {
             if self.node_of(page.folio) == Some(to) {
                 continue;
             }
             let len = self.emulator.folios()[page.folio].order().pages();
-            if if page.tags == PageTags::Used { tagged } else { plain } {
+            if if uses_tags(page) { tagged } else { plain } {
                 let moved = self.move_folios(&[page.folio], &[to]);
                 outcome.moved += moved;
                 outcome.stayed += len.saturating_sub(moved);

@@ -173,7 +173,9 @@ fn an_allocation_tells_what_compaction_moved_for_it() {
     freed.into_iter().for_each(|id| host.emulator_mut().free(CpuId::BOOT, id));
     let before = host.emulator().mm_stats().pgmigrate_success;
     // The first ones find what the pages left over.
-    (0..32).for_each(|_| drop(host.allocate(Order::of(5), gfp, &[NEAR])));
+    for _ in 0..32 {
+        let _ = host.allocate(Order::of(5), gfp, &[NEAR]);
+    }
     let moved = host.emulator().mm_stats().pgmigrate_success - before;
     assert!(moved > 0);
     assert_eq!(host.emulator_mut().take_moves().len() as u64, moved);
