@@ -348,6 +348,15 @@ impl PfnRange {
         (start < end).then_some(Self { start, end })
     }
 
+    /// What lies before the frames of `other`, and what lies behind; either may be empty.
+    #[must_use]
+    pub fn without(self, other: Self) -> [Self; 2] {
+        let Some(cut) = self.intersect(other) else {
+            return [self, Self { start: self.end, end: self.end }];
+        };
+        [Self { start: self.start, end: cut.start }, Self { start: cut.end, end: self.end }]
+    }
+
     /// The smallest range of whole blocks of `order` that covers this one.
     #[must_use]
     pub const fn align_out(self, order: Order) -> Self {

@@ -196,8 +196,11 @@ fn q10_who_can_be_demoted_to_memory_without_tags() {
         ] {
             let mut host = tiers(profile, gate);
             let mut guest = host.start_guest(64, HUGE, tags, NEAR).unwrap();
+            let before = host.hot().vetoes().len();
             let cold = host.demote(&mut guest, 0..32, FAR);
             assert_eq!((cold.moved, cold.lost), (moved, lost), "{gate} {tags:?}");
+            let vetoes = host.hot().vetoes().len() - before;
+            assert_eq!(vetoes, usize::from(moved == PageCount::ZERO), "only about such pages");
             assert_eq!(cold.refused + cold.moved, half);
             host.check().unwrap();
             host.stop_guest(guest);

@@ -9,7 +9,7 @@ use crate::hotplug::memory_block::{BlockState, Early, MemoryBlock, Refused};
 use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::platform::{AutoOnline, MemmapOnMemory, Phase};
 use crate::hotplug::printk::Level;
-use crate::hotplug::range::Owner;
+use crate::hotplug::range::{MemoryRange, Owner};
 use crate::hotplug::tdx::{Tdx, TdxMemblock};
 use crate::hotplug::veto::EntryPoint;
 use crate::hotplug::vmemmap::Memmap;
@@ -101,7 +101,8 @@ impl MemoryHotplug {
         if limit.is_some_and(|limit| range.end() > limit) {
             return Err(Errno::TooBig);
         }
-        if !self.resources.request(range, name) {
+        let device = |piece: MemoryRange| piece.owner == Owner::Devdax;
+        if self.ranges.inside(range).any(device) || !self.resources.request(range, name) {
             let text = "Unable to reserve System RAM region".to_owned();
             self.print(Level::Debug, text);
             return Err(Errno::Exist);
@@ -165,7 +166,8 @@ impl MemoryHotplug {
     /// # Errors
     ///
     /// The gate's error number if it decides under the lock, [`Errno::NoMem`] if there is none for
-    /// struct pages, [`Errno::Inval`] if the memory is not installed; the claim is gone then.
+    /// struct pages, [`Errno::Exist`] if a device has some, [`Errno::Inval`] if the memory is not
+    /// installed or somebody else's; the claim is gone then.
     pub fn commit_add<S: Sink>(
         &mut self,
         alloc: &mut PageAllocator<S>,
@@ -191,6 +193,9 @@ impl MemoryHotplug {
         let (range, node, group, memmap, managed) = add;
         if self.spec.gate.add_checked() == Checked::UnderLock {
             self.ask_add(range, node)?;
+        }
+        if self.pagemaps.iter().any(|map| map.range.overlaps(range)) {
+            return Err(Errno::Exist);
         }
         let maps = self.populate(alloc, cpu, (range, node), memmap)?;
         if self.ranges.give(range, Owner::Blocks).is_err() {

@@ -66,13 +66,31 @@ impl MemoryHotplug {
         for block in self.blocks.values() {
             self.count_block(block, &mut all);
         }
-        let inside: PageCount = self.pagemaps.iter().map(|map| map.memmap.inside()).sum();
-        all.devdax = all.devdax.saturating_sub(inside);
+        for map in &self.pagemaps {
+            let own = PfnRange::from_len(map.range.start(), map.memmap.inside());
+            self.count_own(own, &mut all);
+        }
         let taken = self.memmap_pages() + self.tables;
         all.buddy = all.buddy.saturating_sub(taken + self.private);
         all.private = self.private;
-        all.metadata += inside + taken;
+        all.metadata += taken;
         all
+    }
+
+    /// A device's memory that holds its own struct pages, as far as it is installed: some is not,
+    /// as the CPU does not reach it.
+    fn count_own(&self, range: PfnRange, all: &mut Capacity) {
+        for piece in self.ranges.inside(range) {
+            let len = piece.of.range.len();
+            let of = match piece.owner {
+                Owner::Free | Owner::Region | Owner::DaxIdle => &mut all.idle,
+                Owner::Devdax => &mut all.devdax,
+                Owner::Stranded(_) => &mut all.stranded,
+                Owner::Blocks | Owner::Leaked => continue,
+            };
+            *of = of.saturating_sub(len);
+            all.metadata += len;
+        }
     }
 
     /// Of a block at the edge of boot memory, only a part may be there.

@@ -46,16 +46,9 @@ impl Memblock {
     /// Takes memory out; pieces that reach across an end are cut. Linux: `memblock_remove()`.
     pub fn remove(&mut self, range: PfnRange) {
         let cut = |old: &MemblockRegion| {
-            let (start, end) = (old.range.start(), old.range.end());
-            let left = PfnRange::new(start, start.max(end.min(range.start())));
-            let right = PfnRange::new(end.min(start.max(range.end())), end);
-            let whole = !old.range.overlaps(range);
-            let parts = if whole { [old.range, PfnRange::default()] } else { [left, right] };
             let old = *old;
-            parts
-                .into_iter()
-                .filter(|part| !part.is_empty())
-                .map(move |range| MemblockRegion { range, ..old })
+            let parts = old.range.without(range).into_iter().filter(|part| !part.is_empty());
+            parts.map(move |range| MemblockRegion { range, ..old })
         };
         self.regions = self.regions.iter().flat_map(cut).collect();
     }

@@ -193,6 +193,14 @@ impl MemoryHotplug {
         self.blocks.iter().map(|(id, block)| (*id, block))
     }
 
+    /// Counts a frame of a block that has a hardware error: it cannot be onlined any more. Nothing
+    /// happens if there is no such block. Linux: `memblk_nr_poison_inc()`.
+    pub fn count_poison(&mut self, id: BlockId) {
+        if let Some(block) = self.blocks.get_mut(&id) {
+            block.poisoned += 1;
+        }
+    }
+
     /// The machine.
     #[must_use]
     pub const fn platform(&self) -> &Platform {
@@ -294,12 +302,23 @@ impl MemoryHotplug {
         self.ranges.install(of, Owner::Free)
     }
 
-    /// Gives a range to another owner: drivers come and go.
+    /// Gives a range to another owner: drivers come and go. Memory blocks do so by being added and
+    /// removed, and devices' struct pages have to go first.
     ///
     /// # Errors
     ///
     /// [`RangeError`]; nothing has changed then.
     pub fn give(&mut self, range: PfnRange, to: Owner) -> Result<(), RangeError> {
+        let mapped = |of: PfnRange| self.pagemaps.iter().any(|map| map.range.overlaps(of));
+        let stays = |piece: &MemoryRange| match piece.owner {
+            _ if to == Owner::Blocks => true,
+            Owner::Blocks => to != Owner::Leaked,
+            Owner::Devdax => mapped(piece.of.range),
+            _ => false,
+        };
+        if let Some(piece) = self.ranges.inside(range).find(stays) {
+            return Err(RangeError::NoWay(piece.of.range, piece.owner, to));
+        }
         self.ranges.give(range, to)
     }
 

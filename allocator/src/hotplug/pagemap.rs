@@ -134,7 +134,7 @@ impl MemoryHotplug {
     ///
     /// The error number of the first check that fails.
     pub(crate) fn check_pagemap(&mut self, remap: &Remap, range: PfnRange) -> Result<(), Errno> {
-        if range.is_empty() || !range.is_aligned(self.geometry.pageblock_order()) {
+        if range.is_empty() {
             return Err(Errno::Inval);
         }
         let (first, last) = (range.start(), range.end() - PageCount::new(1));
@@ -160,7 +160,20 @@ impl MemoryHotplug {
         self.range_allowed(range, mapping, Errno::Inval)?;
         let of = self.candidate(range, remap.node);
         let verdict = self.spec.gate.memremap(self.view(), &of);
-        self.enforce(EntryPoint::Memremap, range, verdict)
+        self.enforce(EntryPoint::Memremap, range, verdict)?;
+        self.check_sections(range)
+    }
+
+    /// Whether whole subsections without struct pages make up a range.
+    /// Linux: `check_pfn_span()`, `fill_subsection_map()`.
+    fn check_sections(&self, range: PfnRange) -> Result<(), Errno> {
+        if !range.is_aligned(self.geometry.pageblock_order()) {
+            return Err(Errno::Inval);
+        }
+        match self.pagemaps.iter().any(|map| map.range.overlaps(range)) {
+            true => Err(Errno::Exist),
+            false => Ok(()),
+        }
     }
 
     /// What is done under `mem_hotplug_begin()`.

@@ -120,6 +120,13 @@ impl Ranges {
         )
     }
 
+    /// Whether all of a range is installed, and every piece of it has such an owner.
+    #[must_use]
+    pub fn is_owned(&self, range: PfnRange, by: impl Fn(Owner) -> bool) -> bool {
+        let own = self.inside(range).filter(|piece| by(piece.owner));
+        own.map(|piece| piece.of.range.len()).sum::<PageCount>() == range.len()
+    }
+
     /// What all of a range is: capabilities that every piece has, node and origin of the first.
     #[must_use]
     pub fn describe(&self, range: PfnRange) -> Option<Candidate> {

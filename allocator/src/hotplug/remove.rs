@@ -16,7 +16,7 @@ impl MemoryHotplug {
     /// # Errors
     ///
     /// [`Errno::Busy`] and a warning when a block is online, [`Errno::Inval`] when the range is not
-    /// what was added; nothing has changed then.
+    /// whole blocks that are there, or cannot be `to`'s; nothing has changed then.
     pub fn remove_memory<S: Sink>(
         &mut self,
         alloc: &mut PageAllocator<S>,
@@ -41,6 +41,9 @@ impl MemoryHotplug {
                 format!("removing memory fails, because memory [{start:#x}-{end:#x}] is onlined"),
             );
             return Err(Errno::Busy);
+        }
+        if !matches!(to, Owner::DaxIdle | Owner::Free) {
+            return Err(Errno::Inval);
         }
         self.ranges.give(range, to).map_err(|_| Errno::Inval)?;
         for id in ids {

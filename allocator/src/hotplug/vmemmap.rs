@@ -134,11 +134,13 @@ impl Memmap {
         }
         let pages = PageCount::new(bytes / geometry.page_size());
         let pageblock = geometry.pageblock_pages().get();
-        match mode {
+        let inside = match mode {
             MemmapOnMemory::Off => None,
             MemmapOnMemory::On => pages.get().is_multiple_of(pageblock).then_some(pages),
             MemmapOnMemory::Force => Some(PageCount::new(pages.get().next_multiple_of(pageblock))),
-        }
+        };
+        // A block that holds nothing else is no use.
+        inside.filter(|pages| *pages < block)
     }
 }
 

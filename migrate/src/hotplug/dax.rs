@@ -40,8 +40,13 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// Those of the driver's probe; the device is there without a driver then.
+    /// [`Errno::Inval`] when somebody has some of the memory, and nothing has changed then; those
+    /// of the driver's probe, and the device is there without a driver then.
     pub fn create_dax(&mut self, dev: &DaxDevice, wanted: Driver) -> Result<Driver, Errno> {
+        let free = |owner| matches!(owner, Owner::Free | Owner::Region | Owner::Stranded(_));
+        if !self.owns(dev, free) {
+            return Err(Errno::Inval);
+        }
         for &range in &dev.ranges {
             self.hot.give(range, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
         }
@@ -50,6 +55,11 @@ impl<S: Sink> Host<S> {
             Driver::Kmem => self.kmem_probe(dev).map(|_| driver),
             Driver::Devdax => self.devdax_probe(dev).map(|()| driver),
         }
+    }
+
+    /// Whether all memory of a device has such an owner.
+    fn owns(&self, dev: &DaxDevice, by: impl Fn(Owner) -> bool) -> bool {
+        dev.ranges.iter().all(|range| self.hot.ranges().is_owned(*range, &by))
     }
 
     /// Asks the gate which driver a device gets.
@@ -68,8 +78,12 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// Those of [`Host::memremap_pages`]; the memory is stranded then.
+    /// [`Errno::Busy`] when the device or its memory has a driver; those of
+    /// [`Host::memremap_pages`], and the memory is stranded then.
     pub fn devdax_probe(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
+        if !self.owns(dev, |owner| owner == Owner::DaxIdle) {
+            return Err(Errno::Busy);
+        }
         let remap = Remap {
             ranges: dev.ranges.clone(),
             node: dev.node.unwrap_or(NodeId::new(0)),
@@ -89,11 +103,15 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// [`Errno::Inval`] when it is not theirs.
+    /// [`Errno::Inval`] when it is not theirs; nothing has changed then.
     pub fn devdax_remove(&mut self, dev: &DaxDevice) -> Result<(), Errno> {
+        // What a probe that failed has left is the device's, too.
+        if !self.owns(dev, |owner| matches!(owner, Owner::Devdax | Owner::Stranded(_))) {
+            return Err(Errno::Inval);
+        }
         for &range in &dev.ranges {
-            self.hot.give(range, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
             self.memunmap_pages(range);
+            self.hot.give(range, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
         }
         Ok(())
     }
@@ -102,48 +120,39 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// [`Errno::Inval`] when the node is unknown or no whole block is left, else that of the first
-    /// addition if nothing was added before.
+    /// [`Errno::Inval`] when the node is unknown or no whole block is left; [`Errno::Busy`] when
+    /// the first range has a driver, or the error of its addition, if nothing was added before.
     pub fn kmem_probe(&mut self, dev: &DaxDevice) -> Result<Bound, Errno> {
         let Some(node) = dev.node else {
             self.say(Level::Warn, "rejecting DAX region with invalid node: -1".to_owned());
             return Err(Errno::Inval);
         };
-        let mut bound = Bound::default();
-        let mut wanted = Vec::new();
-        for (at, &range) in dev.ranges.iter().enumerate() {
-            let whole = self.whole_blocks(range);
-            bound.tails += range.len().saturating_sub(whole.len());
-            if whole.is_empty() {
-                let (start, last) = self.ends(range);
-                self.say(
-                    Level::Info,
-                    format!("mapping{at}: {start:#x}-{last:#x} too small after alignment"),
-                );
-            } else {
-                wanted.push((at, range, whole));
-            }
-        }
+        let all: PageCount = dev.ranges.iter().map(|range| range.len()).sum();
+        let wanted = self.kmem_ranges(dev);
         if wanted.is_empty() {
             self.say(Level::Warn, "rejecting DAX region without any memory after alignment".into());
             return Err(Errno::Inval);
         }
         let pages = wanted.iter().map(|(_, _, whole)| whole.len()).sum();
+        let mut bound = Bound { added: Vec::new(), tails: all.saturating_sub(pages) };
         let group = Some(self.hot.groups_mut().register(node, pages));
+        let idle = |owner| owner == Owner::DaxIdle;
         for (at, range, whole) in wanted {
             let name = "System RAM (kmem)";
             let add = AddMemory { range: whole, node, name, group, memmap: dev.memmap };
-            match self.add_memory_driver_managed(add) {
+            let (added, failure) = match self.hot.ranges().is_owned(range, idle) {
+                true => (self.add_memory_driver_managed(add), "memory add failed"),
+                false => (Err(Errno::Busy), "could not reserve region"),
+            };
+            match added {
                 Ok(()) => {
                     bound.added.push(whole);
                     self.strand_tails(range, whole);
                 }
                 Err(errno) => {
                     let (start, last) = self.ends(whole);
-                    self.say(
-                        Level::Warn,
-                        format!("mapping{at}: {start:#x}-{last:#x} memory add failed"),
-                    );
+                    let text = format!("mapping{at}: {start:#x}-{last:#x} {failure}");
+                    self.say(Level::Warn, text);
                     if bound.added.is_empty() {
                         return Err(errno);
                     }
@@ -151,6 +160,22 @@ impl<S: Sink> Host<S> {
             }
         }
         Ok(bound)
+    }
+
+    /// The ranges of a device that have whole blocks: their number, all of them, and the blocks.
+    fn kmem_ranges(&mut self, dev: &DaxDevice) -> Vec<(usize, PfnRange, PfnRange)> {
+        let mut wanted = Vec::new();
+        for (at, &range) in dev.ranges.iter().enumerate() {
+            let whole = self.whole_blocks(range);
+            if whole.is_empty() {
+                let (start, last) = self.ends(range);
+                let text = format!("mapping{at}: {start:#x}-{last:#x} too small after alignment");
+                self.say(Level::Info, text);
+            } else {
+                wanted.push((at, range, whole));
+            }
+        }
+        wanted
     }
 
     /// Takes memory blocks away again; memory with blocks that are online stays, and no driver will
@@ -163,7 +188,8 @@ impl<S: Sink> Host<S> {
         let mut result = Ok(());
         for (at, &range) in dev.ranges.iter().enumerate() {
             let whole = self.whole_blocks(range);
-            if whole.is_empty() {
+            let added = self.hot.ranges().is_owned(whole, |owner| owner == Owner::Blocks);
+            if whole.is_empty() || !added {
                 continue;
             }
             if let Err(errno) = self.remove_memory(whole, Owner::DaxIdle) {
@@ -177,7 +203,9 @@ impl<S: Sink> Host<S> {
                 result = Err(errno);
             }
             for tail in tails(range, whole) {
-                self.hot.give(tail, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
+                if self.hot.ranges().is_owned(tail, |owner| owner == TAIL) {
+                    self.hot.give(tail, Owner::DaxIdle).map_err(|_| Errno::Inval)?;
+                }
             }
         }
         result
@@ -193,7 +221,7 @@ impl<S: Sink> Host<S> {
 
     fn strand_tails(&mut self, range: PfnRange, whole: PfnRange) {
         for tail in tails(range, whole) {
-            let stranded = self.hot.give(tail, Owner::Stranded(Stranded::Tail));
+            let stranded = self.hot.give(tail, TAIL);
             stranded.expect("the device has its tails");
         }
     }
@@ -209,9 +237,10 @@ impl<S: Sink> Host<S> {
     }
 }
 
+/// Who has what is left of a range without its whole blocks.
+const TAIL: Owner = Owner::Stranded(Stranded::Tail);
+
 /// What is left of a range without its whole blocks.
 fn tails(range: PfnRange, whole: PfnRange) -> impl Iterator<Item = PfnRange> {
-    let (start, end) = (whole.start().min(range.end()), whole.end().min(range.end()));
-    let parts = [PfnRange::new(range.start(), start), PfnRange::new(end, range.end())];
-    parts.into_iter().filter(|part| !part.is_empty())
+    range.without(whole).into_iter().filter(|part| !part.is_empty())
 }

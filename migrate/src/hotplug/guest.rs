@@ -9,6 +9,7 @@ use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount};
 use crate::folio::FolioId;
 use crate::hotplug::host::Host;
 use crate::hotplug::placement::Binding;
+use crate::mover::Split;
 
 /// How a guest uses tags.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +55,22 @@ pub struct Guest {
     pub exits: u64,
     /// Pages that lost their tags: silent corruption.
     pub lost: PageCount,
+    /// Splits of the host that it has heard of.
+    heard: usize,
+}
+
+impl Guest {
+    /// Holds the pages of large folios that were split, which have the tags of the whole.
+    fn hear(&mut self, splits: &[Split]) {
+        for split in &splits[self.heard..] {
+            if let Some(page) = self.pages.iter().find(|page| page.folio == split.folio) {
+                let tags = page.tags;
+                let rest = split.pages.iter().filter(|id| **id != split.folio);
+                self.pages.extend(rest.map(|&folio| GuestPage { folio, tags }));
+            }
+        }
+        self.heard = splits.len();
+    }
 }
 
 /// What became of pages that were to change their tier.
@@ -86,7 +103,8 @@ impl<S: Sink> Host<S> {
             GuestTags::Every => (PageTags::Used, Caps::TAG),
             GuestTags::None | GuestTags::OnAccess => (PageTags::Unused, Caps::empty()),
         };
-        let mut guest = Guest { tags, pages: Vec::new(), exits: 0, lost: PageCount::ZERO };
+        let (pages, heard) = (Vec::new(), self.splits().len());
+        let mut guest = Guest { tags, pages, exits: 0, lost: PageCount::ZERO, heard };
         let nodes = self.nodes_for(Binding::Near(near), needs);
         for _ in 0..folios {
             match self.allocate(order, GfpFlags::HIGHUSER_MOVABLE, &nodes) {
@@ -109,15 +127,21 @@ impl<S: Sink> Host<S> {
     }
 
     /// Frees the memory of a guest.
-    pub fn stop_guest(&mut self, guest: Guest) {
+    pub fn stop_guest(&mut self, mut guest: Guest) {
+        self.tell_splits(&mut guest);
         for page in guest.pages {
             self.emulator.free(CpuId::BOOT, page.folio);
         }
     }
 
+    fn tell_splits(&mut self, guest: &mut Guest) {
+        guest.hear(self.splits());
+    }
+
     /// Finds pages whose tags matter where there are none: they are lost. To be called whenever
     /// pages of the guest may have moved on somebody else's behalf.
     pub fn note_lost(&mut self, guest: &mut Guest) {
+        self.tell_splits(guest);
         let zones = self.emulator.page_alloc().zones();
         let mut nodes: Vec<_> = zones.iter().map(|zone| zone.node()).collect();
         nodes.dedup();
@@ -138,16 +162,20 @@ impl<S: Sink> Host<S> {
         pages: core::ops::Range<usize>,
         to: NodeId,
     ) -> Tiering {
+        self.tell_splits(guest);
         let mut outcome = Tiering::default();
         let before = guest.lost;
-        let tagged = self.may_place(to, Caps::TAG).is_ok();
-        let plain = self.may_place(to, Caps::empty()).is_ok();
-        for page in &guest.pages[pages] {
+        let uses_tags = |page: &GuestPage| page.tags == PageTags::Used;
+        let cold = &guest.pages[pages];
+        // A gate is asked, and a no is counted, only about what is to move.
+        let tagged = cold.iter().any(uses_tags) && self.may_place(to, Caps::TAG).is_ok();
+        let plain = !cold.iter().all(uses_tags) && self.may_place(to, Caps::empty()).is_ok();
+        for page in cold {
             if self.node_of(page.folio) == Some(to) {
                 continue;
             }
             let len = self.emulator.folios()[page.folio].order().pages();
-            if if page.tags == PageTags::Used { tagged } else { plain } {
+            if if uses_tags(page) { tagged } else { plain } {
                 let moved = self.move_folios(&[page.folio], &[to]);
                 outcome.moved += moved;
                 outcome.stayed += len.saturating_sub(moved);
@@ -172,6 +200,7 @@ impl<S: Sink> Host<S> {
     ///
     /// Panics when the guest has no such page.
     pub fn use_tags(&mut self, guest: &mut Guest, at: usize) -> Result<PageCount, Errno> {
+        self.tell_splits(guest);
         let GuestPage { folio, tags } = guest.pages[at];
         match (guest.tags, tags) {
             (GuestTags::None, _) => Err(Errno::Inval),
@@ -180,6 +209,8 @@ impl<S: Sink> Host<S> {
             (_, PageTags::Unused) => {
                 guest.exits += 1;
                 let moved = self.promote_for_tags(folio)?;
+                // The rest of a page that was split on the way stays unused.
+                self.tell_splits(guest);
                 guest.pages[at].tags = PageTags::Used;
                 self.emulator.memory.folios.set_tagged(folio);
                 Ok(moved)
@@ -196,9 +227,8 @@ impl<S: Sink> Host<S> {
         }
         let nodes: Vec<_> =
             self.nodes_near(here).into_iter().filter(|node| able(self, *node)).collect();
-        match self.move_folios(&[folio], &nodes) {
-            PageCount::ZERO => Err(Errno::Fault),
-            moved => Ok(moved),
-        }
+        let moved = self.move_folios(&[folio], &nodes);
+        let there = self.node_of(folio).is_some_and(|node| able(self, node));
+        if there { Ok(moved) } else { Err(Errno::Fault) }
     }
 }

@@ -14,6 +14,7 @@ use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 
 use crate::emulator::{Emulator, EmulatorSpec, SpecError};
+use crate::mover::Split;
 
 /// Emulator and hotplug. Its methods are spread over files by subject.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Host<S: Sink = Silent> {
     pub(crate) evacuated: PageCount,
     /// Private memory of guests, in runs.
     pub(crate) private: Vec<PfnRange>,
+    /// Large folios that were split since boot, in order.
+    splits: Vec<Split>,
 }
 
 impl<S: Sink> Host<S> {
@@ -46,7 +49,8 @@ impl<S: Sink> Host<S> {
             machine.memory.iter().map(|range| (zone_node(range), *range)).collect();
         let emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, sink)?;
         let hot = MemoryHotplug::at_boot(emulator.page_alloc(), hotplug, &memory, log);
-        let mut host = Self { emulator, hot, evacuated: PageCount::ZERO, private: Vec::new() };
+        let (evacuated, private, splits) = (PageCount::ZERO, Vec::new(), Vec::new());
+        let mut host = Self { emulator, hot, evacuated, private, splits };
         host.restrict_targets();
         Ok(host)
     }
@@ -60,6 +64,13 @@ impl<S: Sink> Host<S> {
     /// Pages and who uses them, to use some.
     pub const fn emulator_mut(&mut self) -> &mut Emulator<S> {
         &mut self.emulator
+    }
+
+    /// Large folios that were split since boot, in order: whoever holds one holds its pages from
+    /// then on. Guests look here themselves, so that nobody should take splits from the emulator.
+    pub fn splits(&mut self) -> &[Split] {
+        self.splits.extend(self.emulator.take_splits());
+        &self.splits
     }
 
     /// Blocks, ranges, refusals, the log.

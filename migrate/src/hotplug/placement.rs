@@ -79,14 +79,14 @@ impl<S: Sink> Host<S> {
         let kind =
             if gfp.contains(GfpFlags::MOVABLE) { FolioKind::Anon } else { FolioKind::Kernel };
         let memory = &mut self.emulator.memory;
-        for &node in nodes {
+        let got = nodes.iter().find_map(|&node| {
             let gfp = gfp | GfpFlags::THISNODE;
             let request = AllocRequest { node, ..AllocRequest::new(order, gfp) };
-            if let Ok(id) = memory.alloc(CpuId::BOOT, &request, kind) {
-                return Ok(id);
-            }
-        }
-        Err(Errno::NoMem)
+            memory.alloc(CpuId::BOOT, &request, kind).ok()
+        });
+        // Compaction may have moved what others have.
+        self.emulator.settle(CpuId::BOOT);
+        got.ok_or(Errno::NoMem)
     }
 
     /// Tells migration where tagged pages may go, if the gate has a say in that; nodes come and go.
