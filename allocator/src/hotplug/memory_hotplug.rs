@@ -322,6 +322,16 @@ impl MemoryHotplug {
         self.ranges.give(range, to)
     }
 
+    /// Says what a range can do from now on: firmware about boot memory, a device that has been
+    /// attested.
+    ///
+    /// # Errors
+    ///
+    /// [`RangeError::NotInstalled`]; nothing has changed then.
+    pub fn vouch(&mut self, range: PfnRange, caps: Caps) -> Result<(), RangeError> {
+        self.ranges.vouch(range, caps)
+    }
+
     /// Counts pages of the allocator as private memory of guests.
     pub fn count_private(&mut self, pages: PageCount) {
         self.private += pages;
@@ -335,6 +345,11 @@ impl MemoryHotplug {
     /// Counts pages of the allocator as tables about memory, such as the PAMT of TDX.
     pub fn count_tables(&mut self, pages: PageCount) {
         self.tables += pages;
+    }
+
+    /// Counts such tables as ordinary pages again.
+    pub fn uncount_tables(&mut self, pages: PageCount) {
+        self.tables = self.tables.saturating_sub(pages);
     }
 
     /// Prints.
@@ -354,10 +369,10 @@ impl MemoryHotplug {
         verdict: Verdict,
     ) -> Result<(), Errno> {
         let Verdict::Refuse(Refusal { why, errno, line }) = verdict else { return Ok(()) };
-        if let Some(line) = line {
-            self.log.print(line);
-        }
         let gate = self.spec.gate.name();
+        if let Some(line) = line {
+            self.log.print_ratelimited(gate, line);
+        }
         self.vetoes.push(Veto { gate, entry, range, why, errno });
         Err(errno)
     }

@@ -1,5 +1,7 @@
 //! What the kernel says: a log with levels and a rate limit. Linux: kernel/printk, lib/ratelimit.c.
 
+use std::collections::BTreeMap;
+
 /// How important a line is. Linux: `KERN_ERR` and its like.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Level {
@@ -13,13 +15,14 @@ pub enum Level {
     Debug,
 }
 
-/// Whether a call site prints every line. Linux: `printk_ratelimited()`.
+/// Whether what a gate prints is limited, for each gate by itself; other lines never are.
+/// Linux: `printk_ratelimited()`, `pr_warn()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RateLimit {
     /// Every line.
     #[default]
     None,
-    /// Ten lines in five seconds. Linux: `DEFAULT_RATELIMIT_BURST`, `DEFAULT_RATELIMIT_INTERVAL`.
+    /// Ten lines of one place in five seconds. Linux: `DEFAULT_RATELIMIT_BURST`, `DEFAULT_RATELIMIT_INTERVAL`.
     Default,
 }
 
@@ -54,7 +57,8 @@ pub struct Log {
     debug: Debugging,
     limit: RateLimit,
     now_ms: u64,
-    window: Option<(u64, u64)>,
+    /// By place: when its window began, and the lines in it. Linux: `struct ratelimit_state`.
+    windows: BTreeMap<&'static str, (u64, u64)>,
 }
 
 /// Whether `pr_debug()` prints. Linux: `dynamic_debug`.
@@ -79,32 +83,34 @@ impl Log {
         self.now_ms += ms;
     }
 
-    /// Prints a line, or counts why not. What the rate limit applies to is what would be visible.
+    /// Prints a line, or counts that its level is not printed.
     pub fn print(&mut self, line: Line) {
         if line.level == Level::Debug && self.debug == Debugging::Off {
             self.hidden += 1;
-        } else if self.may_print() {
+        } else {
             self.visible.push(line);
+        }
+    }
+
+    /// Prints a line of a place that may be limited, or counts why not. What the limit applies to is
+    /// what would be visible. Linux: `printk_ratelimited()`.
+    pub fn print_ratelimited(&mut self, site: &'static str, line: Line) {
+        let hidden = line.level == Level::Debug && self.debug == Debugging::Off;
+        if hidden || self.limit == RateLimit::None || self.may_print(site) {
+            self.print(line);
         } else {
             self.suppressed += 1;
         }
     }
 
     /// Linux: `___ratelimit()`.
-    fn may_print(&mut self) -> bool {
-        if self.limit == RateLimit::None {
-            return true;
+    fn may_print(&mut self, site: &'static str) -> bool {
+        let (began, printed) = self.windows.entry(site).or_insert((self.now_ms, 0));
+        if self.now_ms - *began > INTERVAL_MS {
+            (*began, *printed) = (self.now_ms, 0);
         }
-        match &mut self.window {
-            Some((began, printed)) if self.now_ms - *began <= INTERVAL_MS => {
-                *printed += 1;
-                *printed <= BURST
-            }
-            window => {
-                *window = Some((self.now_ms, 1));
-                true
-            }
-        }
+        *printed += 1;
+        *printed <= BURST
     }
 
     /// Lines that a reader of the log sees, in order.
@@ -137,14 +143,23 @@ mod tests {
     #[test]
     fn ten_lines_in_five_seconds() {
         let mut log = Log::new(Debugging::Off, RateLimit::Default);
-        (0..512).for_each(|_| log.print(warn()));
+        (0..512).for_each(|_| log.print_ratelimited("gate", warn()));
         assert_eq!((log.visible().len(), log.suppressed()), (10, 502));
         log.advance_ms(5000);
-        log.print(warn());
+        log.print_ratelimited("gate", warn());
         assert_eq!(log.visible().len(), 10, "the window lasts five seconds to the end");
         log.advance_ms(1);
-        log.print(warn());
+        log.print_ratelimited("gate", warn());
         assert_eq!((log.visible().len(), log.suppressed()), (11, 503));
+    }
+
+    #[test]
+    fn places_are_limited_one_by_one() {
+        let mut log = Log::new(Debugging::Off, RateLimit::Default);
+        (0..20).for_each(|_| log.print_ratelimited("one", warn()));
+        log.print_ratelimited("two", warn());
+        (0..20).for_each(|_| log.print(warn()));
+        assert_eq!((log.visible().len(), log.suppressed()), (31, 10));
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Ranges of memory and who has them.
 
+use crate::hotplug::caps::Caps;
 use crate::hotplug::gate::Candidate;
-use crate::units::{PageCount, PfnRange};
+use crate::units::{PageCount, Pfn, PfnRange};
 
 /// Who has a range.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -35,6 +36,12 @@ pub enum Stranded {
 }
 
 impl Owner {
+    /// Whether the range consists of memory blocks.
+    #[must_use]
+    pub const fn has_blocks(self) -> bool {
+        matches!(self, Self::Blocks | Self::Leaked)
+    }
+
     /// Whether a range may go from this owner to another at once.
     #[must_use]
     pub const fn may_become(self, next: Self) -> bool {
@@ -141,26 +148,49 @@ impl Ranges {
     ///
     /// [`RangeError`]; nothing has changed then.
     pub fn give(&mut self, range: PfnRange, to: Owner) -> Result<(), RangeError> {
-        let there: PageCount = self.inside(range).map(|piece| piece.of.range.len()).sum();
-        if range.is_empty() || there != range.len() {
-            return Err(RangeError::NotInstalled(range));
-        }
+        self.is_installed(range)?;
         if let Some(piece) = self.inside(range).find(|piece| !piece.owner.may_become(to)) {
             return Err(RangeError::NoWay(piece.of.range, piece.owner, to));
         }
+        self.change(range, |piece| piece.owner = to);
+        Ok(())
+    }
+
+    /// Says what a range can do, whatever was known before.
+    ///
+    /// # Errors
+    ///
+    /// [`RangeError::NotInstalled`]; nothing has changed then.
+    pub fn vouch(&mut self, range: PfnRange, caps: Caps) -> Result<(), RangeError> {
+        self.is_installed(range)?;
+        self.change(range, |piece| piece.of.caps = caps);
+        Ok(())
+    }
+
+    fn is_installed(&self, range: PfnRange) -> Result<(), RangeError> {
+        let there: PageCount = self.inside(range).map(|piece| piece.of.range.len()).sum();
+        match !range.is_empty() && there == range.len() {
+            true => Ok(()),
+            false => Err(RangeError::NotInstalled(range)),
+        }
+    }
+
+    /// Changes what of each piece lies in `range`; pieces that are alike then become one.
+    fn change(&mut self, range: PfnRange, set: impl Fn(&mut MemoryRange)) {
         let cut = |piece: MemoryRange| {
-            let whole = piece.of.range;
-            let (start, end) = (whole.start(), whole.end());
-            let at = |pfn: crate::units::Pfn| pfn.max(start).min(end);
+            let (start, end) = (piece.of.range.start(), piece.of.range.end());
+            let at = |pfn: Pfn| pfn.max(start).min(end);
             let (from, till) = (at(range.start()), at(range.end()));
-            let parts = [(start, from, piece.owner), (from, till, to), (till, end, piece.owner)];
-            let part = move |(start, end, owner)| {
+            let part = |start, end| {
                 let range = PfnRange::new(start, end);
-                MemoryRange { of: Candidate { range, ..piece.of }, owner }
+                MemoryRange { of: Candidate { range, ..piece.of }, owner: piece.owner }
             };
-            parts.into_iter().map(part).filter(|part| !part.of.range.is_empty())
+            let mut inside = part(from, till);
+            set(&mut inside);
+            [part(start, from), inside, part(till, end)]
         };
-        self.ranges = self.ranges.iter().copied().flat_map(cut).collect();
+        let pieces = self.ranges.iter().copied().flat_map(cut);
+        self.ranges = pieces.filter(|part| !part.of.range.is_empty()).collect();
         self.ranges.dedup_by(|next, last| {
             let alike = last.owner == next.owner
                 && Candidate { range: next.of.range, ..last.of } == next.of
@@ -170,6 +200,5 @@ impl Ranges {
             }
             alike
         });
-        Ok(())
     }
 }

@@ -37,7 +37,8 @@ fn online_all(gate: &dyn Gate, block: u64, limit: RateLimit) -> (usize, usize, u
         .filter_map(|of| no(gate.online(world.view(), &of)))
         .filter(|refusal| refusal.errno == Errno::Perm)
         .collect();
-    refusals.iter().flat_map(|refusal| refusal.line.clone()).for_each(|line| log.print(line));
+    let lines = refusals.iter().flat_map(|refusal| refusal.line.clone());
+    lines.for_each(|line| log.print_ratelimited(gate.name(), line));
     (refusals.len(), log.visible().len(), log.suppressed())
 }
 

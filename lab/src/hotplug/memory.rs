@@ -142,14 +142,6 @@ pub fn check(memories: &[Memory], machine: &Machine) -> Result<(), Wrong> {
     if geometry.bytes_of(all) > MOST_INSTALLED {
         return Err((0, "memory", "more than 4TiB in all".to_owned()));
     }
-    let first = boot().next().map(|memory| memory.caps);
-    if let Some(other) = boot().find(|memory| Some(memory.caps) != first) {
-        return Err((
-            other.at,
-            "memory.caps",
-            "boot memory has one set of capabilities".to_owned(),
-        ));
-    }
     for memory in memories {
         let near = memories.iter().filter(|other| other.node == memory.node);
         let span = near.map(|other| other.range).reduce(PfnRange::hull).unwrap_or_default();

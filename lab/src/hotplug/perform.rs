@@ -3,13 +3,12 @@
 use pagelab_allocator::frame::Frame;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::add::AddMemory;
-use pagelab_allocator::hotplug::caps::Origin;
+use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::Driver;
 use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps, Remap};
 use pagelab_allocator::hotplug::platform::MemmapOnMemory;
 use pagelab_allocator::hotplug::range::{Owner, Stranded};
-use pagelab_allocator::hotplug::veto::EntryPoint;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Attempts;
@@ -52,7 +51,11 @@ impl Run<'_> {
                 self.host.memunmap_pages(part.range);
                 Ok(())
             }
+            Action::Attest(part, caps) => self.attest(*part, *caps),
             Action::Remove(part) => self.host.remove_memory(part.range, Owner::Free),
+            Action::PlugDimm { pages, node } => {
+                self.host.plug_dimm(*pages, *node).map(|dimm| self.dimms.push(dimm))
+            }
             Action::Private { pages, node, only } => self.private(*pages, *node, *only),
             Action::Guest(start) => self.start_guest(start),
             other => {
@@ -72,6 +75,10 @@ impl Run<'_> {
             Action::Fill(part, filling) => self.fill(*part, *filling),
             Action::Free(part) => self.free(*part),
             Action::Pin(part, chance) => self.pin(part.range, *chance),
+            Action::UnplugDimms => {
+                let dimms = core::mem::take(&mut self.dimms);
+                dimms.into_iter().for_each(|dimm| self.host.unplug_dimm(dimm));
+            }
             Action::Unpin => {
                 let pins = core::mem::take(&mut self.pinned);
                 pins.into_iter()
@@ -146,24 +153,17 @@ impl Run<'_> {
         }
         let untouched = pieces.iter().all(|piece| piece.owner == Owner::Free);
         if untouched && self.scenario.memories[part.memory].origin == Origin::Cxl {
-            self.create_region(part.range)?;
+            self.host.create_region(part.range)?;
         }
         let device = self.device(part);
         self.host.create_dax(&device, driver).map(|_| ())
     }
 
-    /// The gate's word about a region of CXL memory.
-    fn create_region(&mut self, range: PfnRange) -> Done {
-        let hot = self.host.hot_mut();
-        let of = hot.ranges().describe(range).ok_or(Errno::Inval)?;
-        let verdict = hot.gate().create_region(hot.view(), &of);
-        let created = hot.enforce(EntryPoint::CreateRegion, range, verdict);
-        let owner = match created {
-            Ok(()) => Owner::Region,
-            Err(_) => Owner::Stranded(Stranded::Denied),
-        };
-        hot.give(range, owner).map_err(|_| Errno::Inval)?;
-        created
+    /// From now on memory can do more than was known.
+    fn attest(&mut self, part: Part, caps: Caps) -> Done {
+        let known = self.host.hot().ranges().describe(part.range).ok_or(Errno::Inval)?;
+        let vouched = self.host.hot_mut().vouch(part.range, known.caps | caps);
+        vouched.map_err(|_| Errno::Inval)
     }
 
     fn unbind(&mut self, part: Part) -> Done {

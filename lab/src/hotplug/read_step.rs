@@ -8,7 +8,7 @@ use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::guest::GuestTags;
 
 use super::error::HotplugError;
-use super::machine::Machine;
+use super::machine::{Machine, caps};
 use super::memory::{Memory, NODES};
 use super::nearest::unknown;
 use super::section::{ByGate, Found, Section};
@@ -121,6 +121,13 @@ impl Reader<'_, '_> {
             "online" => Action::Online(self.part()?, self.actor()?, self.to()?),
             "offline" => Action::Offline(self.part()?, self.actor()?),
             "remove" => Action::Remove(self.part()?),
+            "attest" => {
+                let part = self.part()?;
+                let more = caps(&mut self.of, "caps")?;
+                let more = self.of.need("caps", more)?;
+                self.words.push_str(&format!(" can do {more}"));
+                Action::Attest(part, more)
+            }
             "fill" => Action::Fill(self.part()?, self.filling()?),
             "free" => Action::Free(self.filled()?),
             "pin" => {
@@ -141,6 +148,8 @@ impl Reader<'_, '_> {
                 node: self.node()?,
             },
             "use-tags" => Action::UseTags { guest: self.started()?, pages: self.size("size")? },
+            "plug-dimm" => Action::PlugDimm { pages: self.size("size")?, node: self.node()? },
+            "unplug-dimms" => Action::UnplugDimms,
             "advance" => {
                 let ms = self.of.number("ms", (1, MOST_MS))?;
                 let ms = self.of.need("ms", ms)?.value;

@@ -7,6 +7,7 @@ use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::hotplug::add::Accepted;
+use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Candidate, Gate};
 use pagelab_allocator::hotplug::memory_hotplug::HotplugSpec;
@@ -17,6 +18,7 @@ use pagelab_allocator::watermark::Tunables;
 use pagelab_allocator::zone::ZoneSpec;
 use pagelab_migrate::emulator::SpecError;
 use pagelab_migrate::folio::FolioId;
+use pagelab_migrate::hotplug::dimm::VirtualDimm;
 use pagelab_migrate::hotplug::guest::Guest;
 use pagelab_migrate::hotplug::host::Host;
 use rand::SeedableRng;
@@ -67,6 +69,7 @@ pub(super) struct Run<'a> {
     pub(super) filled: Vec<(Part, Vec<FolioId>)>,
     pub(super) pinned: Vec<FolioId>,
     pub(super) guests: BTreeMap<String, Guest>,
+    pub(super) dimms: Vec<VirtualDimm>,
     /// Exits and lost pages of guests that have stopped.
     pub(super) stopped: (u64, PageCount),
 }
@@ -108,7 +111,6 @@ impl Outcome {
 impl<'a> Run<'a> {
     fn boot(scenario: &'a Scenario, gate: &'static dyn Gate) -> Result<Self, SpecError> {
         let machine = &scenario.machine;
-        let boot_caps = scenario.memories.iter().find(|memory| memory.is_boot());
         let mut possible: Vec<NodeId> =
             scenario.memories.iter().map(|memory| memory.node).collect();
         possible.sort_unstable();
@@ -117,7 +119,7 @@ impl<'a> Run<'a> {
             platform: machine.platform.clone(),
             tdx: scenario.tdx.as_ref().map(|tdx| Tdx::new(tdx.cmrs.clone())),
             gate,
-            boot_caps: boot_caps.map_or_else(Default::default, |memory| memory.caps),
+            boot_caps: Caps::empty(),
             possible,
             policy: machine.policy,
             tunables: Tunables::default(),
@@ -126,6 +128,9 @@ impl<'a> Run<'a> {
         let mut host = Host::new(machine_spec(scenario), spec, log, Silent)?;
         for line in &scenario.cxl.lines {
             host.hot_mut().log_mut().print(line.clone());
+        }
+        for memory in scenario.memories.iter().filter(|memory| memory.is_boot()) {
+            host.hot_mut().vouch(memory.range, memory.caps).expect("boot memory is there");
         }
         for memory in scenario.memories.iter().filter(|memory| !memory.is_boot()) {
             let Memory { range, node, caps, origin, .. } = *memory;
@@ -141,6 +146,7 @@ impl<'a> Run<'a> {
             filled: Vec::new(),
             pinned: Vec::new(),
             guests: BTreeMap::new(),
+            dimms: Vec::new(),
             stopped: (0, PageCount::ZERO),
         })
     }

@@ -1,5 +1,6 @@
 //! What is done to a machine: steps as values.
 
+use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Driver, Gate};
 use pagelab_allocator::online::OnlineTo;
@@ -64,6 +65,8 @@ pub enum Action {
     Online(Part, Actor, OnlineTo),
     /// Blocks are offlined.
     Offline(Part, Actor),
+    /// Memory turns out to be able to do more.
+    Attest(Part, Caps),
     /// Memory that was added goes.
     Remove(Part),
     /// Pages are allocated in a part, up to a share of it.
@@ -105,6 +108,15 @@ pub enum Action {
         /// How much of its memory, from its first page on.
         pages: PageCount,
     },
+    /// A virtual DIMM of a guest with tags.
+    PlugDimm {
+        /// How much memory the guest gets.
+        pages: PageCount,
+        /// Where the guest is.
+        node: NodeId,
+    },
+    /// All of them go.
+    UnplugDimms,
     /// Time passes, in milliseconds.
     Advance(u64),
 }
@@ -187,6 +199,7 @@ pub const STEPS: &[(&str, &str)] = &[
     ("online", "online blocks, one after the other"),
     ("offline", "offline blocks, one after the other"),
     ("remove", "remove memory whose blocks are offline"),
+    ("attest", "memory can do more from now on"),
     ("fill", "allocate pages in a range"),
     ("free", "free what fill allocated"),
     ("pin", "pin a page of each pageblock, by chance"),
@@ -197,6 +210,8 @@ pub const STEPS: &[(&str, &str)] = &[
     ("stop-guest", "stop it"),
     ("demote", "move pages of a guest to a slower node"),
     ("use-tags", "a guest uses tags of its pages"),
+    ("plug-dimm", "plug a virtual DIMM into a guest with tags"),
+    ("unplug-dimms", "unplug all of them"),
     ("advance", "let time pass"),
 ];
 

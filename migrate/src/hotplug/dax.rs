@@ -8,6 +8,7 @@ use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps
 use pagelab_allocator::hotplug::platform::MemmapOnMemory;
 use pagelab_allocator::hotplug::printk::{Level, Line};
 use pagelab_allocator::hotplug::range::{Owner, Stranded};
+use pagelab_allocator::hotplug::veto::EntryPoint;
 use pagelab_allocator::units::{NodeId, PageCount, PfnRange};
 
 use crate::hotplug::host::Host;
@@ -35,6 +36,24 @@ pub struct Bound {
 }
 
 impl<S: Sink> Host<S> {
+    /// Makes a region of CXL memory that nobody has, if the gate lets it; what is denied is nobody's
+    /// for good. Linux: `create_region_store()`.
+    ///
+    /// # Errors
+    ///
+    /// What the gate says; [`Errno::Inval`] when the memory is not there or not free.
+    pub fn create_region(&mut self, range: PfnRange) -> Result<(), Errno> {
+        let of = self.hot.ranges().describe(range).ok_or(Errno::Inval)?;
+        let verdict = self.hot.gate().create_region(self.hot.view(), &of);
+        let created = self.hot.enforce(EntryPoint::CreateRegion, range, verdict);
+        let owner = match created {
+            Ok(()) => Owner::Region,
+            Err(_) => Owner::Stranded(Stranded::Denied),
+        };
+        self.hot.give(range, owner).map_err(|_| Errno::Inval)?;
+        created
+    }
+
     /// Puts a dax device on memory that nobody has, and gives it the driver that it should have.
     /// Linux: `devm_create_dev_dax()`, `dax_bus_match()`.
     ///

@@ -9,6 +9,7 @@ pub mod attestation;
 pub mod cfmws;
 pub mod cxl_device;
 pub mod dax;
+pub mod dimm;
 pub mod emd;
 pub mod guest;
 pub mod hdm;

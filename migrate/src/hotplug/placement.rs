@@ -5,6 +5,7 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Reach, Verdict};
+use pagelab_allocator::hotplug::memory_block::MemoryBlock;
 use pagelab_allocator::hotplug::veto::EntryPoint;
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, PfnRange};
@@ -26,9 +27,14 @@ impl<S: Sink> Host<S> {
     /// What all memory of a node can do that the page allocator has; nothing if it has none.
     #[must_use]
     pub fn node_caps(&self, node: NodeId) -> Caps {
-        let online = self.hot.blocks().filter(|(_, block)| block.is_online() && block.node == node);
-        let pieces = online.filter_map(|(_, block)| self.hot.ranges().describe(block.given()));
-        pieces.map(|piece| piece.caps).reduce(|a, b| a & b).unwrap_or_default()
+        // There are few ranges and many blocks, of which the first is mostly online.
+        let has_online = |range| {
+            let mut blocks = self.hot.ids(range).filter_map(|id| self.hot.block(id));
+            blocks.any(MemoryBlock::is_online)
+        };
+        let own = self.hot.ranges().all().iter().filter(|piece| piece.of.node == node);
+        let online = own.filter(|piece| piece.owner.has_blocks() && has_online(piece.of.range));
+        online.map(|piece| piece.of.caps).reduce(|a, b| a & b).unwrap_or_default()
     }
 
     /// Nodes with memory in the page allocator, nearest to `from` first. Linux:
