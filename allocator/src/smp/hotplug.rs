@@ -94,8 +94,8 @@ impl SharedHotplug {
     ///
     /// # Errors
     ///
-    /// See [`MemoryHotplug::memremap_pages`]; [`Errno::Busy`] when somebody else has the memory. The
-    /// memory is the device's no more then, if it was.
+    /// See [`MemoryHotplug::memremap_pages`]; [`Errno::Busy`] when somebody else has the memory.
+    /// The memory is the device's no more then, if it was.
     pub fn memremap_pages(&self, remap: &Remap) -> Result<(), Errno> {
         let mut state = self.state.lock();
         for &range in &remap.ranges {
