@@ -4,7 +4,7 @@
 use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::geometry::Geometry;
-use pagelab_allocator::gfp::ZoneType;
+use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::hotplug::add::AddMemory;
 use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::errno::Errno;
@@ -20,9 +20,10 @@ use pagelab_allocator::hotplug::printk::{Debugging, Log, RateLimit};
 use pagelab_allocator::hotplug::range::Owner;
 use pagelab_allocator::hotplug::tdx::{Tdx, TdxMemblock};
 use pagelab_allocator::online::OnlineTo;
-use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
 use pagelab_allocator::profile::KernelProfile;
-use pagelab_allocator::units::{CpuId, NodeId, PageCount, Pfn, PfnRange};
+use pagelab_allocator::smp::hotplug::SharedHotplug;
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use pagelab_allocator::watermark::Tunables;
 use pagelab_allocator::zone::ZoneSpec;
 
@@ -296,6 +297,26 @@ fn a_gate_on_device_memory_is_asked_between_addresses_and_sections() {
         let (result, _) = machine.remap(&[range], PagemapKind::Generic, ops);
         assert_eq!((result, machine.hot.vetoes().len()), (Err(Errno::Inval), vetoes), "{range}");
     }
+}
+
+#[test]
+fn a_device_gives_its_memory_back_when_struct_pages_find_no_room() {
+    let Machine { mut alloc, mut hot } = Machine::new("ungated");
+    hot.give(NEXT, Owner::DaxIdle).unwrap();
+    let request = AllocRequest::new(Order::of(3), GfpFlags::KERNEL);
+    while let Ok(pages) = alloc.alloc_pages(CPU, &request) {
+        let _ = pages.into_raw();
+    }
+    let shared = SharedHotplug::new(hot, alloc);
+    let (kind, ops) = (PagemapKind::Generic, PagemapOps::default());
+    let (ranges, memmap) = (vec![NEXT], PagemapMemmap::Whole);
+    let remap = Remap { ranges, node: NodeId::new(0), kind, ops, memmap };
+    assert_eq!(shared.memremap_pages(&remap), Err(Errno::NoMem));
+    shared.with(|hot, alloc| {
+        assert!(hot.ranges().is_owned(NEXT, |owner| owner == Owner::DaxIdle));
+        assert!(hot.pagemaps().is_empty());
+        hot.check(alloc).expect("no page got lost");
+    });
 }
 
 #[test]

@@ -95,22 +95,29 @@ impl SharedHotplug {
     /// # Errors
     ///
     /// See [`MemoryHotplug::memremap_pages`]; [`Errno::Busy`] when somebody else has the memory.
+    /// The memory is the device's no more then, if it was.
     pub fn memremap_pages(&self, remap: &Remap) -> Result<(), Errno> {
         let mut state = self.state.lock();
         for &range in &remap.ranges {
             state.0.check_pagemap(remap, range)?;
         }
-        if self.steps.has(Step::RemapTakesRange) {
-            for &range in &remap.ranges {
-                state.0.give(range, Owner::Devdax).map_err(|_| Errno::Busy)?;
-            }
+        let takes = self.steps.has(Step::RemapTakesRange);
+        let idle = |owner| owner == Owner::DaxIdle;
+        if takes && !remap.ranges.iter().all(|range| state.0.ranges().is_owned(*range, idle)) {
+            return Err(Errno::Busy);
+        }
+        if takes {
+            give_all(&mut state.0, remap, Owner::Devdax)?;
         }
         drop(state);
         let (hot, alloc) = &mut *self.state.lock();
-        for &range in &remap.ranges {
-            hot.commit_pagemap(alloc, CpuId::BOOT, remap, range)?;
+        let mut ranges = remap.ranges.iter();
+        let made = ranges.try_for_each(|&of| hot.commit_pagemap(alloc, CpuId::BOOT, remap, of));
+        if made.is_err() && takes {
+            remap.ranges.iter().for_each(|of| hot.memunmap_pages(alloc, CpuId::BOOT, *of));
+            give_all(hot, remap, Owner::DaxIdle)?;
         }
-        Ok(())
+        made
     }
 
     /// Looks at everything while nobody changes it.
@@ -118,4 +125,8 @@ impl SharedHotplug {
         let (hot, alloc) = &*self.state.lock();
         look(hot, alloc)
     }
+}
+
+fn give_all(hot: &mut MemoryHotplug, remap: &Remap, to: Owner) -> Result<(), Errno> {
+    remap.ranges.iter().try_for_each(|range| hot.give(*range, to).map_err(|_| Errno::Busy))
 }
