@@ -53,6 +53,7 @@ impl Run<'_> {
             }
             Action::Attest(part, caps) => self.attest(*part, *caps),
             Action::Remove(part) => self.host.remove_memory(part.range, Owner::Free),
+            Action::Demote { guest, pages, node } => self.demote(guest, *pages, *node),
             Action::PlugDimm { pages, node } => {
                 self.host.plug_dimm(*pages, *node).map(|dimm| self.dimms.push(dimm))
             }
@@ -93,7 +94,6 @@ impl Run<'_> {
                     self.host.stop_guest(guest);
                 }
             }
-            Action::Demote { guest, pages, node } => self.demote(guest, *pages, *node),
             Action::Advance(ms) => self.host.hot_mut().log_mut().advance_ms(*ms),
             _ => {}
         }
@@ -316,12 +316,17 @@ impl Run<'_> {
         folios.min(guest.pages.len())
     }
 
-    fn demote(&mut self, name: &str, pages: PageCount, to: NodeId) {
+    /// Demotes to a node, or to the tier below that of the guest's first page.
+    fn demote(&mut self, name: &str, pages: PageCount, to: Option<NodeId>) -> Done {
         let count = self.count(name, pages);
-        let Some(guest) = self.guests.get_mut(name) else { return };
+        let Some(guest) = self.guests.get_mut(name) else { return Ok(()) };
+        let home = guest.pages.first().and_then(|page| self.host.node_of(page.folio));
+        let below = || self.host.tiers().demotion_target(home?);
+        let to = to.or_else(below).ok_or(Errno::Inval)?;
         let done = self.host.demote(guest, 0..count, to);
         self.tally.demoted += done.moved;
         self.tally.barred += done.refused;
+        Ok(())
     }
 
     fn use_tags(&mut self, name: &str, pages: PageCount) -> Done {

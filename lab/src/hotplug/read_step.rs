@@ -145,7 +145,7 @@ impl Reader<'_, '_> {
             "demote" => Action::Demote {
                 guest: self.started()?,
                 pages: self.size("size")?,
-                node: self.node()?,
+                node: self.some_node()?,
             },
             "use-tags" => Action::UseTags { guest: self.started()?, pages: self.size("size")? },
             "plug-dimm" => Action::PlugDimm { pages: self.size("size")?, node: self.node()? },
@@ -262,14 +262,18 @@ impl Reader<'_, '_> {
     }
 
     fn node(&mut self) -> Result<NodeId, HotplugError> {
-        let node = self.of.number("node", NODES)?;
-        let found = self.of.need("node", node)?;
+        let node = self.some_node()?;
+        self.of.need("node", node)
+    }
+
+    fn some_node(&mut self) -> Result<Option<NodeId>, HotplugError> {
+        let Some(found) = self.of.number("node", NODES)? else { return Ok(None) };
         let node = NodeId::new(u8::try_from(found.value).expect("few nodes"));
         if !self.known.memories.iter().any(|memory| memory.node == node) {
             return Err(self.of.error(found.at, "node", "no memory is on that node"));
         }
         self.words.push_str(&format!(" node {}", node.get()));
-        Ok(node)
+        Ok(Some(node))
     }
 
     fn private(&mut self) -> Result<Action, HotplugError> {

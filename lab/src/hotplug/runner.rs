@@ -67,6 +67,7 @@ pub(super) struct Run<'a> {
     pub(super) accepted: BTreeMap<usize, Accepted>,
     /// Folios of `fill`, by the part that was filled.
     pub(super) filled: Vec<(Part, Vec<FolioId>)>,
+    splits_seen: usize,
     pub(super) pinned: Vec<FolioId>,
     pub(super) guests: BTreeMap<String, Guest>,
     pub(super) dimms: Vec<VirtualDimm>,
@@ -144,6 +145,7 @@ impl<'a> Run<'a> {
             rng: Pcg64::seed_from_u64(machine.seed),
             accepted: BTreeMap::new(),
             filled: Vec::new(),
+            splits_seen: 0,
             pinned: Vec::new(),
             guests: BTreeMap::new(),
             dimms: Vec::new(),
@@ -154,12 +156,27 @@ impl<'a> Run<'a> {
     /// What follows from a step: pages of guests may have moved.
     fn settle(&mut self) {
         self.host.emulator_mut().take_moves();
-        self.host.emulator_mut().take_splits();
+        self.follow_splits();
         (self.tally.exits, self.tally.lost_tags) = self.stopped;
         for guest in self.guests.values_mut() {
             self.host.note_lost(guest);
             self.tally.exits += guest.exits;
             self.tally.lost_tags += guest.lost;
+        }
+    }
+
+    /// What fills a range may have been split since the last step: all of its pages do now.
+    fn follow_splits(&mut self) {
+        let splits = self.host.splits();
+        let new: BTreeMap<FolioId, Vec<FolioId>> =
+            splits[self.splits_seen..].iter().map(|s| (s.folio, s.pages.clone())).collect();
+        self.splits_seen = splits.len();
+        if new.is_empty() {
+            return;
+        }
+        for (_, ids) in &mut self.filled {
+            let pages = |id: FolioId| new.get(&id).cloned().unwrap_or_else(|| vec![id]);
+            *ids = ids.iter().copied().flat_map(pages).collect();
         }
     }
 

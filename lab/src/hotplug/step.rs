@@ -98,8 +98,8 @@ pub enum Action {
         guest: String,
         /// How much of its memory, from its first page on.
         pages: PageCount,
-        /// Where to.
-        node: NodeId,
+        /// Where to, when not to the next tier.
+        node: Option<NodeId>,
     },
     /// A guest uses tags of some of its pages.
     UseTags {

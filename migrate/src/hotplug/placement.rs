@@ -5,13 +5,15 @@ use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Reach, Verdict};
-use pagelab_allocator::hotplug::memory_block::MemoryBlock;
+use pagelab_allocator::hotplug::memory_block::{Early, MemoryBlock};
+use pagelab_allocator::hotplug::memory_hotplug::BlockId;
 use pagelab_allocator::hotplug::veto::EntryPoint;
 use pagelab_allocator::page_alloc::AllocRequest;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, PfnRange};
 
 use crate::folio::{FolioId, FolioKind};
 use crate::hotplug::host::Host;
+use crate::hotplug::tiers::{AbstractDistance, MemoryTiers, NodeCpus};
 use crate::migrate::{MigrateMode, MigrateReason, Target};
 
 /// Whether a request names the node it wants. Linux: `mbind(2)`.
@@ -42,6 +44,24 @@ impl<S: Sink> Host<S> {
     #[must_use]
     pub fn nodes_near(&self, from: NodeId) -> Vec<NodeId> {
         crate::mover::nodes_near(self.emulator.page_alloc(), from)
+    }
+
+    /// Nodes with memory by their speed: those that had some at boot are DRAM with CPUs, others are
+    /// what a driver brought. Linux: `set_node_memory_tier()`, `dax_kmem_memory_type`.
+    #[must_use]
+    pub fn tiers(&self) -> MemoryTiers {
+        let mut tiers = MemoryTiers::default();
+        for node in self.nodes_near(NodeId::new(0)) {
+            let early = |(_, block): (BlockId, &MemoryBlock)| {
+                block.node == node && block.early == Early::Yes
+            };
+            let (distance, cpus) = match self.hot.blocks().any(early) {
+                true => (AbstractDistance::DRAM, NodeCpus::Some),
+                false => (AbstractDistance::KMEM, NodeCpus::None),
+            };
+            tiers.add(node, distance, cpus);
+        }
+        tiers
     }
 
     /// Whether a page that needs `needs` may lie on `node`.
