@@ -46,8 +46,7 @@ const fn range(start: u64, end: u64) -> PfnRange {
 
 /// A gate by its name, whose words may be parted by either sign.
 fn gate_of(name: &str) -> &'static dyn Gate {
-    let same = |gate: &&'static dyn Gate| gate.name().replace('-', "_") == name;
-    catalogue::all().into_iter().find(same).expect("a gate")
+    catalogue::by_name(name).expect("a gate")
 }
 
 struct Machine {
@@ -167,9 +166,9 @@ fn adding_checks_in_this_order() {
     let far_end = 8 * GIB + 6 * BLOCK + 1;
     // Each call breaks its own rule and all that come after it.
     for (gate, call, expected) in [
-        ("tdx_range", Call { range: range(8 * GIB, far_end), ..bad }, no(Errno::Inval, &[])),
+        ("tdx-range", Call { range: range(8 * GIB, far_end), ..bad }, no(Errno::Inval, &[])),
         (
-            "tdx_range",
+            "tdx-range",
             Call { name, range: range(8 * GIB, far_end), ..bad },
             no(
                 Errno::TooBig,
@@ -178,17 +177,17 @@ fn adding_checks_in_this_order() {
             ),
         ),
         (
-            "tdx_range",
+            "tdx-range",
             Call { name, range: range(8 * GIB, 8 * GIB + 2 * BLOCK + 1), ..bad },
             no(Errno::TooBig, &[]),
         ),
         (
-            "tdx_range",
+            "tdx-range",
             Call { name, range: range(8 * GIB, 8 * GIB + BLOCK + 1), ..bad },
             no(Errno::Exist, &["Unable to reserve System RAM region"]),
         ),
         (
-            "tdx_range",
+            "tdx-range",
             Call { name, range: range(8 * GIB + BLOCK, 8 * GIB + 2 * BLOCK - 1), ..bad },
             no(
                 Errno::Inval,
@@ -197,7 +196,7 @@ fn adding_checks_in_this_order() {
             ),
         ),
         (
-            "tdx_range",
+            "tdx-range",
             Call { name, ..bad },
             no(
                 Errno::Inval,
@@ -221,7 +220,7 @@ fn adding_checks_in_this_order() {
 
 #[test]
 fn a_gate_under_the_lock_is_asked_after_everything_else() {
-    let mut machine = Machine::new("tdx_range_locked");
+    let mut machine = Machine::new("tdx-range-locked");
     let nowhere = Call { node: ELSEWHERE, ..GOOD };
     let absent = "node 7 was absent from the node_possible_map";
     assert_eq!(machine.says(|this| this.add(&nowhere)), no(Errno::Inval, &[absent]));
@@ -293,7 +292,7 @@ fn a_gate_on_device_memory_is_asked_between_addresses_and_sections() {
         (range(8 * GIB + BLOCK, 8 * GIB + 6 * BLOCK + 1), 0),
         (range(8 * GIB + BLOCK, 8 * GIB + 2 * BLOCK - 1), 1),
     ] {
-        let mut machine = Machine::new("no_memremap");
+        let mut machine = Machine::new("no-memremap");
         let (result, _) = machine.remap(&[range], PagemapKind::Generic, ops);
         assert_eq!((result, machine.hot.vetoes().len()), (Err(Errno::Inval), vetoes), "{range}");
     }
@@ -341,7 +340,7 @@ fn device_private_memory_need_not_be_mapped() {
 #[test]
 fn onlining_checks_in_this_order() {
     let failed = "online_pages [mem 0x200000000-0x207ffffff] failed";
-    let mut machine = Machine::new("tdx_notifier");
+    let mut machine = Machine::new("tdx-notifier");
     let (id, boot) = (machine.id(ADDED), machine.id(range(4 * GIB, 4 * GIB + BLOCK)));
     assert_eq!(machine.online(machine.id(NEXT)), no(Errno::NxIo, &[]));
     machine.hot.count_poison(boot);

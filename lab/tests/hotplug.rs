@@ -197,7 +197,7 @@ fn files_hold_every_value_and_the_page_loads_nothing() {
     let rows = read(&csv);
     assert_eq!(rows.lines().next(), Some("scenario,gate,after,of,measure,unit,value"));
     assert!(rows.lines().all(|row| row.split(',').count() == 7));
-    let row = "q02-cost-of-late,tdx_range,end,cxl,devdax,pages,16777216";
+    let row = "q02-cost-of-late,tdx-range,end,cxl,devdax,pages,16777216";
     assert!(rows.lines().any(|line| line == row));
     for line in read(&jsonl).lines() {
         let value: serde_json::Value = serde_json::from_str(line).expect("JSON");
@@ -211,7 +211,7 @@ fn files_hold_every_value_and_the_page_loads_nothing() {
     }
     assert_eq!(page.matches("<svg role=\"img\"").count(), 2 + 3);
     for part in
-        ["prefers-color-scheme: dark", "class=\"limbo\"", "q02-cost-of-late under tdx_range"]
+        ["prefers-color-scheme: dark", "class=\"limbo\"", "q02-cost-of-late under tdx-range"]
     {
         assert!(page.contains(part), "{part}");
     }

@@ -47,13 +47,13 @@ fn race(gate: &str, without: Option<Step>) {
 
 #[test]
 fn the_notifier_of_today_lets_no_foreign_memory_in() {
-    model(|| race("tdx_notifier", None));
+    model(|| race("tdx-notifier", None));
 }
 
 #[test]
 fn a_check_under_the_lock_lets_none_in() {
-    model(|| race("tdx_range_locked", None));
-    model(|| race("cmr_state", None));
+    model(|| race("tdx-range-locked", None));
+    model(|| race("cmr-state", None));
 }
 
 /// The protocol with one step left out, which loom must reject.
@@ -66,12 +66,12 @@ mod canaries {
 
     #[test]
     fn canary_the_patch_as_posted_checks_before_the_lock() {
-        assert!(refutes(|| race("tdx_range", None)));
+        assert!(refutes(|| race("tdx-range", None)));
     }
 
     #[test]
     fn canary_the_snapshot_is_old_when_it_is_used() {
-        assert!(refutes(|| race("tdx_notifier", Some(Step::InitHoldsLock))));
+        assert!(refutes(|| race("tdx-notifier", Some(Step::InitHoldsLock))));
     }
 
     #[test]

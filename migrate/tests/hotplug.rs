@@ -189,9 +189,9 @@ fn q10_who_can_be_demoted_to_memory_without_tags() {
     let half = PageCount::new(64 * MIB);
     for profile in PROFILES {
         for (gate, tags, moved, lost) in [
-            ("page_filter", GuestTags::None, half, PageCount::ZERO),
-            ("page_filter", GuestTags::Every, PageCount::ZERO, PageCount::ZERO),
-            ("page_filter", GuestTags::OnAccess, half, PageCount::ZERO),
+            ("page-filter", GuestTags::None, half, PageCount::ZERO),
+            ("page-filter", GuestTags::Every, PageCount::ZERO, PageCount::ZERO),
+            ("page-filter", GuestTags::OnAccess, half, PageCount::ZERO),
             ("ungated", GuestTags::Every, half, half),
         ] {
             let mut host = tiers(profile, gate);
@@ -212,7 +212,7 @@ fn q10_who_can_be_demoted_to_memory_without_tags() {
 #[test]
 fn q10_a_first_tag_access_is_an_exit_and_a_promotion() {
     for profile in PROFILES {
-        let mut host = tiers(profile, "page_filter");
+        let mut host = tiers(profile, "page-filter");
         let mut guest = host.start_guest(64, HUGE, GuestTags::OnAccess, NEAR).unwrap();
         host.demote(&mut guest, 0..32, FAR);
         assert_eq!(host.use_tags(&mut guest, 0), Ok(HUGE.pages()));
@@ -228,7 +228,7 @@ fn q10_a_first_tag_access_is_an_exit_and_a_promotion() {
 
 #[test]
 fn a_filter_keeps_tagged_pages_where_tags_are_when_their_memory_leaves() {
-    for (gate, moves) in [("page_filter", false), ("ungated", true)] {
+    for (gate, moves) in [("page-filter", false), ("ungated", true)] {
         // Near memory may leave on x86; which machine has tags is not the point here.
         let mut platform = Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34));
         platform.mte = Mte::On;
@@ -291,7 +291,7 @@ fn tdx(profile: KernelProfile, gate: &str) -> Host<Silent> {
 #[test]
 fn initialization_takes_contiguous_tables() {
     for profile in PROFILES {
-        let mut host = tdx(profile, "tdx_notifier");
+        let mut host = tdx(profile, "tdx-notifier");
         let done = host.tdx_init(Pamt::Static).unwrap();
         assert_eq!((done.tdmrs, done.pamt), (1, PageCount::new(1024 + 2 + 1)));
         assert_eq!(host.capacity().metadata, done.pamt);
@@ -304,7 +304,7 @@ fn initialization_takes_contiguous_tables() {
 
 #[test]
 fn trap_2_memory_that_joined_before_makes_initialization_fail() {
-    let mut host = tdx(KernelProfile::V6_12, "tdx_notifier");
+    let mut host = tdx(KernelProfile::V6_12, "tdx-notifier");
     host.kmem_probe(&device(CXL)).unwrap();
     assert_eq!(host.online_range(CXL, Actor::Udev, OnlineTo::Movable).error, None);
     assert_eq!(host.tdx_init(Pamt::Static), Err(Errno::Io));
@@ -321,11 +321,11 @@ fn q5_one_schedule_of_four_is_bad_under_the_patch_as_posted() {
     let memmap = MemmapOnMemory::Off;
     let add = AddMemory { range: CXL, node: FAR, name, group: None, memmap };
     for (gate, expected) in [
-        ("tdx_notifier", &[][..]),
-        ("tdx_range", &["A1 T A2 A3"]),
-        ("tdx_range_locked", &[]),
-        ("reject_add", &[]),
-        ("cmr_state", &[]),
+        ("tdx-notifier", &[][..]),
+        ("tdx-range", &["A1 T A2 A3"]),
+        ("tdx-range-locked", &[]),
+        ("reject-add", &[]),
+        ("cmr-state", &[]),
         ("documented", &["T A1 A2 A3", "A1 T A2 A3"]),
     ] {
         let outcomes = explore(&tdx(KernelProfile::V6_12, gate), add, Pamt::Static);
@@ -345,6 +345,6 @@ fn q5_what_each_schedule_leads_to() {
     };
     let (yes, no) = (TdxWorks::Yes, TdxWorks::No);
     let online = Some(Step::Online);
-    assert_eq!(of("tdx_notifier"), [(online, yes), (online, yes), (None, no), (None, no)]);
-    assert_eq!(of("tdx_range"), [(Some(Step::Check), yes), (None, yes), (None, no), (None, no)]);
+    assert_eq!(of("tdx-notifier"), [(online, yes), (online, yes), (None, no), (None, no)]);
+    assert_eq!(of("tdx-range"), [(Some(Step::Check), yes), (None, yes), (None, no), (None, no)]);
 }

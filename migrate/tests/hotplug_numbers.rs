@@ -40,8 +40,7 @@ const fn range(start: u64, end: u64) -> PfnRange {
 }
 
 fn gate_of(name: &str) -> &'static dyn Gate {
-    let same = |gate: &&'static dyn Gate| gate.name().replace('-', "_") == name;
-    catalogue::all().into_iter().find(same).expect("a gate")
+    catalogue::by_name(name).expect("a gate")
 }
 
 /// What is chosen of a machine.
@@ -119,7 +118,7 @@ fn q1_rows_1_and_4_how_much_is_said() {
         (96, Some(GIB), 64),
     ] {
         for (actor, vetoes) in [(Actor::Udev, blocks), (Actor::Daxctl, 1)] {
-            let mut host = Setting { boot, block, ..Setting::new("tdx_notifier") }.build(&[]);
+            let mut host = Setting { boot, block, ..Setting::new("tdx-notifier") }.build(&[]);
             let attempts = online(&mut host, actor);
             assert_eq!((attempts.tried, attempts.done), (vetoes, 0));
             assert_eq!(attempts.error, Some(Errno::Perm));
@@ -130,25 +129,25 @@ fn q1_rows_1_and_4_how_much_is_said() {
     let limits = [(RateLimit::None, 512, 0), (RateLimit::Default, 10, 502)];
     for (limit, seen, held) in limits {
         let log = Log::new(Debugging::Off, limit);
-        let mut host = Setting { log, ..Setting::new("tdx_notifier_loud") }.build(&[]);
+        let mut host = Setting { log, ..Setting::new("tdx-notifier-loud") }.build(&[]);
         online(&mut host, Actor::Udev);
         assert_eq!(lines(&host), (seen, 512, held), "row 3");
     }
     let log = Log::new(Debugging::On, RateLimit::None);
-    let mut host = Setting { log, ..Setting::new("tdx_notifier") }.build(&[]);
+    let mut host = Setting { log, ..Setting::new("tdx-notifier") }.build(&[]);
     online(&mut host, Actor::Udev);
     assert_eq!(lines(&host), (512, 0, 0), "with dynamic debug");
 }
 
 #[test]
 fn q2_row_2_what_refusing_late_costs() {
-    let mut host = Setting::new("tdx_notifier").build(&[]);
+    let mut host = Setting::new("tdx-notifier").build(&[]);
     online(&mut host, Actor::Udev);
     let late = host.capacity();
     assert_eq!((late.limbo, late.devdax), (CXL.len(), PageCount::ZERO));
     assert_eq!(late.metadata.get(), GIB);
     assert_eq!(host.hot().ids(CXL).filter(|id| host.hot().block(*id).is_some()).count(), 512);
-    let mut host = Setting::new("tdx_range").build(&[]);
+    let mut host = Setting::new("tdx-range").build(&[]);
     let blocks = host.hot().blocks().count();
     assert_eq!(host.create_dax(&device(CXL), Driver::Kmem), Err(Errno::Inval));
     assert_eq!(host.hot().blocks().count(), blocks);
@@ -171,32 +170,32 @@ fn q2_row_2_what_refusing_late_costs() {
 #[test]
 fn q4_what_half_a_range_that_fits_is_good_for() {
     let near = [(FIRST_HALF, FAR)];
-    let mut host = Setting::new("tdx_notifier").build(&near);
+    let mut host = Setting::new("tdx-notifier").build(&near);
     let attempts = online(&mut host, Actor::Udev);
     assert_eq!((attempts.done, attempts.failed()), (256, 256));
     for (half, done) in [(FIRST_HALF, 256), (SECOND_HALF, 0)] {
-        let setting = Setting { auto: AutoOnline::Movable, ..Setting::new("tdx_notifier") };
+        let setting = Setting { auto: AutoOnline::Movable, ..Setting::new("tdx-notifier") };
         let mut host = setting.build(&[(half, FAR)]);
         host.create_dax(&device(CXL), Driver::Kmem).expect("the adder hears nothing");
         let ids = host.hot().ids(CXL);
         let online = ids.filter(|id| host.hot().block(*id).is_some_and(|of| of.is_online()));
         assert_eq!((online.count(), host.hot().vetoes().len()), (done, 1), "{half}");
     }
-    let mut host = Setting::new("tdx_range").build(&near);
+    let mut host = Setting::new("tdx-range").build(&near);
     host.create_dax(&device(CXL), Driver::Kmem).expect_err("all or nothing");
     host.devdax_probe(&device(CXL)).expect("a device");
     assert_eq!(host.capacity().devdax, CXL.len());
     // Two pieces that touch: each block has one that covers it, the range has none.
     let both = [(FIRST_HALF, FAR), (SECOND_HALF, FAR)];
-    let mut host = Setting::new("tdx_notifier").build(&both);
+    let mut host = Setting::new("tdx-notifier").build(&both);
     assert_eq!(online(&mut host, Actor::Udev).done, 512);
-    let mut host = Setting::new("tdx_range").build(&both);
+    let mut host = Setting::new("tdx-range").build(&both);
     assert_eq!(host.create_dax(&device(CXL), Driver::Kmem), Err(Errno::Inval));
 }
 
 #[test]
 fn row_5_boot_memory_that_left_comes_back() {
-    for gate in ["tdx_notifier", "tdx_range"] {
+    for gate in ["tdx-notifier", "tdx-range"] {
         let mut host = Setting::new(gate).build(&[]);
         let last = range(32 * GIB - 128 * MIB, 32 * GIB);
         assert_eq!(host.offline_range(last, Actor::Udev).done, 1);
@@ -211,7 +210,7 @@ fn row_5_boot_memory_that_left_comes_back() {
 
 #[test]
 fn row_9_nothing_is_added_by_anybody() {
-    let mut host = Setting::new("reject_add").build(&[]);
+    let mut host = Setting::new("reject-add").build(&[]);
     let memmap = MemmapOnMemory::Off;
     let add = |name| AddMemory { range: CXL, node: FAR, name, group: None, memmap };
     assert_eq!(host.add_memory(add("System RAM")), Err(Errno::Inval));
@@ -262,7 +261,7 @@ fn q8_the_zone_of_memory_without_cpus() {
 
 #[test]
 fn binding_a_driver_checks_in_this_order() {
-    let setting = || Setting { block: Some(2 * GIB), ..Setting::new("tdx_range") };
+    let setting = || Setting { block: Some(2 * GIB), ..Setting::new("tdx-range") };
     let small = range(128 * GIB + 1, 130 * GIB);
     let said = |host: &Host<Silent>| {
         let lines = host.hot().log().visible().iter();

@@ -8,20 +8,20 @@ use crate::way::Judgement;
 
 const ORDER: [&str; 15] = [
     "ungated",
-    "tdx_notifier",
-    "tdx_notifier_loud",
-    "tdx_range",
-    "tdx_range_locked",
-    "reject_add",
-    "cmr_state",
-    "cmr_dynamic",
+    "tdx-notifier",
+    "tdx-notifier-loud",
+    "tdx-range",
+    "tdx-range-locked",
+    "reject-add",
+    "cmr-state",
+    "cmr-dynamic",
     "capability",
-    "deny_region",
-    "private_node",
-    "page_filter",
-    "feature_off",
+    "deny-region",
+    "private-node",
+    "page-filter",
+    "feature-off",
     "documented",
-    "no_memremap",
+    "no-memremap",
 ];
 
 /// Names are words of a command line and differ; what they are about fits a line of a table.
@@ -31,7 +31,7 @@ fn judge(gates: &[&dyn Gate]) -> Judgement {
         if gates[..n].iter().any(|other| other.name() == name) {
             return Err(format!("{name} is there twice"));
         }
-        if name.is_empty() || name.bytes().any(|b| !b.is_ascii_lowercase() && b != b'_') {
+        if name.is_empty() || name.bytes().any(|b| !b.is_ascii_lowercase() && b != b'-') {
             return Err(format!("{name:?} is not a word"));
         }
         let about = gate.about();

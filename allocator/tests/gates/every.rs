@@ -14,21 +14,21 @@ use crate::world::{World, gib, memory};
 /// who can use it, `D` a device, `L` blocks in limbo, `S` stranded.
 const EVERY: [(&str, &str, &str); 15] = [
     ("ungated", "RRRuuuRR", "RRRRRRRRRuuD"),
-    ("tdx_notifier", "RRRuLLRR", "RRRRRRRRRuuD"),
-    ("tdx_notifier_loud", "RRRuLLRR", "RRRRRRRRRuuD"),
-    ("tdx_range", "RRRuDDRR", "RRRRRRRRRuuD"),
-    ("tdx_range_locked", "RDRDDDRR", "RRRRRRRRRuuD"),
-    ("reject_add", "DDDDDDDD", "RRRRRRRRRuuD"),
-    ("cmr_state", "RDDDDDRD", "RRRRRRRRRuuD"),
-    ("cmr_dynamic", "RDRDRDRD", "RRRRRRRRRuuD"),
+    ("tdx-notifier", "RRRuLLRR", "RRRRRRRRRuuD"),
+    ("tdx-notifier-loud", "RRRuLLRR", "RRRRRRRRRuuD"),
+    ("tdx-range", "RRRuDDRR", "RRRRRRRRRuuD"),
+    ("tdx-range-locked", "RDRDDDRR", "RRRRRRRRRuuD"),
+    ("reject-add", "DDDDDDDD", "RRRRRRRRRuuD"),
+    ("cmr-state", "RDDDDDRD", "RRRRRRRRRuuD"),
+    ("cmr-dynamic", "RDRDRDRD", "RRRRRRRRRuuD"),
     // Convertible memory that TDX did not take can do all that is asked for, and is foreign.
     ("capability", "RRRDuDRR", "RRRRRRRRRDuD"),
-    ("deny_region", "RRRSuSRR", "RRRRRRRRRSuS"),
-    ("private_node", "RRRPuPRR", "RRRRRRRRRPPD"),
-    ("page_filter", "RRRPuPRR", "RRRRRRRRRPPD"),
-    ("feature_off", "RRRRRRRR", "RRRRRRRRRRRD"),
+    ("deny-region", "RRRSuSRR", "RRRRRRRRRSuS"),
+    ("private-node", "RRRPuPRR", "RRRRRRRRRPPD"),
+    ("page-filter", "RRRPuPRR", "RRRRRRRRRPPD"),
+    ("feature-off", "RRRRRRRR", "RRRRRRRRRRRD"),
     ("documented", "RRRuuuRR", "RRRRRRRRRuuD"),
-    ("no_memremap", "RRRuuuRR", "RRRRRRRRRuuS"),
+    ("no-memremap", "RRRuuuRR", "RRRRRRRRRuuS"),
 ];
 
 fn letter(gate: &dyn Gate, mut world: World, of: &Candidate, wanted: Driver) -> char {

@@ -142,5 +142,5 @@ fn trap_24_who_asks_for_one_piece() {
     let one = |gate: &&dyn Gate| across_two_pieces(*gate).1 == Some(Why::ManyPieces);
     let names: Vec<_> =
         all().into_iter().filter(|gate| one(gate)).map(|gate| gate.name()).collect();
-    assert_eq!(names, ["tdx_range", "tdx_range_locked"]);
+    assert_eq!(names, ["tdx-range", "tdx-range-locked"]);
 }

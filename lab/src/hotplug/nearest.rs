@@ -41,14 +41,14 @@ mod tests {
 
     #[test]
     fn small_slips_are_understood() {
-        let known = ["tdx_notifier", "tdx_range", "ungated"];
+        let known = ["tdx-notifier", "tdx-range", "ungated"];
         assert_eq!(
             unknown("tdx_notifer", &known),
-            "\"tdx_notifer\" is unknown; \"tdx_notifier\" is meant?"
+            "\"tdx_notifer\" is unknown; \"tdx-notifier\" is meant?"
         );
-        assert_eq!(nearest("tdx-range", &known), Some("tdx_range"));
+        assert_eq!(nearest("tdx-range", &known), Some("tdx-range"));
         assert_eq!(nearest("zfs", &known), None);
-        assert!(unknown("zfs", &known).ends_with("there are tdx_notifier, tdx_range, ungated"));
+        assert!(unknown("zfs", &known).ends_with("there are tdx-notifier, tdx-range, ungated"));
         assert_eq!((distance("", "abc"), distance("kitten", "sitting")), (3, 3));
     }
 }

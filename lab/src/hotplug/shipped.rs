@@ -58,6 +58,7 @@ scenarios![
     "q12-pamt-unmovable",
     "q13-metadata",
     "row05-boot-block-returns",
+    "row06-attested-later",
     "row06-tsp",
     "row09-reject-all",
     "row10-cmr-and-state",
@@ -74,8 +75,10 @@ scenarios![
     "row32-no-memremap",
     "row35-atomics",
     "row38-private-node",
+    "row41-virtual-dimm",
     "row43-cma",
     "size-1tib-full",
+    "trap07-boot-cxl",
     "trap14-address-gate",
     "trap22-boot-memory",
 ];

@@ -12,7 +12,7 @@ pub struct CmrDynamic;
 
 impl Gate for CmrDynamic {
     fn name(&self) -> &'static str {
-        "cmr_dynamic"
+        "cmr-dynamic"
     }
 
     fn about(&self) -> &'static str {

@@ -11,7 +11,7 @@ pub struct CmrState;
 
 impl Gate for CmrState {
     fn name(&self) -> &'static str {
-        "cmr_state"
+        "cmr-state"
     }
 
     fn about(&self) -> &'static str {

@@ -11,7 +11,7 @@ pub struct DenyRegion;
 
 impl Gate for DenyRegion {
     fn name(&self) -> &'static str {
-        "deny_region"
+        "deny-region"
     }
 
     fn about(&self) -> &'static str {

@@ -9,7 +9,7 @@ pub struct FeatureOff;
 
 impl Gate for FeatureOff {
     fn name(&self) -> &'static str {
-        "feature_off"
+        "feature-off"
     }
 
     fn about(&self) -> &'static str {

@@ -12,7 +12,7 @@ pub struct NoMemremap;
 
 impl Gate for NoMemremap {
     fn name(&self) -> &'static str {
-        "no_memremap"
+        "no-memremap"
     }
 
     fn about(&self) -> &'static str {

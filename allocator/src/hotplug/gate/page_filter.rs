@@ -12,7 +12,7 @@ pub struct PageFilter;
 
 impl Gate for PageFilter {
     fn name(&self) -> &'static str {
-        "page_filter"
+        "page-filter"
     }
 
     fn about(&self) -> &'static str {

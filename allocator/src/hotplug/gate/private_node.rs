@@ -12,7 +12,7 @@ pub struct PrivateNode;
 
 impl Gate for PrivateNode {
     fn name(&self) -> &'static str {
-        "private_node"
+        "private-node"
     }
 
     fn about(&self) -> &'static str {

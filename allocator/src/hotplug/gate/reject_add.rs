@@ -12,7 +12,7 @@ pub struct RejectAdd;
 
 impl Gate for RejectAdd {
     fn name(&self) -> &'static str {
-        "reject_add"
+        "reject-add"
     }
 
     fn about(&self) -> &'static str {

@@ -10,7 +10,7 @@ pub struct TdxNotifier;
 
 impl Gate for TdxNotifier {
     fn name(&self) -> &'static str {
-        "tdx_notifier"
+        "tdx-notifier"
     }
 
     fn about(&self) -> &'static str {

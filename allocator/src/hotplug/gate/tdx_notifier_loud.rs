@@ -10,11 +10,11 @@ pub struct TdxNotifierLoud;
 
 impl Gate for TdxNotifierLoud {
     fn name(&self) -> &'static str {
-        "tdx_notifier_loud"
+        "tdx-notifier-loud"
     }
 
     fn about(&self) -> &'static str {
-        "tdx_notifier, with a line for each block that it vetoes"
+        "tdx-notifier, with a line for each block that it vetoes"
     }
 
     fn online(&self, view: View<'_>, of: &Candidate) -> Verdict {

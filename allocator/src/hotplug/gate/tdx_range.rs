@@ -11,7 +11,7 @@ pub struct TdxRange;
 
 impl Gate for TdxRange {
     fn name(&self) -> &'static str {
-        "tdx_range"
+        "tdx-range"
     }
 
     fn about(&self) -> &'static str {

@@ -15,11 +15,11 @@ pub struct TdxRangeLocked;
 
 impl Gate for TdxRangeLocked {
     fn name(&self) -> &'static str {
-        "tdx_range_locked"
+        "tdx-range-locked"
     }
 
     fn about(&self) -> &'static str {
-        "tdx_range under the lock, and against convertible memory"
+        "tdx-range under the lock, and against convertible memory"
     }
 
     fn add(&self, view: View<'_>, of: &Candidate) -> Verdict {
