@@ -12,6 +12,7 @@ use pagelab_allocator::hotplug::range::Owner;
 use pagelab_allocator::units::{PageCount, PfnRange};
 use pagelab_allocator::zone::Zone;
 use pagelab_migrate::hotplug::host::Host;
+use pagelab_migrate::hotplug::interleavings::Outcome;
 
 use super::memory::Memory;
 
@@ -136,6 +137,10 @@ pub struct Tally {
     pub private_short: PageCount,
     /// Pages that moved when TDX was initialized.
     pub moved_for_tdx: PageCount,
+    /// Orders of an addition and an initialization that were tried.
+    pub schedules: Vec<Outcome>,
+    /// Of those, orders after which TDX works and the allocator has memory that it cannot use.
+    pub schedules_bad: u64,
 }
 
 /// Memory blocks by state.

@@ -130,6 +130,12 @@ pub const ALL: &[Measure] = &[
     pages("demoted", "pages of guests that went to a slower node", |f| f.tally.demoted.get()),
     pages("barred", "pages that may not lie on the slower node", |f| f.tally.barred.get()),
     pages("promoted", "pages that came back for the sake of a tag", |f| f.tally.promoted.get()),
+    count("schedules", "orders of addition and initialization that were tried", |f| {
+        u64::try_from(f.tally.schedules.len()).unwrap_or(u64::MAX)
+    }),
+    count("schedules_bad", "of those, orders that let foreign memory in", |f| {
+        f.tally.schedules_bad
+    }),
     count("exits", "times that a guest was left for the sake of a tag", |f| f.tally.exits),
     pages("lost_tags", "pages that lost their tags", |f| f.tally.lost_tags.get()),
     count("tdx", "1 if TDX is in use", |f| f.tdx),

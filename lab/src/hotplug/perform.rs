@@ -13,6 +13,7 @@ use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Attempts;
 use pagelab_migrate::hotplug::dax::DaxDevice;
+use pagelab_migrate::hotplug::interleavings::explore;
 use pagelab_migrate::hotplug::pamt::Pamt;
 use pagelab_migrate::hotplug::placement::Binding;
 use rand::RngExt;
@@ -73,6 +74,7 @@ impl Run<'_> {
     /// Steps that cannot fail.
     fn always(&mut self, action: &Action) {
         match action {
+            Action::Race(part) => self.race(*part),
             Action::Fill(part, filling) => self.fill(*part, *filling),
             Action::Free(part) => self.free(*part),
             Action::Pin(part, chance) => self.pin(part.range, *chance),
@@ -113,10 +115,22 @@ impl Run<'_> {
     }
 
     fn tdx_init(&mut self) -> Done {
-        let pamt = self.scenario.tdx.as_ref().map_or(Pamt::Static, |tdx| tdx.pamt);
-        let done = self.host.tdx_init(pamt)?;
+        let done = self.host.tdx_init(self.pamt())?;
         self.tally.moved_for_tdx += done.migrated;
         Ok(())
+    }
+
+    fn pamt(&self) -> Pamt {
+        self.scenario.tdx.as_ref().map_or(Pamt::Static, |tdx| tdx.pamt)
+    }
+
+    /// Tries every order on copies; the machine stays as it is.
+    fn race(&mut self, part: Part) {
+        let add = self.addition(part);
+        for outcome in explore(&self.host, add, self.pamt()) {
+            self.tally.schedules_bad += u64::from(outcome.is_bad());
+            self.tally.schedules.push(outcome);
+        }
     }
 
     fn node(&self, part: Part) -> NodeId {

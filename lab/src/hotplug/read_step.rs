@@ -106,7 +106,7 @@ struct Reader<'a, 'k> {
 impl Reader<'_, '_> {
     fn action(&mut self, does: Found<&str>) -> Result<Action, HotplugError> {
         Ok(match does.value {
-            "tdx-init" if !self.known.has_tdx => {
+            "tdx-init" | "race" if !self.known.has_tdx => {
                 return Err(self.of.error(does.at, "do", "there is no [tdx]"));
             }
             "tdx-init" => Action::TdxInit,
@@ -116,6 +116,7 @@ impl Reader<'_, '_> {
             "add" => Action::Add(self.part()?),
             "add-check" => Action::AddCheck(self.part()?),
             "add-commit" => Action::AddCommit(self.part()?),
+            "race" => Action::Race(self.part()?),
             "memremap" => Action::Memremap(self.part()?),
             "memunmap" => Action::Memunmap(self.later()?),
             "online" => Action::Online(self.part()?, self.actor()?, self.to()?),

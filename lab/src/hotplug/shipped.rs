@@ -31,6 +31,7 @@ scenarios![
     "q05-race-a1-a2-t-a3",
     "q05-race-a1-t-a2-a3",
     "q05-race-t-a1-a2-a3",
+    "q05-race",
     "q06-hand-back",
     "q06-hand-back-full",
     "q06-pins-128mib",

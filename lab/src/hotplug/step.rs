@@ -65,6 +65,8 @@ pub enum Action {
     Online(Part, Actor, OnlineTo),
     /// Blocks are offlined.
     Offline(Part, Actor),
+    /// Memory is added and TDX is initialized in every order, each on a copy of the machine.
+    Race(Part),
     /// Memory turns out to be able to do more.
     Attest(Part, Caps),
     /// Memory that was added goes.
@@ -194,6 +196,7 @@ pub const STEPS: &[(&str, &str)] = &[
     ("add", "add memory, as ACPI does"),
     ("add-check", "the checks of an addition before the lock"),
     ("add-commit", "the rest of an addition, under the lock"),
+    ("race", "every order of adding memory and initializing TDX, each on a copy"),
     ("memremap", "struct pages for a device's memory"),
     ("memunmap", "take them away"),
     ("online", "online blocks, one after the other"),

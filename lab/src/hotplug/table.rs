@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 
 use pagelab_allocator::units::PageCount;
 
+use pagelab_migrate::hotplug::interleavings::TdxWorks;
+
 use super::facts::Facts;
 use super::list::cut;
 use super::results::{Ran, result};
@@ -58,6 +60,7 @@ fn scenario(out: &mut String, ran: &Ran, log_lines: usize) {
     for (title, columns) in heads {
         block(out, ran, title, columns, page);
     }
+    schedules(out, ran);
     errors(out, ran);
     log(out, ran, log_lines);
     promises(out, ran);
@@ -170,6 +173,33 @@ fn block(out: &mut String, ran: &Ran, title: &str, columns: &[Column], page: u64
             let _ = write!(out, "{gap}{value:>VALUE$}");
         }
         out.push('\n');
+    }
+}
+
+/// Every order that was tried, and what it led to.
+fn schedules(out: &mut String, ran: &Ran) {
+    let raced = |outcome: &&Outcome| !outcome.end.tally.schedules.is_empty();
+    let mut outcomes = ran.outcomes.iter().filter(raced).peekable();
+    if outcomes.peek().is_none() {
+        return;
+    }
+    out.push_str(
+        "\norders: A1 the gate is asked, A2 memory is added, A3 it is onlined, T TDX begins\n",
+    );
+    let size = ran.scenario.machine.geometry.page_size();
+    for outcome in outcomes {
+        for schedule in &outcome.end.tally.schedules {
+            let refused = schedule.refused.map(|step| format!("{} is refused", step.letter()));
+            let mib = schedule.foreign.get() * size >> 20;
+            let end = match (refused, schedule.tdx) {
+                _ if schedule.is_bad() => format!("BAD: {mib} MiB of foreign memory joined"),
+                (Some(refused), _) => refused,
+                (None, TdxWorks::No) => "memory joined, TDX is off".to_owned(),
+                (None, TdxWorks::Yes) => "memory joined, TDX is on".to_owned(),
+            };
+            let name = format!("  {}", outcome.gate.name());
+            let _ = writeln!(out, "{name:<NAME$}  {:<12} {end}", schedule.text());
+        }
     }
 }
 
