@@ -79,7 +79,7 @@ fn half_fill(host: &mut Host<Silent>) -> Vec<FolioId> {
     }
     far.sort_by_key(|id| emulator.folios()[*id].pfn());
     let (kept, freed): (Vec<_>, Vec<_>) =
-        far.into_iter().partition(|id| emulator.folios()[*id].pfn().get() % 2 == 0);
+        far.into_iter().partition(|id| emulator.folios()[*id].pfn().get().is_multiple_of(2));
     for id in freed {
         emulator.free(CPU, id);
     }

@@ -143,6 +143,6 @@ mod tests {
     fn a_size_that_was_asked_for_wins() {
         let mut platform = Platform::new(Arch::X86, Host::BareMetal, Pfn::new(1 << 40));
         platform.block_size = Some(PageCount::new(GIB >> 12));
-        assert_eq!(block_pages(&platform, Pfn::new(96 * GIB >> 12), 4096).get(), GIB >> 12);
+        assert_eq!(block_pages(&platform, Pfn::new((96 * GIB) >> 12), 4096).get(), GIB >> 12);
     }
 }

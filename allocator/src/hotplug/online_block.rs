@@ -16,9 +16,9 @@ impl MemoryHotplug {
     ///
     /// # Errors
     ///
-    /// [`Errno::NxIo`] when there is no such block, [`Errno::HwPoison`], [`Errno::Inval`] when it is
-    /// online already or the node's zones have no room for it, and what the gate says; nothing has
-    /// changed then.
+    /// [`Errno::NxIo`] when there is no such block, [`Errno::HwPoison`], [`Errno::Inval`] when it
+    /// is online already or the node's zones have no room for it, and what the gate says; nothing
+    /// has changed then.
     pub fn online_block<S: Sink>(
         &mut self,
         alloc: &mut PageAllocator<S>,
