@@ -139,7 +139,7 @@ impl Buddy {
         let mut tally = Tally::default();
         let mut index: FrameIndex = 0;
         while index < self.map.len() {
-            let Some(head) = self.map.head(index) else {
+            let Some(head) = self.head(index) else {
                 index += 1;
                 continue;
             };
@@ -182,7 +182,7 @@ impl Zone {
             let mut pages = 0;
             for (block, order) in pcp.blocks() {
                 let pfn = self.buddy.map.pfn(block.index());
-                let stored = self.buddy.map.head(block.index()) == Some(Head::PerCpu(order));
+                let stored = self.buddy.head(block.index()) == Some(Head::PerCpu(order));
                 same_at("state of a per-CPU block", pfn, u64::from(stored), 1)?;
                 pages += order.pages().get();
             }
