@@ -310,7 +310,7 @@ impl<P: Exclusive> CpuZone<P> {
         lists.with(|lists| {
             let mt = zone.posted.migratetype(index);
             match lists.pcp.list_of(order, mt) {
-                Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
+                Some(list) if !mt.bypasses_pcp() => {
                     zone.posted.release(index, order);
                     lists.freed += order.pages().get();
                     push(zone, id, lists, (list, order), Cached::new(index, mt));
