@@ -13,6 +13,7 @@
 use crate::frame::{Frame, FrameIndex, Frames, Head, MemMap, Movability};
 use crate::free_area::{End, FreeAreas, Row};
 use crate::geometry::Geometry;
+use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
 use crate::profile::{HighAtomicUnusable, KernelProfile, LargeFree, MergeRule, Rules};
@@ -98,6 +99,8 @@ pub struct Buddy {
     pub(crate) rules: Rules,
     pub(crate) span: PfnRange,
     pub(crate) map: MemMap,
+    /// Who holds what, where blocks are handed out past the map.
+    pub(crate) holders: Option<Box<dyn Holders>>,
     pub(crate) blocks: Pageblocks,
     pub(crate) areas: FreeAreas,
     pub(crate) free: FreePages,
@@ -122,6 +125,7 @@ impl Buddy {
             rules: profile.rules(),
             span,
             map,
+            holders: None,
             blocks,
             areas: FreeAreas::default(),
             free: FreePages::default(),
@@ -179,6 +183,7 @@ impl Buddy {
         let covering =
             self.map.index(pfn).and_then(|at| self.map.covering(at, self.geometry.max_order()));
         let Some((start, head)) = covering else { return Frame::Reserved };
+        let head = self.as_held(start, head);
         let start = self.map.pfn(start);
         match head {
             Head::Free(order) => Frame::Free { head: start, order },
@@ -392,7 +397,7 @@ impl Buddy {
         let mut census = Census::default();
         let Some((mut at, end)) = self.block_in_zone(index) else { return census };
         while at < end {
-            let head = self.map.head(at);
+            let head = self.head(at);
             match head {
                 Some(Head::Free(order)) => census.free += order.pages(),
                 Some(Head::Allocated(order, Movability::Movable)) => {

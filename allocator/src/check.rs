@@ -140,7 +140,7 @@ impl Buddy {
         let mut index: FrameIndex = 0;
         while let Some(start) = self.map.next_head(index, self.map.len()) {
             index = start;
-            let head = self.map.head(index).expect("something starts there");
+            let head = self.head(index).expect("something starts there");
             let (pfn, order) = (self.map.pfn(index), head.order());
             let pages = order.pages().get();
             same_at("alignment of a block", pfn, pfn.get() % pages, 0)?;
@@ -180,7 +180,7 @@ impl Zone {
             let mut pages = 0;
             for (block, order) in pcp.blocks() {
                 let pfn = self.buddy.map.pfn(block.index());
-                let stored = self.buddy.map.head(block.index()) == Some(Head::PerCpu(order));
+                let stored = self.buddy.head(block.index()) == Some(Head::PerCpu(order));
                 same_at("state of a per-CPU block", pfn, u64::from(stored), 1)?;
                 pages += order.pages().get();
             }

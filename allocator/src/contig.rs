@@ -186,15 +186,13 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
             Frame::Free { head, .. } => head,
             _ => part.start(),
         };
-        let untested = outer.max(at_hand.end());
-        if untested < part.end() {
-            let tested = PfnRange::new(untested, part.end());
-            zone.test_isolated(tested, sink).map_err(ClaimError::Busy)?;
+        if at_hand.end() <= part.start() {
+            spares.push(core::mem::replace(at_hand, PfnRange::new(outer, outer)));
         }
         let mut end = at_hand.end();
-        if end <= part.start() {
-            spares.push(core::mem::replace(at_hand, PfnRange::new(outer, outer)));
-            end = outer;
+        if end < part.end() {
+            let untested = PfnRange::new(end, part.end());
+            zone.test_isolated(untested, sink).map_err(ClaimError::Busy)?;
         }
         while end < part.end() {
             let order = zone

@@ -45,6 +45,7 @@ pub mod geometry;
 pub mod gfp;
 pub mod highatomic;
 mod hints;
+mod holders;
 pub mod hotplug;
 pub mod isolate;
 pub mod migratetype;

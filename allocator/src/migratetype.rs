@@ -71,6 +71,13 @@ impl MigrateType {
         }
     }
 
+    /// Whether freed pages of such a pageblock go past the per-CPU lists.
+    /// Linux: `free_unref_page()` of isolated pages; RFC v1 of METADATA.
+    #[inline]
+    pub(crate) const fn bypasses_pcp(self) -> bool {
+        matches!(self, Self::Isolate | Self::Metadata)
+    }
+
     /// Whether free blocks may merge across a pageblock boundary with another mergeable type.
     /// Linux: `migratetype_is_mergeable()`.
     #[must_use]

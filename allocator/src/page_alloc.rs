@@ -96,6 +96,15 @@ impl AllocRequest {
         Self { granted: self.granted.union(flags), ..self }
     }
 
+    /// Whether the holder of the block can be migrated, whatever the type of its pageblock.
+    #[inline]
+    pub(crate) const fn movability(&self) -> Movability {
+        match self.gfp.contains(GfpFlags::MOVABLE) {
+            true => Movability::Movable,
+            false => Movability::Unmovable,
+        }
+    }
+
     /// The flags with which a walk of the zones that starts from `flags` is made.
     fn effective(&self, flags: AllocFlags) -> AllocFlags {
         (flags | self.granted).difference(self.barred)

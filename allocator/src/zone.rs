@@ -273,7 +273,7 @@ impl Zone {
         let mt = self.buddy.blocks.migratetype(index);
         let pcp = &mut self.pcp[cpu.index()];
         match pcp.list_of(order, mt) {
-            Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
+            Some(list) if !mt.bypasses_pcp() => {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
                 let cached = Cached::new(index, mt);
                 if let Some(pages) = pcp.commit_freed(list, order, cached, self.pressure) {

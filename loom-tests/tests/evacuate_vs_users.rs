@@ -8,7 +8,7 @@
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 use pagelab_loom_tests::mm::{DATA, LockedCpu, Memory, TAGS, end, machine};
-use pagelab_loom_tests::{model, thread};
+use pagelab_loom_tests::{model, model_up_to, thread};
 use pagelab_migrate::smp::gup::Pinned;
 use pagelab_migrate::smp::page_table::{Access, SharedTable};
 use pagelab_migrate::smp::{Placement, Step};
@@ -105,16 +105,23 @@ fn the_page_is_pinned_by_its_frame() {
     model(|| race(User::Pins(By::Frame), None));
 }
 
+/// Two claims: a third preemption makes minutes of seconds.
 #[test]
-#[cfg_attr(loom, ignore = "two claims: minutes, where the others take seconds")]
 fn the_page_leaves_to_get_tags() {
+    model_up_to(2, || race(User::Faults, None));
+}
+
+#[test]
+#[cfg(loom)]
+#[ignore = "minutes with three preemptions, where the others take seconds"]
+fn the_page_leaves_to_get_tags_however_often_it_is_interrupted() {
     model(|| race(User::Faults, None));
 }
 
 /// The protocol with one step left out, which loom must reject.
 #[cfg(loom)]
 mod canaries {
-    use pagelab_loom_tests::refutes;
+    use pagelab_loom_tests::{refutes, refutes_up_to};
     use pagelab_migrate::smp::Step;
 
     use super::{By, User, race};
@@ -127,5 +134,10 @@ mod canaries {
     #[test]
     fn canary_the_count_is_looked_at_and_not_frozen() {
         assert!(refutes(|| race(User::Pins(By::Frame), Some(Step::Freeze))));
+    }
+
+    #[test]
+    fn canary_a_page_that_could_not_move_is_mapped_nowhere() {
+        assert!(refutes_up_to(2, || race(User::Faults, Some(Step::Undo))));
     }
 }

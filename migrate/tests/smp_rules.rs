@@ -11,6 +11,7 @@ use pagelab_allocator::profile::{KernelProfile, MovablePcp};
 use pagelab_allocator::smp::{Cpu, SharedAllocator};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+use pagelab_migrate::smp::migrate::MoveError;
 use pagelab_migrate::smp::mprotect::TagFault;
 use pagelab_migrate::smp::page_table::{Access, Entry, Fault, SharedTable, Tags};
 use pagelab_migrate::smp::{Contents, Placement, SharedMemory};
@@ -97,9 +98,11 @@ fn a_parent_keeps_the_page_that_a_device_writes() {
 fn no_child_is_left_when_there_is_no_memory_for_a_copy() {
     let (memory, mut cpu, _) = machine();
     let (parent, _) = full(&memory, &mut cpu);
-    let pinned = memory.pin(&mut cpu, &parent, 0, Access::Write).expect("it is mapped");
+    let pins = [0, 1].map(|at| memory.pin(&mut cpu, &parent, at, Access::Write));
     let _refused = memory.fork(&mut cpu, &parent).expect_err("no room for a copy");
-    memory.unpin(&mut cpu, pinned);
+    for pinned in pins {
+        memory.unpin(&mut cpu, pinned.expect("it is mapped"));
+    }
     memory.check(&[parent], PageCount::ZERO).expect("all is in place");
 }
 
@@ -135,11 +138,10 @@ fn tags_move_with_their_page() {
 
 #[test]
 fn a_page_without_tag_storage_is_not_tried_for_ever() {
-    let half = PfnRange::new(Pfn::new(0), Pfn::new(512));
-    let (memory, mut cpu, _) = machine_with(MovablePcp::OnlyWithCma, half);
+    let (memory, mut cpu, _) = machine_with(MovablePcp::OnlyWithCma, HALF);
     let (table, len) = full(&memory, &mut cpu);
     let beyond = |index: &usize| {
-        frame_at(&table, *index).is_some_and(|frame| DATA.contains(frame) && !half.contains(frame))
+        frame_at(&table, *index).is_some_and(|frame| DATA.contains(frame) && !HALF.contains(frame))
     };
     let index = (0..len).find(beyond).expect("a full machine");
     table.mprotect_mte(0..len);
@@ -152,6 +154,115 @@ fn a_page_without_tag_storage_is_not_tried_for_ever() {
 #[should_panic(expected = "requests that bar CMA memory get none")]
 fn lists_that_hand_out_lent_pages_are_refused() {
     let _machine = machine_with(MovablePcp::Always, DATA);
+}
+
+/// A full machine whose only free frames are some of `room`, and a program whose page at the index
+/// has tags.
+fn with_room(tagged: PfnRange, room: PfnRange) -> (SharedMemory, Cpu, Arc<SharedTable>, usize) {
+    let (memory, mut cpu, _) = machine_with(MovablePcp::OnlyWithCma, tagged);
+    let (table, len) = full(&memory, &mut cpu);
+    let lies_in = |index: usize, range: PfnRange| {
+        frame_at(&table, index).is_some_and(|frame| range.contains(frame))
+    };
+    let index = (0..len).find(|&at| lies_in(at, tagged)).expect("a frame that can have tags");
+    let block = memory.tags().map().block_of(frame_at(&table, index).expect("it is mapped"));
+    let tags = memory.tags().map().range(block.expect("it can have tags"));
+    let lent: Vec<_> = (0..len).filter(|&at| lies_in(at, tags)).collect();
+    lent.into_iter().for_each(|at| memory.unmap(&mut cpu, &table, at));
+    let leaving: Vec<_> = (0..len).filter(|&at| at != index && lies_in(at, room)).take(8).collect();
+    leaving.into_iter().for_each(|at| memory.unmap(&mut cpu, &table, at));
+    table.mprotect_mte(index..index + 1);
+    assert_eq!(memory.tag_fault(&mut cpu, &table, index), TagFault::Done);
+    (memory, cpu, table, index)
+}
+
+/// Data without tag storage, where there is some.
+const BARE: PfnRange = PfnRange::new(Pfn::new(512), Pfn::new(1024));
+const HALF: PfnRange = PfnRange::new(Pfn::new(0), Pfn::new(512));
+
+#[test]
+fn a_page_with_tags_stays_shared_while_its_copy_has_no_storage() {
+    let (memory, mut cpu, parent, index) = with_room(HALF, BARE);
+    let child = memory.fork(&mut cpu, &parent).expect("nothing is copied");
+    assert_eq!(memory.write_fault(&mut cpu, &child, index), Ok(()), "the access faults again");
+    assert_eq!(child.access(index, Access::Write, |_| ()), Err(Fault::CopyFirst));
+    memory.check(&[parent, child], PageCount::ZERO).expect("no copy is left");
+}
+
+#[test]
+fn the_copy_of_a_page_with_tags_never_lies_in_tag_storage() {
+    let (memory, mut cpu, parent, index) = with_room(DATA, TAGS);
+    let child = memory.fork(&mut cpu, &parent).expect("nothing is copied");
+    let _refused = memory.write_fault(&mut cpu, &child, index).expect_err("no other frame is free");
+    memory.check(&[parent, child], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn a_page_with_tags_moves_where_it_can_have_them_or_stays() {
+    for (tagged, room, refused) in
+        [(HALF, BARE, MoveError::NoTagStorage), (DATA, TAGS, MoveError::NoMemory)]
+    {
+        let (memory, mut cpu, table, index) = with_room(tagged, room);
+        let frame = frame_at(&table, index).expect("it is mapped");
+        let moved = memory.migrate_frame(&mut cpu, frame, Placement::Anywhere);
+        assert_eq!(moved, Err(refused));
+        assert_eq!(memory.migrate_frames(&mut cpu, &[frame], Placement::Anywhere), 0, "no tags");
+        memory.check(&[table], PageCount::ZERO).expect("all is in place");
+    }
+}
+
+#[test]
+fn pages_that_found_no_frame_can_move_later() {
+    let (memory, mut cpu, _) = machine();
+    let (table, len) = full(&memory, &mut cpu);
+    let frames: Vec<_> = (0..len).filter_map(|index| frame_at(&table, index)).collect();
+    let moved = memory.migrate_frame(&mut cpu, frames[0], Placement::Anywhere);
+    assert_eq!(moved, Err(MoveError::NoMemory));
+    assert_eq!(memory.migrate_frames(&mut cpu, &frames[..2], Placement::Anywhere), 0);
+    // More than two: the watermarks may be boosted.
+    (len - 8..len).for_each(|index| memory.unmap(&mut cpu, &table, index));
+    assert_eq!(memory.migrate_frames(&mut cpu, &frames[..2], Placement::Anywhere), 2);
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn a_frame_that_is_named_twice_moves_once() {
+    let (memory, mut cpu, _) = machine();
+    let table = memory.new_table(1);
+    memory.map(&mut cpu, &table, 0, Placement::Anywhere).expect("all is free");
+    let frame = frame_at(&table, 0).expect("it is mapped");
+    assert_eq!(memory.migrate_frames(&mut cpu, &[frame; 2], Placement::Anywhere), 1);
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn what_one_address_space_has_tagged_counts_once_for_both() {
+    let (memory, mut cpu, _) = machine();
+    let parent = memory.new_table(1);
+    memory.map(&mut cpu, &parent, 0, Placement::Taggable).expect("all is free");
+    parent.mprotect_mte(0..1);
+    let child = memory.fork(&mut cpu, &parent).expect("nothing is copied");
+    assert_eq!(memory.tag_fault(&mut cpu, &parent, 0), TagFault::Done);
+    assert_eq!(memory.populate_tags(&mut cpu, &child, 0..1).tagged, 1);
+    child.access(0, Access::Read, |_| ()).expect("accessible");
+    assert_eq!(counts(&memory).iter().sum::<u32>(), 1);
+    memory.check(&[parent, child], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn a_page_leaves_tag_storage_for_good() {
+    let (memory, mut cpu, table, _) = with_room(DATA, TAGS);
+    let is_data = |index: &usize| frame_at(&table, *index).is_some_and(|f| DATA.contains(f));
+    let is_lent = |index: &usize| frame_at(&table, *index).is_some_and(|f| TAGS.contains(f));
+    let len = usize::try_from(MEMORY.len().get()).expect("a small machine");
+    let index = (0..len).find(is_lent).expect("tag storage is lent out");
+    let others: Vec<_> = (0..len).rev().filter(is_data).take(4).collect();
+    others.into_iter().for_each(|other| memory.unmap(&mut cpu, &table, other));
+    table.mprotect_mte(index..index + 1);
+    // Most of what is free is tag storage, which other pages are given first.
+    assert_eq!(memory.populate_tags(&mut cpu, &table, index..index + 1).tagged, 1);
+    assert!(is_data(&index), "{:?}", frame_at(&table, index));
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
 }
 
 /// Pages that a crowded machine has room for.

@@ -6,7 +6,7 @@ use pagelab_percpu::{Asymmetric, Exclusive};
 
 use crate::contig::{Busy, ClaimError, ContigClaim, ContigRange};
 use crate::event::Silent;
-use crate::frame::{Frame, Head, Movability};
+use crate::frame::{Frame, Movability};
 use crate::hotplug::Hotplug;
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::smp::step::Step;
@@ -60,7 +60,6 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
             return Err(ClaimError::BadRange(range));
         };
         let mut locked = shared.zones[zone].lock();
-        shared.zones[zone].posted.sync_heads(&mut locked.zones[0], blocks);
         let isolated = locked.start_isolate(range, mode);
         drop(locked);
         match isolated {
@@ -81,15 +80,11 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     /// the time the caller looks.
     #[must_use]
     pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
-        let shared = &self.shared.zones[self.zone];
-        let locked = shared.lock();
+        let locked = self.shared.zones[self.zone].lock();
         let mut pfn = from.max(self.range.start());
         while pfn < self.range.end() {
             let frame = locked.frame(pfn);
-            if let Frame::Allocated { head, .. } | Frame::PerCpu { head, .. } = frame
-                && let Some(Head::Allocated(order, movability)) =
-                    shared.posted.holder(shared.posted.index(head))
-            {
+            if let Frame::Allocated { head, order, movability } = frame {
                 return Some(Busy { pfn: head, order, movability });
             }
             pfn = frame.next(pfn);

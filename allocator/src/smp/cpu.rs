@@ -5,6 +5,7 @@
 //! to drain them: a free either comes before that turn, and its page is drained, or after it, and
 //! sees the isolation.
 
+use crossbeam_utils::CachePadded;
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
 use crate::contig::ContigRange;
@@ -40,6 +41,8 @@ pub struct Cpu<P = Asymmetric> {
 struct CpuZone<P> {
     lists: Owner<CpuLists, P>,
     zone: Arc<SharedZone<P>>,
+    /// The zone's, one step nearer.
+    posted: Arc<CachePadded<Posted>>,
 }
 
 /// A request for a user's single page, and the zone whose list serves it while that fares well.
@@ -73,7 +76,10 @@ impl<P: Exclusive> Cpu<P> {
         lists: Vec<Owner<CpuLists, P>>,
     ) -> Self {
         let zones = lists.into_iter().zip(&shared.zones);
-        let zones = zones.map(|(lists, zone)| CpuZone { lists, zone: Arc::clone(zone) });
+        let zones = zones.map(|(lists, zone)| {
+            let posted = Arc::clone(&zone.posted);
+            CpuZone { lists, zone: Arc::clone(zone), posted }
+        });
         Self { id, zones: zones.collect(), shared, single: None, route: None }
     }
 
@@ -111,15 +117,15 @@ impl<P: Exclusive> Cpu<P> {
     #[inline(always)]
     fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
         let single = self.single.as_ref().filter(|single| single.key == key(req))?;
-        let CpuZone { lists, zone } = self.zones.get_mut(single.zone)?;
-        if !zone.posted.mood().is_calm(Order::ZERO) {
+        let CpuZone { lists, posted, .. } = self.zones.get_mut(single.zone)?;
+        if !posted.mood().is_calm(Order::ZERO) {
             return None;
         }
         lists.with(|lists| {
             let index = lists.pcp.pop_single()?;
             lists.allocated += 1;
-            zone.posted.hold(index, Order::ZERO, Movability::Movable);
-            Some(Pages::new(zone.posted.pfn(index), Order::ZERO))
+            posted.hold(index, Order::ZERO, Movability::Movable);
+            Some(Pages::new(posted.pfn(index), Order::ZERO))
         })
     }
 
@@ -222,7 +228,7 @@ impl<P: Exclusive> Cpu<P> {
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
         let migratetype = self.shared.migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags };
-        let CpuZone { lists, zone } = &mut self.zones[at];
+        let CpuZone { lists, zone, .. } = &mut self.zones[at];
         let Some(list) = zone.list_of(request) else {
             return take_no_list(&mut zone.lock(), self.id, zone, req, request);
         };
@@ -234,7 +240,7 @@ impl<P: Exclusive> Cpu<P> {
             // What such a request gets is kept back, which needs the lock.
             let keeps = flags.contains(AllocFlags::HIGHATOMIC);
             let calm = zone.posted.mood().is_calm(req.order) && !keeps;
-            let hit = if calm { pop(&zone.posted, lists, list, request) } else { None };
+            let hit = if calm { pop(&zone.posted, lists, list, req) } else { None };
             hit.or_else(|| {
                 let mut locked = zone.lock();
                 locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, request))
@@ -253,8 +259,8 @@ impl<P: Exclusive> Cpu<P> {
         let (pfn, order) = pages.into_raw();
         let has = |zone: &&mut CpuZone<P>| zone.zone.span.contains(pfn);
         let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
-        let index = zone.zone.posted.index(pfn);
-        let posted = &zone.zone.posted;
+        let posted = &zone.posted;
+        let index = posted.index(pfn);
         // Only a canary looks at the type before its turn.
         let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
         let single = order == Order::ZERO
@@ -284,7 +290,7 @@ impl<P: Exclusive> Cpu<P> {
         at: usize,
         work: impl FnOnce(&mut PageAllocator, &Posted) -> R,
     ) -> R {
-        let CpuZone { lists, zone } = &mut self.zones[at];
+        let CpuZone { lists, zone, .. } = &mut self.zones[at];
         let id = self.id;
         lists.with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
     }
@@ -294,7 +300,7 @@ impl<P: Exclusive> CpuZone<P> {
     /// A free of anything. Linux: `free_unref_page_commit()`.
     #[inline(never)]
     fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
-        let Self { lists, zone } = self;
+        let Self { lists, zone, .. } = self;
         if zone.shape.list_of(order, MigrateType::Movable).is_none() {
             zone.posted.release(index, order);
             let core = &mut *zone.lock();
@@ -304,7 +310,7 @@ impl<P: Exclusive> CpuZone<P> {
         lists.with(|lists| {
             let mt = zone.posted.migratetype(index);
             match lists.pcp.list_of(order, mt) {
-                Some(list) if !matches!(mt, MigrateType::Isolate | MigrateType::Metadata) => {
+                Some(list) if !mt.bypasses_pcp() => {
                     zone.posted.release(index, order);
                     lists.freed += order.pages().get();
                     push(zone, id, lists, (list, order), Cached::new(index, mt));
@@ -325,11 +331,11 @@ fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> boo
 }
 
 /// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
-fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, request: ZoneRequest) -> Option<Pfn> {
-    let index = lists.pcp.pop(list, request.order)?.index();
+fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, req: &AllocRequest) -> Option<Pfn> {
+    let index = lists.pcp.pop(list, req.order)?.index();
     lists.pcp.note_alloc();
-    lists.allocated += request.order.pages().get();
-    posted.hold(index, request.order, request.movability());
+    lists.allocated += req.order.pages().get();
+    posted.hold(index, req.order, req.movability());
     Some(posted.pfn(index))
 }
 
@@ -376,7 +382,7 @@ fn take_locked<P: Exclusive>(
         true => core.take(id, 0, req, request.flags)?,
         false => core.try_zone(id, 0, req, request.flags)?,
     };
-    zone.posted.hold(zone.posted.index(pfn), req.order, request.movability());
+    zone.posted.hold(zone.posted.index(pfn), req.order, req.movability());
     Some(pfn)
 }
 
@@ -396,7 +402,7 @@ fn take_no_list<P: Exclusive>(
     let (own, stats) = (&mut core.zones[0], &mut core.stats);
     let pfn = own.alloc_no_list(id, request, &mut Silent);
     let pfn = handed_out(own, stats, req, request, pfn, &mut Silent)?;
-    zone.posted.hold(zone.posted.index(pfn), req.order, request.movability());
+    zone.posted.hold(zone.posted.index(pfn), req.order, req.movability());
     Some(pfn)
 }
 

@@ -9,8 +9,7 @@
 //! Lock order: a CPU's turn on its lists, then the zone's lock. Nobody asks for two zones at once.
 //! `notes/locking.md` has the whole of it, and which model in `loom-tests/` proves what.
 //!
-//! What differs from the allocator driven by one thread: which owner a raided pageblock gets may be
-//! decided on what its pages were a moment ago; events are not emitted; spans of zones do
+//! What differs from the allocator driven by one thread: events are not emitted; spans of zones do
 //! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
 //! for.
 
@@ -190,7 +189,7 @@ impl<P: Exclusive> SharedAllocator<P> {
     pub fn whereabouts(&self) -> Whereabouts {
         self.zones.iter().fold(Whereabouts::default(), |sum, zone| {
             let zone = match self.steps.has(Step::WholeHoldsLists) {
-                true => zone.whole(|core, _| Whereabouts::of(&core.zones[0])),
+                true => zone.whole(|core| Whereabouts::of(&core.zones[0])),
                 false => zone.whereabouts_in_parts(),
             };
             Whereabouts {
@@ -223,9 +222,8 @@ impl<P: Exclusive> SharedAllocator<P> {
     /// The free lists as text, in the format of /proc/buddyinfo.
     #[must_use]
     pub fn buddyinfo(&self) -> String {
-        let zone = |zone: &Arc<SharedZone<P>>| {
-            zone.whole(|core, _| core.snapshot().buddyinfo().to_string())
-        };
+        let zone =
+            |zone: &Arc<SharedZone<P>>| zone.whole(|core| core.snapshot().buddyinfo().to_string());
         self.zones.iter().map(zone).collect()
     }
 

@@ -5,12 +5,16 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use crossbeam_utils::CachePadded;
+
 use crate::frame::{Frame, FrameIndex, Head, Movability};
+use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
+use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU8, AtomicU16};
-use crate::units::{Order, PageCount, Pfn, PfnRange};
+use crate::units::{Order, PageCount, Pfn};
 use crate::zone::Zone;
 
 /// What is posted of a zone.
@@ -22,7 +26,7 @@ pub(super) struct Posted {
     /// Type of each pageblock, ISOLATE while it is isolated. Linux: `pageblock_flags`.
     types: Vec<AtomicU8>,
     /// For each frame: the state byte of the block that somebody holds from there on, else zero.
-    /// The zone's own map only knows that such a block is not on the buddy lists.
+    /// The zone's own map only knows that such a block is not on the buddy lists, and asks here.
     holders: Vec<AtomicU8>,
 }
 
@@ -179,7 +183,7 @@ impl Posted {
 
     /// The holder of a block gives it back; says what it was. A forged handle panics.
     pub(super) fn release(&self, index: FrameIndex, order: Order) -> Movability {
-        let movability = match self.holder(index) {
+        let movability = match Head::decode(self.holders[index as usize].load(Relaxed)) {
             Some(Head::Allocated(held, movability)) if held == order => movability,
             _ => panic!("block is not allocated with this order"),
         };
@@ -192,25 +196,15 @@ impl Posted {
         self.release(index, pages.order());
         self.hold(index, pages.order(), movability);
     }
+}
 
-    /// What somebody holds from `index` on.
-    pub(super) fn holder(&self, index: FrameIndex) -> Option<Head> {
+impl Holders for Arc<CachePadded<Posted>> {
+    fn holder(&self, index: FrameIndex) -> Option<Head> {
         Head::decode(self.holders[index as usize].load(Relaxed))
     }
 
-    /// Brings the zone's map up to date with who holds what in `range`: what is neither free nor
-    /// held is on a list of some CPU.
-    pub(super) fn sync_heads(&self, zone: &mut Zone, range: PfnRange) {
-        let mut pfn = range.start();
-        while pfn < range.end() {
-            let frame = zone.buddy.frame(pfn);
-            if let Frame::Allocated { head, order, .. } | Frame::PerCpu { head, order } = frame {
-                let index = self.index(head);
-                let state = self.holder(index).unwrap_or(Head::PerCpu(order));
-                zone.buddy.map.set_head(index, state);
-            }
-            pfn = frame.next(pfn);
-        }
+    fn again(&self) -> Box<dyn Holders> {
+        Box::new(Self::clone(self))
     }
 }
 

@@ -126,6 +126,25 @@ impl<P: Exclusive + Default> Pair<P> {
     }
 }
 
+/// Requests until there is no memory left: pages of all kinds, mixed by `seed`.
+fn fill(seed: u64) -> Vec<Step> {
+    let mixed = |at: u64| (seed ^ at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let alloc = |at: u64| {
+        let gfp = match mixed(at) % 4 {
+            0 => GfpFlags::KERNEL,
+            _ => GfpFlags::HIGHUSER_MOVABLE,
+        };
+        let order = match mixed(at) / 4 % 4 {
+            0 | 1 => 0,
+            2 => 1,
+            _ => 3,
+        };
+        let cpu = (0..CPUS).cycle().nth(usize::try_from(at % 7).expect("few")).expect("endless");
+        Step::Alloc { cpu, order, gfp }
+    };
+    (0..8192).map(alloc).collect()
+}
+
 fn the_same<P: Exclusive + Default>(steps: &[Step]) -> Result<(), TestCaseError> {
     for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
         let mut pair = Pair::<P>::new(profile);
@@ -156,10 +175,20 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn when_memory_is_used_up_too(seed in any::<u64>(), steps in steps()) {
+        let steps: Vec<_> = fill(seed).into_iter().chain(steps).collect();
+        the_same::<Locked>(&steps)?;
+    }
+}
+
 /// Below the low mark a high-order atomic request refills its CPU's list, and a pageblock is kept
-/// back on top of that. Which pageblock, the two may see otherwise (`notes/locking.md`).
+/// back on top of that: which one, both see alike.
 #[test]
-fn atomic_requests_of_a_machine_that_is_low_hide_no_page() {
+fn atomic_requests_of_a_machine_that_is_low_get_the_same_pages() {
     for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
         let mut pair = Pair::<Locked>::new(profile);
         let alloc = |order, gfp| Step::Alloc { cpu: 0, order, gfp };
@@ -173,8 +202,34 @@ fn atomic_requests_of_a_machine_that_is_low_hide_no_page() {
             pair.step(Step::Free { cpu: 1, which });
         }
         pair.step(Step::Drain);
-        let (_, shared) = pair.step(alloc(1, GfpFlags::ATOMIC));
+        let (plain, shared) = pair.step(alloc(1, GfpFlags::ATOMIC));
         assert!(matches!(shared, Answer::Pages(Some(_))), "there is a reserve");
+        assert_eq!(plain, shared, "{profile:?}");
         assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
+    }
+}
+
+/// A machine with so few pageblocks that all are UNMOVABLE still knows which pages can move.
+#[test]
+fn without_grouping_movable_pages_are_no_obstacle() {
+    let memory = PfnRange::new(Pfn::new(0), Pfn::new(1024));
+    let profile = KernelProfile::V6_12;
+    let spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    let alloc = PageAllocator::boot(&spec, Silent).expect("a tiny machine");
+    assert_eq!(alloc.grouping, Grouping::Disabled);
+    let (shared, mut cpus) = SharedAllocator::<Locked>::share(alloc).expect("one zone");
+    let isolates = |pages: &Pages| {
+        let at = PfnRange::block(pages.pfn(), Order::ZERO);
+        SharedClaim::claim(&shared, at, IsolateMode::Other).is_ok()
+    };
+    for order in [Order::ZERO, Order::of(4)] {
+        for (gfp, moves) in [(GfpFlags::HIGHUSER_MOVABLE, true), (GfpFlags::KERNEL, false)] {
+            // The first refills the list, the second is on it.
+            for _ in 0..2 {
+                let pages = cpus[0].alloc_pages(&AllocRequest::new(order, gfp)).expect("free");
+                assert_eq!(isolates(&pages), moves, "{gfp:?} {order:?}");
+                cpus[0].free_pages(pages);
+            }
+        }
     }
 }

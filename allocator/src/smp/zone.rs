@@ -9,6 +9,7 @@ use crate::check::Violation;
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::highatomic::Unreserve;
+use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
 use crate::pcp::PerCpuPages;
@@ -16,7 +17,7 @@ use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex, MutexGuard};
 use crate::units::{CpuId, NodeId, PfnRange};
 use crate::vm_stat::VmStat;
 
@@ -32,7 +33,7 @@ pub(super) struct SharedZone<P> {
     pub(super) movable_pcp_needs: AllocFlags,
     /// Empty lists, which say what has a list.
     pub(super) shape: PerCpuPages,
-    pub(super) posted: CachePadded<Posted>,
+    pub(super) posted: Arc<CachePadded<Posted>>,
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
     core: CachePadded<Mutex<PageAllocator>>,
@@ -97,11 +98,13 @@ impl LockedZone<'_> {
 
 impl<P: Exclusive> SharedZone<P> {
     pub(super) fn new(
-        core: PageAllocator,
+        mut core: PageAllocator,
         nofragment: AllocFlags,
         remotes: Vec<Remote<CpuLists, P>>,
     ) -> Self {
-        let zone = &core.zones[0];
+        let zone = &mut core.zones[0];
+        let posted = Arc::new(CachePadded::new(Posted::new(zone)));
+        zone.buddy.holders = Some(posted.again());
         Self {
             kind: zone.kind,
             node: zone.node,
@@ -109,7 +112,7 @@ impl<P: Exclusive> SharedZone<P> {
             nofragment,
             movable_pcp_needs: zone.movable_pcp_needs,
             shape: zone.pcp[0].like_new(),
-            posted: CachePadded::new(Posted::new(zone)),
+            posted,
             core: CachePadded::new(Mutex::new(core)),
             remotes,
         }
@@ -152,14 +155,14 @@ impl<P: Exclusive> SharedZone<P> {
 
     /// Works on the zone with every CPU's lists in their places, so that no page is on its way
     /// between them.
-    pub(super) fn whole<R>(&self, work: impl FnOnce(&mut PageAllocator, &Posted) -> R) -> R {
+    pub(super) fn whole<R>(&self, work: impl FnOnce(&mut PageAllocator) -> R) -> R {
         let mut work = Some(work);
         let mut result = None;
         let mut locked = |lists: &mut Vec<PerCpuPages>| {
             let mut zone = self.lock();
             core::mem::swap(&mut zone.zones[0].pcp, lists);
             let work = work.take().expect("called once");
-            result = Some(work(&mut zone, &self.posted));
+            result = Some(work(&mut zone));
             core::mem::swap(&mut zone.zones[0].pcp, lists);
         };
         hold_all(&self.remotes, &mut Vec::new(), &mut locked);
@@ -185,10 +188,7 @@ impl<P: Exclusive> SharedZone<P> {
     }
 
     pub(super) fn check(&self) -> Result<(), Violation> {
-        self.whole(|core, posted| {
-            posted.sync_heads(&mut core.zones[0], self.span);
-            core.check()
-        })
+        self.whole(|core| core.check())
     }
 }
 

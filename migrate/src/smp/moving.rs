@@ -5,7 +5,7 @@
 //! taken over by whoever moves it and handed back with its new frame: what nobody takes, because
 //! the entry is gone, is given back in the end.
 
-use pagelab_allocator::smp::{Cpu, Exclusive};
+use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 
@@ -66,16 +66,17 @@ impl Moving {
     /// Whether it stays because a device writes where `mapping` lets a program write. Its entry
     /// stays too: fork would copy a migration entry, and must not share such a page.
     /// Linux: `folio_try_share_anon_rmap_pte()`.
-    fn is_pinned_by(&self, mapping: &Mapping) -> bool {
-        mapping.write == Write::Allowed && self.folio.is_maybe_pinned()
+    fn is_pinned_by(&self, mapping: &Mapping, steps: Steps<Step>) -> bool {
+        let spares = steps.has(Step::MigrationSparesPinned);
+        spares && mapping.write == Write::Allowed && self.folio.is_maybe_pinned()
     }
 
     /// Replaces the entry that maps it, if there is one. Linux: `try_to_migrate_one()`.
-    fn try_to_migrate(&mut self, entries: &mut [Entry]) {
+    fn try_to_migrate(&mut self, entries: &mut [Entry], steps: Steps<Step>) {
         let Some(entry) = entries.get_mut(self.folio.index()) else { return };
         match core::mem::take(entry) {
             Entry::Present(mapping)
-                if self.is_at(&mapping.folio) && !self.is_pinned_by(&mapping) =>
+                if self.is_at(&mapping.folio) && !self.is_pinned_by(&mapping, steps) =>
             {
                 *entry = Entry::Migration(mapping);
                 self.references += 1;
@@ -105,7 +106,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Moves isolated pages to their targets, as far as they can move, and ends their isolation.
     /// The frames that nobody has then are the caller's to free.
     pub(crate) fn move_isolated(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
-        walk(pages, Moving::try_to_migrate);
+        walk(pages, |page, entries| page.try_to_migrate(entries, self.steps));
         for page in &mut *pages {
             self.freeze(page, carries);
         }

@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
-use pagelab_allocator::sync::Arc;
+use pagelab_allocator::units::Pfn;
 
 use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
@@ -64,17 +64,28 @@ impl<P: Exclusive> SharedMemory<P> {
             mapping.folio.get();
         }
         drop(entries);
-        if self.tags.map().is_tag_storage(mapping.folio.frame()) {
-            return self.leave_tag_storage(cpu, &mapping.folio);
-        }
-        let mut fault = self.tag_folio(cpu, &mapping.folio);
-        let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
-        if fault == TagFault::Done && table.replace(index, &mapping, to).is_none() {
-            // Whatever is there by now, the next access meets it.
-            fault = TagFault::Retry;
-        }
+        let frame = mapping.folio.frame();
+        let outside = !self.tags.map().is_tag_storage(frame);
+        let fault = outside.then(|| self.tag_page(cpu, table, index, &mapping));
         if held {
             self.put(cpu, &mapping.folio);
+        }
+        fault.unwrap_or_else(|| self.leave_tag_storage(cpu, frame))
+    }
+
+    /// Reserves for the page that `mapping` was read of, and lets programs access it there.
+    fn tag_page(
+        &self,
+        cpu: &mut Cpu<P>,
+        table: &SharedTable,
+        index: usize,
+        mapping: &Mapping,
+    ) -> TagFault {
+        let fault = self.tag_folio(cpu, &mapping.folio);
+        let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
+        if fault == TagFault::Done && table.replace(index, mapping, to).is_none() {
+            // Whatever is there by now, the next access meets it.
+            return TagFault::Retry;
         }
         fault
     }
@@ -97,11 +108,9 @@ impl<P: Exclusive> SharedMemory<P> {
         TagFault::Done
     }
 
-    /// Tag storage has no tags: the page, which the caller holds, goes elsewhere, without being
-    /// held. Linux (RFC v3): `replace_folio_with_tagged()`.
-    fn leave_tag_storage(&self, cpu: &mut Cpu<P>, folio: &Arc<SharedFolio>) -> TagFault {
-        let frame = folio.frame();
-        self.put(cpu, folio);
+    /// Tag storage has no tags: the page goes elsewhere, without being held.
+    /// Linux (RFC v3): `replace_folio_with_tagged()`.
+    fn leave_tag_storage(&self, cpu: &mut Cpu<P>, frame: Pfn) -> TagFault {
         match self.migrate_frame(cpu, frame, Placement::Taggable) {
             Ok(_) => TagFault::Moved,
             Err(_) => TagFault::Retry,

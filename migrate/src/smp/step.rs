@@ -16,6 +16,9 @@ pub enum Step {
     CopyTakesReference,
     /// Fork leaves a page that a device writes to the parent. Linux: `copy_present_page()`.
     ForkSparesPinned,
+    /// Migration leaves the entry of a page that a device writes as it is, lest fork copies it.
+    /// Linux: `folio_try_share_anon_rmap_pte()`.
+    MigrationSparesPinned,
     /// A fault holds the page while it reserves. Linux: `folio_get()` under the entry's lock.
     FaultTakesReference,
     /// Who reserved for many pages looks whether each still lies where it did. Linux: `pte_same()`.
