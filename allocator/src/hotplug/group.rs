@@ -8,6 +8,7 @@ use crate::gfp::ZoneType;
 use crate::online::OnlineTo;
 use crate::page_alloc::PageAllocator;
 use crate::units::{NodeId, PageCount, PfnRange};
+use crate::zone::Zone;
 
 /// Number of a group. Linux: `mgid`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -139,10 +140,10 @@ impl Groups {
     ) -> bool {
         let here = |other: NodeId| node.is_none_or(|node| node == other);
         let zones = || alloc.zones().iter().filter(|zone| here(zone.node()));
-        let cma: PageCount = zones().map(crate::zone::Zone::cma_pages).sum();
+        let cma: PageCount = zones().map(Zone::cma_pages).sum();
         let movable: PageCount = zones()
             .filter(|zone| zone.kind() == ZoneType::Movable)
-            .map(crate::zone::Zone::present)
+            .map(Zone::present)
             .sum();
         let early = self.early.iter().filter(|(node, _)| here(*node));
         let early: PageCount = early.map(|(_, pages)| *pages).sum();
