@@ -116,9 +116,7 @@ impl MemoryHotplug {
         let all = self.capacity();
         let parts: PageCount = all.parts().iter().map(|(_, pages)| *pages).sum();
         same("pages by what they are good for", parts, all.installed)?;
-        let owned = |piece: &MemoryRange| {
-            piece.owner.has_blocks().then(|| piece.of.range.len())
-        };
+        let owned = |piece: &MemoryRange| piece.owner.has_blocks().then(|| piece.of.range.len());
         let ranges: PageCount = self.ranges.all().iter().filter_map(owned).sum();
         let blocks: PageCount = self.blocks.values().map(|block| block.present).sum();
         same("pages of memory blocks", blocks, ranges)?;

@@ -382,6 +382,11 @@ impl MemoryHotplug {
         self.view().addresses(range)
     }
 
+    /// First and last byte of a range.
+    pub(crate) const fn ends(&self, range: PfnRange) -> (u64, u64) {
+        self.view().ends(range)
+    }
+
     /// Pages in the allocator that lack something that every page must have; while TDX is in use,
     /// those that it does not know, too, whatever they can do.
     #[must_use]

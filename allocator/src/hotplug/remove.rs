@@ -34,11 +34,10 @@ impl MemoryHotplug {
             return Err(Errno::Inval);
         }
         if ids.iter().filter_map(|id| self.blocks.get(id)).any(MemoryBlock::is_online) {
-            let (start, end) = self.bytes(range);
-            let end = end - 1;
+            let (start, last) = self.ends(range);
             self.print(
                 Level::Warn,
-                format!("removing memory fails, because memory [{start:#x}-{end:#x}] is onlined"),
+                format!("removing memory fails, because memory [{start:#x}-{last:#x}] is onlined"),
             );
             return Err(Errno::Busy);
         }
