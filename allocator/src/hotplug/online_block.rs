@@ -3,8 +3,8 @@
 use crate::event::Sink;
 use crate::hotplug::Hotplug;
 use crate::hotplug::errno::Errno;
-use crate::hotplug::memory_block::{BlockState, MemoryBlock, Refused};
-use crate::hotplug::memory_hotplug::{BlockId, MemoryHotplug};
+use crate::hotplug::memory_block::{BlockId, BlockState, MemoryBlock, Refused};
+use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::printk::Level;
 use crate::hotplug::veto::EntryPoint;
 use crate::online::OnlineTo;
