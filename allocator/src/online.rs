@@ -137,9 +137,7 @@ impl Zone {
             let index = self.buddy.index(block);
             self.buddy.blocks.set_online(index);
         }
-        let around = if self.span.is_empty() { range } else { self.span };
-        let (start, end) = (around.start().min(range.start()), around.end().max(range.end()));
-        self.span = PfnRange::new(start, end);
+        self.span = self.span.hull(range);
     }
 
     /// Whether a pageblock is there in both zones where their spans overlap.

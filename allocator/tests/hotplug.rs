@@ -8,11 +8,12 @@ use pagelab_allocator::hotplug::add::AddMemory;
 use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Candidate, catalogue};
-use pagelab_allocator::hotplug::group::OnlinePolicy;
-use pagelab_allocator::hotplug::memory_hotplug::{BlockId, HotplugSpec, MemoryHotplug};
+use pagelab_allocator::hotplug::memory_block::BlockId;
+use pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug;
 use pagelab_allocator::hotplug::platform::{Arch, Host, MemmapOnMemory, Platform};
 use pagelab_allocator::hotplug::printk::Log;
 use pagelab_allocator::hotplug::range::Owner;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
@@ -39,13 +40,12 @@ impl Machine {
         let mut platform = Platform::new(Arch::X86, Host::BareMetal, Pfn::new(1 << 34));
         settings(&mut platform);
         let hotplug = HotplugSpec {
-            platform,
-            tdx: None,
-            gate: catalogue::by_name("ungated").expect("a gate"),
             boot_caps: Caps::VOLATILE,
-            possible: vec![NodeId::new(0), FAR],
-            policy: OnlinePolicy::ContigZones,
-            tunables: Tunables::default(),
+            ..HotplugSpec::new(
+                platform,
+                catalogue::by_name("ungated").expect("a gate"),
+                vec![NodeId::new(0), FAR],
+            )
         };
         let memory = [(NodeId::new(0), DRAM)];
         let mut hot = MemoryHotplug::at_boot(&alloc, hotplug, &memory, Log::default());

@@ -9,22 +9,22 @@ use pagelab_allocator::hotplug::add::AddMemory;
 use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Candidate, Gate, catalogue};
-use pagelab_allocator::hotplug::group::{GroupId, Groups, OnlinePolicy};
-use pagelab_allocator::hotplug::memory_block::{BlockState, Refused};
-use pagelab_allocator::hotplug::memory_hotplug::{BlockId, HotplugSpec, MemoryHotplug};
+use pagelab_allocator::hotplug::group::{GroupId, Groups};
+use pagelab_allocator::hotplug::memory_block::{BlockId, BlockState, Refused};
+use pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug;
 use pagelab_allocator::hotplug::pagemap::{
     PagemapKind, PagemapMemmap, PagemapOps, Provided, Remap,
 };
 use pagelab_allocator::hotplug::platform::{Arch, Host, MemmapOnMemory, Mte, Phase, Platform};
 use pagelab_allocator::hotplug::printk::{Debugging, Log, RateLimit};
 use pagelab_allocator::hotplug::range::Owner;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::hotplug::tdx::{Tdx, TdxMemblock};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::smp::hotplug::SharedHotplug;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
-use pagelab_allocator::watermark::Tunables;
 use pagelab_allocator::zone::ZoneSpec;
 
 const MIB: u64 = 1 << 8;
@@ -44,7 +44,7 @@ const fn range(start: u64, end: u64) -> PfnRange {
     PfnRange::new(Pfn::new(start), Pfn::new(end))
 }
 
-/// A gate by its name, whose words may be parted by either sign.
+/// A gate by its name.
 fn gate_of(name: &str) -> &'static dyn Gate {
     catalogue::by_name(name).expect("a gate")
 }
@@ -77,13 +77,9 @@ impl Machine {
         let mut tdx = Tdx::new(vec![dram, CXL]);
         tdx.initialized(Vec::new());
         let hotplug = HotplugSpec {
-            platform,
             tdx: Some(tdx),
-            gate: gate_of(gate),
             boot_caps: Caps::TEE,
-            possible: vec![near, FAR],
-            policy: OnlinePolicy::ContigZones,
-            tunables: Tunables::default(),
+            ..HotplugSpec::new(platform, gate_of(gate), vec![near, FAR])
         };
         let log = Log::new(Debugging::On, RateLimit::None);
         let hot = MemoryHotplug::at_boot(&alloc, hotplug, &[(near, dram)], log);

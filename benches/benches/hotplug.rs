@@ -11,14 +11,12 @@ use std::time::Duration;
 use criterion::{BatchSize, Criterion};
 use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::gate::{Candidate, Driver, catalogue};
-use pagelab_allocator::hotplug::group::OnlinePolicy;
-use pagelab_allocator::hotplug::memory_hotplug::HotplugSpec;
 use pagelab_allocator::hotplug::platform::{Arch, Host as On, MemmapOnMemory, Platform};
 use pagelab_allocator::hotplug::printk::Log;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::NodeId;
-use pagelab_allocator::watermark::Tunables;
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::dax::DaxDevice;
 use pagelab_migrate::hotplug::host::Host;
@@ -79,15 +77,11 @@ fn host(range: PfnRange, mib: u64) -> Host {
     machine.hotpluggable.push((FAR, range));
     let mut platform = Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34));
     platform.block_size = Some(PageCount::new(mib << 8));
-    let spec = HotplugSpec {
+    let spec = HotplugSpec::new(
         platform,
-        tdx: None,
-        gate: catalogue::by_name("ungated").expect("a gate"),
-        boot_caps: Caps::empty(),
-        possible: vec![NodeId::new(0), FAR],
-        policy: OnlinePolicy::ContigZones,
-        tunables: Tunables::default(),
-    };
+        catalogue::by_name("ungated").expect("a gate"),
+        vec![NodeId::new(0), FAR],
+    );
     let mut host = Host::new(machine, spec, Log::default(), Silent).expect("a possible machine");
     let (caps, origin) = (Caps::empty(), Origin::Cxl);
     host.hot_mut().install(Candidate { range, node: FAR, caps, origin }).expect("a place");

@@ -7,16 +7,15 @@ use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::hotplug::add::AddMemory;
 use pagelab_allocator::hotplug::caps::{Caps, Origin};
 use pagelab_allocator::hotplug::gate::{Candidate, catalogue};
-use pagelab_allocator::hotplug::group::OnlinePolicy;
-use pagelab_allocator::hotplug::memory_hotplug::{HotplugSpec, MemoryHotplug};
+use pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug;
 use pagelab_allocator::hotplug::platform::{Arch, Host, MemmapOnMemory, Platform};
 use pagelab_allocator::hotplug::printk::Log;
 use pagelab_allocator::hotplug::range::Owner;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::hotplug::tdx::Tdx;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{NodeId, Order, PageCount, Pfn, PfnRange};
-use pagelab_allocator::watermark::Tunables;
 
 use crate::PAGEBLOCK;
 
@@ -53,13 +52,9 @@ pub fn tdx_host(gate: &str) -> (MemoryHotplug, PageAllocator) {
     let mut platform = Platform::new(Arch::X86, Host::BareMetal, Pfn::new(0x1000));
     platform.block_size = Some(BLOCK);
     let hotplug = HotplugSpec {
-        platform,
         tdx: Some(Tdx::new(vec![BOOT])),
-        gate: catalogue::by_name(gate).expect("a gate"),
         boot_caps: Caps::TEE,
-        possible: vec![NODE],
-        policy: OnlinePolicy::ContigZones,
-        tunables: Tunables::default(),
+        ..HotplugSpec::new(platform, catalogue::by_name(gate).expect("a gate"), vec![NODE])
     };
     let mut hot = MemoryHotplug::at_boot(&alloc, hotplug, &[(NODE, BOOT)], Log::default());
     let (range, caps, origin) = (FOREIGN, Caps::empty(), Origin::Cxl);

@@ -3,7 +3,8 @@
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::errno::Errno;
-use pagelab_allocator::hotplug::memory_hotplug::{BlockId, MemoryHotplug};
+use pagelab_allocator::hotplug::memory_block::BlockId;
+use pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug;
 use pagelab_allocator::hotplug::offline_block::{GoingOffline, OfflineFailure};
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::page_alloc::AllocRequest;

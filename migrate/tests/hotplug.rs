@@ -8,18 +8,16 @@ use pagelab_migrate::allocator::hotplug::add::AddMemory;
 use pagelab_migrate::allocator::hotplug::caps::{Caps, Origin};
 use pagelab_migrate::allocator::hotplug::errno::Errno;
 use pagelab_migrate::allocator::hotplug::gate::{Candidate, Driver, catalogue};
-use pagelab_migrate::allocator::hotplug::group::OnlinePolicy;
-use pagelab_migrate::allocator::hotplug::memory_hotplug::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::platform::{
     Arch, Host as On, MemmapOnMemory, Mte, Platform,
 };
 use pagelab_migrate::allocator::hotplug::printk::{Debugging, Log, RateLimit};
 use pagelab_migrate::allocator::hotplug::range::Owner;
+use pagelab_migrate::allocator::hotplug::spec::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::tdx::Tdx;
 use pagelab_migrate::allocator::online::OnlineTo;
 use pagelab_migrate::allocator::profile::KernelProfile;
 use pagelab_migrate::allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
-use pagelab_migrate::allocator::watermark::Tunables;
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::dax::DaxDevice;
@@ -44,13 +42,12 @@ fn gated(profile: KernelProfile, platform: Platform, gate: &str, caps: Caps) -> 
     let mut machine = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, DRAM);
     machine.hotpluggable.push((NodeId::new(1), CXL));
     let spec = HotplugSpec {
-        platform,
-        tdx: None,
-        gate: catalogue::by_name(gate).expect("a gate"),
         boot_caps: Caps::TAG,
-        possible: vec![NodeId::new(0), NodeId::new(1)],
-        policy: OnlinePolicy::ContigZones,
-        tunables: Tunables::default(),
+        ..HotplugSpec::new(
+            platform,
+            catalogue::by_name(gate).expect("a gate"),
+            vec![NodeId::new(0), NodeId::new(1)],
+        )
     };
     let log = Log::new(Debugging::On, RateLimit::None);
     let mut host = Host::new(machine, spec, log, Silent).expect("a possible machine");
@@ -151,15 +148,11 @@ fn row_43_a_block_with_cma_refuses() {
     for profile in PROFILES {
         let mut machine = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, DRAM);
         machine.cma.push(PfnRange::from_len(DRAM.start(), PageCount::new(512)));
-        let spec = HotplugSpec {
-            platform: Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34)),
-            tdx: None,
-            gate: catalogue::by_name("ungated").unwrap(),
-            boot_caps: Caps::empty(),
-            possible: vec![NodeId::new(0)],
-            policy: OnlinePolicy::ContigZones,
-            tunables: Tunables::default(),
-        };
+        let spec = HotplugSpec::new(
+            Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34)),
+            catalogue::by_name("ungated").unwrap(),
+            vec![NodeId::new(0)],
+        );
         let mut host = Host::new(machine, spec, Log::default(), Silent).unwrap();
         let first = host.hot().ids(DRAM).next().unwrap();
         assert_eq!(host.offline_block(first), Err(Errno::Busy));
@@ -273,13 +266,13 @@ fn tdx(profile: KernelProfile, gate: &str) -> Host<Silent> {
     let mut machine = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
     machine.hotpluggable.push((FAR, CXL));
     let spec = HotplugSpec {
-        platform: Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34)),
         tdx: Some(Tdx::new(vec![memory])),
-        gate: catalogue::by_name(gate).expect("a gate"),
         boot_caps: Caps::TEE,
-        possible: vec![NEAR, FAR],
-        policy: OnlinePolicy::ContigZones,
-        tunables: Tunables::default(),
+        ..HotplugSpec::new(
+            Platform::new(Arch::X86, On::BareMetal, Pfn::new(1 << 34)),
+            catalogue::by_name(gate).expect("a gate"),
+            vec![NEAR, FAR],
+        )
     };
     let mut host = Host::new(machine, spec, Log::default(), Silent).expect("a possible machine");
     let (node, caps, origin) = (FAR, Caps::empty(), Origin::Cxl);

@@ -11,17 +11,16 @@ use pagelab_migrate::allocator::hotplug::caps::{Caps, Origin};
 use pagelab_migrate::allocator::hotplug::errno::Errno;
 use pagelab_migrate::allocator::hotplug::gate::{Candidate, Driver, Gate, catalogue};
 use pagelab_migrate::allocator::hotplug::group::{OnlinePolicy, Scope};
-use pagelab_migrate::allocator::hotplug::memory_hotplug::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::platform::{
     Arch, AutoOnline, Host as On, MemmapOnMemory, Platform,
 };
 use pagelab_migrate::allocator::hotplug::printk::{Debugging, Log, RateLimit};
 use pagelab_migrate::allocator::hotplug::range::Owner;
+use pagelab_migrate::allocator::hotplug::spec::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::tdx::{Tdx, TdxMemblock};
 use pagelab_migrate::allocator::online::OnlineTo;
 use pagelab_migrate::allocator::profile::KernelProfile;
 use pagelab_migrate::allocator::units::{NodeId, PageCount, Pfn, PfnRange};
-use pagelab_migrate::allocator::watermark::Tunables;
 use pagelab_migrate::hotplug::actor::{Actor, Attempts};
 use pagelab_migrate::hotplug::dax::DaxDevice;
 use pagelab_migrate::hotplug::host::Host;
@@ -74,13 +73,10 @@ impl Setting {
         let pieces = [(boot, NEAR)].into_iter().chain(snapshot.iter().copied());
         tdx.initialized(pieces.map(|(range, node)| TdxMemblock { range, node }).collect());
         let spec = HotplugSpec {
-            platform,
             tdx: Some(tdx),
-            gate: gate_of(self.gate),
             boot_caps: Caps::TEE,
-            possible: vec![NEAR, FAR],
             policy: self.policy,
-            tunables: Tunables::default(),
+            ..HotplugSpec::new(platform, gate_of(self.gate), vec![NEAR, FAR])
         };
         let mut host = Host::new(machine, spec, self.log, Silent).expect("a machine");
         let (caps, origin) = (Caps::empty(), Origin::Cxl);
@@ -292,15 +288,11 @@ fn what_never_moves_is_found_before_anybody_vetoes() {
     let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
     let mut machine = MachineSpec::single(geometry, profile, ZoneType::Normal, boot);
     machine.cma.push(range(0, 512));
-    let spec = HotplugSpec {
-        platform: Platform::new(Arch::Arm64, On::BareMetal, Pfn::new(1 << 34)),
-        tdx: None,
-        gate: gate_of("ungated"),
-        boot_caps: Caps::empty(),
-        possible: vec![NEAR],
-        policy: OnlinePolicy::ContigZones,
-        tunables: Tunables::default(),
-    };
+    let spec = HotplugSpec::new(
+        Platform::new(Arch::Arm64, On::BareMetal, Pfn::new(1 << 34)),
+        gate_of("ungated"),
+        vec![NEAR],
+    );
     let mut host = Host::new(machine, spec, Log::default(), Silent).expect("a machine");
     let ids: Vec<_> = host.hot().ids(boot).collect();
     assert_eq!(host.offline_block(ids[0]), Err(Errno::Busy), "CMA, though boot memory stays");

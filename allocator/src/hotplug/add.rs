@@ -1,6 +1,7 @@
 //! Adding memory. Linux: `add_memory_resource()`.
 
 use crate::event::Sink;
+use crate::hotplug::caps::{Caps, Origin};
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::{Candidate, Checked, Extends};
 use crate::hotplug::group::GroupId;
@@ -10,12 +11,12 @@ use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::platform::{AutoOnline, MemmapOnMemory, Phase};
 use crate::hotplug::printk::Level;
 use crate::hotplug::range::{MemoryRange, Owner};
-use crate::hotplug::tdx::{Tdx, TdxMemblock};
+use crate::hotplug::tdx::TdxMemblock;
 use crate::hotplug::veto::EntryPoint;
 use crate::hotplug::vmemmap::Memmap;
 use crate::online::OnlineTo;
 use crate::page_alloc::PageAllocator;
-use crate::units::{CpuId, NodeId, PageCount, PfnRange};
+use crate::units::{CpuId, NodeId, PageCount, Pfn, PfnRange};
 
 /// Memory that somebody adds. Linux: the arguments of `add_memory_driver_managed()`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -156,7 +157,6 @@ impl MemoryHotplug {
 
     /// What is known of a range; of one that is not installed, nothing.
     pub(crate) fn candidate(&self, range: PfnRange, node: NodeId) -> Candidate {
-        use crate::hotplug::caps::{Caps, Origin};
         let unknown = Candidate { range, node, caps: Caps::empty(), origin: Origin::Acpi };
         self.ranges.describe(range).map_or(unknown, |of| Candidate { node, ..of })
     }
@@ -174,9 +174,8 @@ impl MemoryHotplug {
         cpu: CpuId,
         accepted: Accepted,
     ) -> Result<(), Errno> {
-        let Accepted { range, node, group, memmap, managed } = accepted;
-        let added = self.add_locked(alloc, cpu, (range, node, group, memmap, managed));
-        if let Err(errno) = added {
+        let range = accepted.range;
+        if let Err(errno) = self.add_locked(alloc, cpu, accepted) {
             self.resources.release(range);
             return Err(errno);
         }
@@ -188,9 +187,9 @@ impl MemoryHotplug {
         &mut self,
         alloc: &mut PageAllocator<S>,
         cpu: CpuId,
-        add: (PfnRange, NodeId, Option<GroupId>, MemmapOnMemory, DriverManaged),
+        accepted: Accepted,
     ) -> Result<(), Errno> {
-        let (range, node, group, memmap, managed) = add;
+        let Accepted { range, node, group, memmap, managed } = accepted;
         if self.spec.gate.add_checked() == Checked::UnderLock {
             self.ask_add(range, node)?;
         }
@@ -206,7 +205,7 @@ impl MemoryHotplug {
         let of = self.candidate(range, node);
         let extends = self.spec.gate.extends(self.view(), &of);
         if let Some(tdx) = self.spec.tdx.as_mut().filter(|_| extends == Extends::Yes) {
-            Tdx::extend(tdx, TdxMemblock { range, node });
+            tdx.extend(TdxMemblock { range, node });
         }
         let ids = self.ids(range);
         for (id, memmap) in ids.zip(maps) {
@@ -282,7 +281,7 @@ impl MemoryHotplug {
         mapping: Mapping,
         errno: Errno,
     ) -> Result<(), Errno> {
-        let all = PfnRange::new(crate::units::Pfn::new(0), self.spec.platform.physmem_end);
+        let all = PfnRange::new(Pfn::new(0), self.spec.platform.physmem_end);
         let allowed = match mapping {
             Mapping::Needed => all.intersect(self.spec.platform.mappable).unwrap_or_default(),
             Mapping::NotNeeded => all,

@@ -4,9 +4,10 @@ use crate::check::{Violation, same};
 use crate::event::Sink;
 use crate::hotplug::memory_block::{MemoryBlock, Refused};
 use crate::hotplug::memory_hotplug::MemoryHotplug;
-use crate::hotplug::range::Owner;
+use crate::hotplug::range::{MemoryRange, Owner};
 use crate::page_alloc::PageAllocator;
 use crate::units::{PageCount, PfnRange};
+use crate::zone::Zone;
 
 /// All installed memory by what it is good for, in pages. The parts add up to
 /// [`installed`](Self::installed).
@@ -115,27 +116,20 @@ impl MemoryHotplug {
         let all = self.capacity();
         let parts: PageCount = all.parts().iter().map(|(_, pages)| *pages).sum();
         same("pages by what they are good for", parts, all.installed)?;
-        let owned = |piece: &crate::hotplug::range::MemoryRange| {
-            matches!(piece.owner, Owner::Blocks | Owner::Leaked).then(|| piece.of.range.len())
-        };
+        let owned = |piece: &MemoryRange| piece.owner.has_blocks().then(|| piece.of.range.len());
         let ranges: PageCount = self.ranges.all().iter().filter_map(owned).sum();
         let blocks: PageCount = self.blocks.values().map(|block| block.present).sum();
         same("pages of memory blocks", blocks, ranges)?;
         let online = self.blocks.values().filter(|block| block.is_online());
         let online: PageCount = online.map(|block| block.present).sum();
-        let present: PageCount = alloc.zones().iter().map(crate::zone::Zone::present).sum();
+        let present: PageCount = alloc.zones().iter().map(Zone::present).sum();
         same("pages of online blocks", online, present)?;
-        for (id, block) in self.blocks() {
-            let whole = block.present == block.range.len();
-            let first = PfnRange::new(block.range.start(), block.range.start() + PageCount::new(1));
-            if whole {
-                let there = alloc.is_online(first.start());
-                same(
-                    format_args!("memory{} is the allocator's", id.get()),
-                    there,
-                    block.is_online(),
-                )?;
-            }
+        // The first frame of a block with holes may be one.
+        let whole = self.blocks().filter(|(_, block)| block.present == block.range.len());
+        for (id, block) in whole {
+            let there = alloc.is_online(block.range.start());
+            let what = format_args!("memory{} is the allocator's", id.get());
+            same(what, there, block.is_online())?;
         }
         Ok(())
     }

@@ -5,9 +5,11 @@ use core::num::NonZeroU32;
 
 use crate::event::Sink;
 use crate::gfp::ZoneType;
+use crate::hotplug::Hotplug;
 use crate::online::OnlineTo;
 use crate::page_alloc::PageAllocator;
 use crate::units::{NodeId, PageCount, PfnRange};
+use crate::zone::Zone;
 
 /// Number of a group. Linux: `mgid`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -87,17 +89,17 @@ impl Groups {
         self.groups.get(id.0)
     }
 
-    /// Counts pages that were onlined, or (`Way::Leave`) offlined.
+    /// Counts pages that were onlined, or offlined.
     /// Linux: `adjust_present_page_count()`.
-    pub(crate) fn count(&mut self, id: GroupId, kind: ZoneType, pages: PageCount, way: Way) {
+    pub(crate) fn count(&mut self, id: GroupId, kind: ZoneType, pages: PageCount, way: Hotplug) {
         let group = &mut self.groups[id.0];
         let counter = match kind {
             ZoneType::Movable => &mut group.movable,
             _ => &mut group.kernel,
         };
         *counter = match way {
-            Way::Join => *counter + pages,
-            Way::Leave => counter.saturating_sub(pages),
+            Hotplug::Joins => *counter + pages,
+            Hotplug::Leaves => counter.saturating_sub(pages),
         };
     }
 
@@ -139,22 +141,13 @@ impl Groups {
     ) -> bool {
         let here = |other: NodeId| node.is_none_or(|node| node == other);
         let zones = || alloc.zones().iter().filter(|zone| here(zone.node()));
-        let cma: PageCount = zones().map(crate::zone::Zone::cma_pages).sum();
-        let movable: PageCount = zones()
-            .filter(|zone| zone.kind() == ZoneType::Movable)
-            .map(crate::zone::Zone::present)
-            .sum();
+        let cma: PageCount = zones().map(Zone::cma_pages).sum();
+        let movable: PageCount =
+            zones().filter(|zone| zone.kind() == ZoneType::Movable).map(Zone::present).sum();
         let early = self.early.iter().filter(|(node, _)| here(*node));
         let early: PageCount = early.map(|(_, pages)| *pages).sum();
         let early = early.saturating_sub(cma).get();
         let allowed = u128::from(early) * u128::from(ratio.get()) / 100;
         u128::from((movable + cma + pages).get()) <= allowed
     }
-}
-
-/// Which way pages of a group go.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Way {
-    Join,
-    Leave,
 }

@@ -44,6 +44,24 @@ fn by_size(platform: &Platform, end: u64, page_size: u64) -> u64 {
     size
 }
 
+/// Number of a memory block: its first frame in blocks. Linux: `memory42` in sysfs.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct BlockId(u64);
+
+impl BlockId {
+    /// Wraps a number.
+    #[must_use]
+    pub const fn new(raw: u64) -> Self {
+        Self(raw)
+    }
+
+    /// The number.
+    #[must_use]
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+}
+
 /// Where a block is between being there and being used. Linux: `MEM_ONLINE` and its like.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BlockState {

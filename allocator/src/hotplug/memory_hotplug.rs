@@ -8,15 +8,16 @@ use crate::gfp::ZoneType;
 use crate::hotplug::caps::{Caps, Origin};
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::{Candidate, Gate, Refusal, Verdict, View};
-use crate::hotplug::group::{Groups, OnlinePolicy};
+use crate::hotplug::group::Groups;
 use crate::hotplug::memblock::{DriverManaged, Memblock, MemblockRegion};
-use crate::hotplug::memory_block::{BlockState, Early, MemoryBlock, Refused, block_pages};
+use crate::hotplug::memory_block::{BlockId, BlockState, Early, MemoryBlock, Refused, block_pages};
 use crate::hotplug::pagemap::Pagemap;
 use crate::hotplug::phases::Phases;
-use crate::hotplug::platform::{Mte, Phase, Platform};
+use crate::hotplug::platform::{Phase, Platform};
 use crate::hotplug::printk::{Level, Line, Log};
 use crate::hotplug::range::{MemoryRange, Owner, RangeError, Ranges};
 use crate::hotplug::resource::Resources;
+use crate::hotplug::spec::HotplugSpec;
 use crate::hotplug::tdx::Tdx;
 use crate::hotplug::veto::{EntryPoint, Veto};
 use crate::hotplug::vmemmap::Memmap;
@@ -24,55 +25,6 @@ use crate::page_alloc::PageAllocator;
 use crate::units::{NodeId, PageCount, Pfn, PfnRange};
 use crate::watermark::Tunables;
 use crate::zone::Zone;
-
-/// Number of a memory block: its first frame in blocks. Linux: `memory42` in sysfs.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub struct BlockId(u64);
-
-impl BlockId {
-    /// Wraps a number.
-    #[must_use]
-    pub const fn new(raw: u64) -> Self {
-        Self(raw)
-    }
-
-    /// The number.
-    #[must_use]
-    pub const fn get(self) -> u64 {
-        self.0
-    }
-}
-
-/// What a machine is before anything is added.
-#[derive(Clone, Debug)]
-pub struct HotplugSpec {
-    /// Architecture and settings.
-    pub platform: Platform,
-    /// TDX, where the platform has it.
-    pub tdx: Option<Tdx>,
-    /// Who may join.
-    pub gate: &'static dyn Gate,
-    /// What boot memory can do.
-    pub boot_caps: Caps,
-    /// Nodes that there may be. Linux: `node_possible_map`.
-    pub possible: Vec<NodeId>,
-    /// How plain onlining chooses a zone.
-    pub policy: OnlinePolicy,
-    /// Watermark tunables of the machine.
-    pub tunables: Tunables,
-}
-
-impl HotplugSpec {
-    /// Boots without features. Linux: `arm64.nomte`.
-    fn give_up(&mut self, features: Caps) {
-        if features.contains(Caps::TAG) && self.platform.mte == Mte::On {
-            self.platform.mte = Mte::Disabled;
-        }
-        if features.contains(Caps::TEE) {
-            self.tdx = None;
-        }
-    }
-}
 
 /// Blocks, ranges, claims and refusals of a machine. Linux: mm/memory_hotplug.c and
 /// drivers/base/memory.c.
@@ -104,7 +56,8 @@ impl MemoryHotplug {
     ///
     /// # Panics
     ///
-    /// Panics when the allocator's zones overlap.
+    /// Panics when pieces of `memory` overlap, or when a memory block would not be a power of two
+    /// of pages and at least a pageblock, which is so only if the platform asks for it.
     #[must_use]
     pub fn at_boot<S: Sink>(
         alloc: &PageAllocator<S>,
@@ -115,6 +68,8 @@ impl MemoryHotplug {
         spec.give_up(spec.gate.gives_up());
         let end = memory.iter().map(|(_, range)| range.end()).max().unwrap_or_default();
         let block = block_pages(&spec.platform, end, alloc.geometry().page_size());
+        let whole = block.get().is_power_of_two() && block >= alloc.geometry().pageblock_pages();
+        assert!(whole, "memory blocks of {block} are not made of whole pageblocks");
         let mut this = Self {
             geometry: alloc.geometry(),
             block,
@@ -173,13 +128,13 @@ impl MemoryHotplug {
     pub fn ids(&self, range: PfnRange) -> impl DoubleEndedIterator<Item = BlockId> + use<> {
         let block = self.block.get();
         let end = if range.is_empty() { range.start().get() } else { range.end().get() };
-        (range.start().get() / block..end.div_ceil(block)).map(BlockId)
+        (range.start().get() / block..end.div_ceil(block)).map(BlockId::new)
     }
 
     /// The frames of a block, whether there is one or not.
     #[must_use]
     pub fn range_of(&self, id: BlockId) -> PfnRange {
-        PfnRange::from_len(Pfn::new(id.0 * self.block.get()), self.block)
+        PfnRange::from_len(Pfn::new(id.get() * self.block.get()), self.block)
     }
 
     /// A block.
@@ -380,6 +335,11 @@ impl MemoryHotplug {
     /// A range as the kernel prints physical addresses: both in bytes, the second exclusive.
     pub(crate) const fn bytes(&self, range: PfnRange) -> (u64, u64) {
         self.view().addresses(range)
+    }
+
+    /// First and last byte of a range.
+    pub(crate) const fn ends(&self, range: PfnRange) -> (u64, u64) {
+        self.view().ends(range)
     }
 
     /// Pages in the allocator that lack something that every page must have; while TDX is in use,

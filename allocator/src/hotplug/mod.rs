@@ -22,6 +22,7 @@ pub mod printk;
 pub mod range;
 mod remove;
 pub mod resource;
+pub mod spec;
 pub mod tdx;
 pub mod veto;
 pub mod vmemmap;

@@ -2,11 +2,11 @@
 //! `offline_pages()`.
 
 use crate::event::Sink;
+use crate::hotplug::Hotplug;
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::Verdict;
-use crate::hotplug::group::Way;
-use crate::hotplug::memory_block::{BlockState, Early, Refused};
-use crate::hotplug::memory_hotplug::{BlockId, MemoryHotplug};
+use crate::hotplug::memory_block::{BlockId, BlockState, Early, Refused};
+use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::platform::BootMemory;
 use crate::hotplug::printk::Level;
 use crate::hotplug::veto::{EntryPoint, Why};
@@ -132,11 +132,11 @@ impl MemoryHotplug {
         ) {
             self.phases.cancel_offline += 1;
         }
-        let (start, end) = self.bytes(self.range_of(id));
-        let (end, reason) = (end - 1, failure.reason());
+        let (start, last) = self.ends(self.range_of(id));
+        let reason = failure.reason();
         self.print(
             Level::Debug,
-            format!("memory offlining [mem {start:#010x}-{end:#010x}] failed due to {reason}"),
+            format!("memory offlining [mem {start:#010x}-{last:#010x}] failed due to {reason}"),
         );
         failure.errno()
     }
@@ -149,7 +149,7 @@ impl MemoryHotplug {
     pub fn finish_offline(&mut self, id: BlockId) {
         let block = &self.blocks[&id];
         if let (BlockState::Online(kind), Some(group)) = (block.state, block.group) {
-            self.groups.count(group, kind, block.range.len(), Way::Leave);
+            self.groups.count(group, kind, block.range.len(), Hotplug::Leaves);
         }
         self.phases.offline += 1;
         self.set_state(id, BlockState::Offline, Refused::No);

@@ -1,10 +1,10 @@
 //! Onlining a memory block. Linux: `memory_block_online()`, `online_pages()`.
 
 use crate::event::Sink;
+use crate::hotplug::Hotplug;
 use crate::hotplug::errno::Errno;
-use crate::hotplug::group::Way;
-use crate::hotplug::memory_block::{BlockState, MemoryBlock, Refused};
-use crate::hotplug::memory_hotplug::{BlockId, MemoryHotplug};
+use crate::hotplug::memory_block::{BlockId, BlockState, MemoryBlock, Refused};
+use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::printk::Level;
 use crate::hotplug::veto::EntryPoint;
 use crate::online::OnlineTo;
@@ -44,18 +44,17 @@ impl MemoryHotplug {
         if let Err(errno) = self.enforce(EntryPoint::Online, range, verdict) {
             self.phases.cancel_online += 1;
             alloc.cancel_online(onlining);
-            let (start, end) = self.bytes(range);
-            let end = end - 1;
+            let (start, last) = self.ends(range);
             self.print(
                 Level::Debug,
-                format!("online_pages [mem {start:#010x}-{end:#010x}] failed"),
+                format!("online_pages [mem {start:#010x}-{last:#010x}] failed"),
             );
             self.set_state(id, BlockState::Offline, Refused::Yes);
             return Err(errno);
         }
         alloc.finish_online(onlining, memmap, &self.spec.tunables);
         if let Some(group) = group {
-            self.groups.count(group, kind, range.len(), Way::Join);
+            self.groups.count(group, kind, range.len(), Hotplug::Joins);
         }
         self.phases.online += 1;
         self.set_state(id, BlockState::Online(kind), Refused::No);

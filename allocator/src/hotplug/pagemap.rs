@@ -148,9 +148,8 @@ impl MemoryHotplug {
             Intersects::Whole => Some("ram"),
         };
         if let Some(on) = on {
-            let (start, end) = self.bytes(range);
-            let end = end - 1;
-            self.print(Level::Warn, format!("attempted on {on} region {start:#x}-{end:#x}"));
+            let (start, last) = self.ends(range);
+            self.print(Level::Warn, format!("attempted on {on} region {start:#x}-{last:#x}"));
             return Err(Errno::NxIo);
         }
         let mapping = match remap.kind {

@@ -122,7 +122,8 @@ pub struct Platform {
     pub memmap_on_memory: MemmapOnMemory,
     /// What happens to blocks that were added.
     pub auto_online: AutoOnline,
-    /// Pages of a memory block that somebody asked for. Linux: `set_memory_block_size_order()`.
+    /// Pages of a memory block that somebody asked for: a power of two, at least a pageblock.
+    /// Linux: `set_memory_block_size_order()`.
     pub block_size: Option<PageCount>,
     /// Alignment of the windows that firmware announces, in pages: advice for the size of memory
     /// blocks. Linux: `memory_block_advise_max_size()`.

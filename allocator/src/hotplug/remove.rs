@@ -7,7 +7,7 @@ use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::printk::Level;
 use crate::hotplug::range::Owner;
 use crate::page_alloc::PageAllocator;
-use crate::units::{CpuId, PfnRange};
+use crate::units::{CpuId, Pfn, PfnRange};
 
 impl MemoryHotplug {
     /// Removes memory all of whose blocks are offline; its frames are `to`'s then: a dax device's,
@@ -25,7 +25,7 @@ impl MemoryHotplug {
         to: Owner,
     ) -> Result<(), Errno> {
         let block = self.block.get();
-        let aligned = |pfn: crate::units::Pfn| pfn.get().is_multiple_of(block);
+        let aligned = |pfn: Pfn| pfn.get().is_multiple_of(block);
         if range.is_empty() || !aligned(range.start()) || !aligned(range.end()) {
             return Err(Errno::Inval);
         }
@@ -34,11 +34,10 @@ impl MemoryHotplug {
             return Err(Errno::Inval);
         }
         if ids.iter().filter_map(|id| self.blocks.get(id)).any(MemoryBlock::is_online) {
-            let (start, end) = self.bytes(range);
-            let end = end - 1;
+            let (start, last) = self.ends(range);
             self.print(
                 Level::Warn,
-                format!("removing memory fails, because memory [{start:#x}-{end:#x}] is onlined"),
+                format!("removing memory fails, because memory [{start:#x}-{last:#x}] is onlined"),
             );
             return Err(Errno::Busy);
         }

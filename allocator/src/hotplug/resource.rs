@@ -1,6 +1,6 @@
 //! Who claims which addresses as system memory. Linux: kernel/resource.c.
 
-use crate::units::PfnRange;
+use crate::units::{PageCount, PfnRange};
 
 /// A claim on addresses. Linux: `struct resource`.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,14 +43,8 @@ impl Resources {
     /// Linux: `release_mem_region_adjustable()`.
     pub fn release(&mut self, range: PfnRange) {
         let rest = |claim: Resource| {
-            let Resource { range: old, name } = claim;
-            let (start, end) = (range.start().max(old.start()), range.end().min(old.end()));
-            let parts = match old.overlaps(range) {
-                true => [PfnRange::new(old.start(), start), PfnRange::new(end, old.end())],
-                false => [old, PfnRange::default()],
-            };
-            let left = parts.into_iter().filter(|part| !part.is_empty());
-            left.map(move |range| Resource { range, name: name.clone() })
+            let left = claim.range.without(range).into_iter().filter(|part| !part.is_empty());
+            left.map(move |range| Resource { range, name: claim.name.clone() })
         };
         self.claims = core::mem::take(&mut self.claims).into_iter().flat_map(rest).collect();
     }
@@ -59,7 +53,7 @@ impl Resources {
     #[must_use]
     pub fn intersects(&self, range: PfnRange) -> Intersects {
         let parts = self.claims.iter().filter_map(|claim| claim.range.intersect(range));
-        let pages: crate::units::PageCount = parts.map(PfnRange::len).sum();
+        let pages: PageCount = parts.map(PfnRange::len).sum();
         match pages {
             none if none.get() == 0 => Intersects::Disjoint,
             all if all == range.len() => Intersects::Whole,

@@ -7,7 +7,8 @@
 use crate::hotplug::add::AddMemory;
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::Checked;
-use crate::hotplug::memory_hotplug::{BlockId, MemoryHotplug};
+use crate::hotplug::memory_block::BlockId;
+use crate::hotplug::memory_hotplug::MemoryHotplug;
 use crate::hotplug::pagemap::Remap;
 use crate::hotplug::range::Owner;
 use crate::hotplug::tdx::Tdx;

@@ -7,14 +7,12 @@ use pagelab_allocator::check::Violation;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::hotplug::add::Accepted;
-use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Candidate, Gate};
-use pagelab_allocator::hotplug::memory_hotplug::HotplugSpec;
 use pagelab_allocator::hotplug::printk::Log;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::hotplug::tdx::Tdx;
 use pagelab_allocator::units::{NodeId, PageCount, PfnRange};
-use pagelab_allocator::watermark::Tunables;
 use pagelab_allocator::zone::ZoneSpec;
 use pagelab_migrate::emulator::SpecError;
 use pagelab_migrate::folio::FolioId;
@@ -117,13 +115,9 @@ impl<'a> Run<'a> {
         possible.sort_unstable();
         possible.dedup();
         let spec = HotplugSpec {
-            platform: machine.platform.clone(),
             tdx: scenario.tdx.as_ref().map(|tdx| Tdx::new(tdx.cmrs.clone())),
-            gate,
-            boot_caps: Caps::empty(),
-            possible,
             policy: machine.policy,
-            tunables: Tunables::default(),
+            ..HotplugSpec::new(machine.platform.clone(), gate, possible)
         };
         let log = Log::new(machine.debugging, machine.rate_limit);
         let mut host = Host::new(machine_spec(scenario), spec, log, Silent)?;

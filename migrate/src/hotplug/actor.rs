@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::hotplug::errno::Errno;
-use pagelab_allocator::hotplug::memory_block::MemoryBlock;
-use pagelab_allocator::hotplug::memory_hotplug::BlockId;
+use pagelab_allocator::hotplug::memory_block::{BlockId, MemoryBlock};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{PageCount, PfnRange};
 

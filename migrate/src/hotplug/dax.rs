@@ -247,8 +247,7 @@ impl<S: Sink> Host<S> {
 
     /// First and last byte.
     fn ends(&self, range: PfnRange) -> (u64, u64) {
-        let size = self.emulator.page_alloc().geometry().page_size();
-        (range.start().get() * size, range.end().get() * size - 1)
+        self.hot.view().ends(range)
     }
 
     pub(crate) fn say(&mut self, level: Level, text: String) {

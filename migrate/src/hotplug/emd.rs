@@ -4,8 +4,6 @@
 //! The bits travel in a trailer behind the data, so flits of 256 bytes are needed. What they mean
 //! is the host's business: tags of arm64 would be 16 of them.
 
-/// Id of the capability among a component's.
-pub const CAPABILITY_ID: u16 = 0x10;
 /// A cache line has at most so many bits of metadata.
 pub const MOST_BITS: u8 = 32;
 /// Bit of the control register that lets metadata travel.

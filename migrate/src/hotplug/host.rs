@@ -6,10 +6,12 @@ use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::hotplug::add::{Accepted, AddMemory};
 use pagelab_allocator::hotplug::capacity::Capacity;
 use pagelab_allocator::hotplug::errno::Errno;
-use pagelab_allocator::hotplug::memory_hotplug::{BlockId, HotplugSpec, MemoryHotplug};
+use pagelab_allocator::hotplug::memory_block::BlockId;
+use pagelab_allocator::hotplug::memory_hotplug::MemoryHotplug;
 use pagelab_allocator::hotplug::pagemap::Remap;
 use pagelab_allocator::hotplug::printk::Log;
 use pagelab_allocator::hotplug::range::Owner;
+use pagelab_allocator::hotplug::spec::HotplugSpec;
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 

@@ -27,6 +27,7 @@ pub mod placement;
 mod private;
 pub mod private_backend;
 pub mod private_memory;
+mod private_page;
 pub mod region;
 pub mod restrictions;
 pub mod root_decoder;

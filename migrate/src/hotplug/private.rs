@@ -1,4 +1,4 @@
-//! Private memory of confidential guests. Linux: virt/kvm/guest_memfd.c.
+//! Private memory of confidential guests, all of it together. Linux: virt/kvm/guest_memfd.c.
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
@@ -8,6 +8,7 @@ use pagelab_allocator::units::{CpuId, Order, PageCount, PfnRange};
 
 use crate::hotplug::host::Host;
 use crate::hotplug::placement::Binding;
+use crate::hotplug::private_page;
 
 impl<S: Sink> Host<S> {
     /// Allocates private memory page by page until there is as much as wanted, or no more; says how
@@ -17,14 +18,14 @@ impl<S: Sink> Host<S> {
         let nodes = self.nodes_for(binding, Caps::TEE);
         let mut got = PageCount::ZERO;
         for node in nodes {
-            let gfp = GfpFlags::HIGHUSER | GfpFlags::THISNODE | GfpFlags::NOWARN;
-            let request = AllocRequest { node, ..AllocRequest::new(Order::ZERO, gfp) };
+            let wanted_here = private_page::request(node);
+            let gfp = wanted_here.gfp | GfpFlags::THISNODE | GfpFlags::NOWARN;
+            let request = AllocRequest { gfp, ..wanted_here };
             let alloc = &mut self.emulator.memory.page_alloc;
             while got < wanted {
-                let Ok(pages) = alloc.alloc_pages(CpuId::BOOT, &request) else { break };
-                let (pfn, order) = pages.into_raw();
-                got += order.pages();
-                let page = PfnRange::block(pfn, order);
+                let Ok(pfn) = private_page::allocate(alloc, CpuId::BOOT, &request) else { break };
+                let page = PfnRange::block(pfn, Order::ZERO);
+                got += page.len();
                 match self.private.last_mut() {
                     Some(run) if run.end() == page.start() || page.end() == run.start() => {
                         *run = run.hull(page);

@@ -1,18 +1,19 @@
 //! Private memory of a guest: a file of single pages that never move. Linux:
 //! virt/kvm/guest_memfd.c; `memfile_pfn_ops` of 2022.
 //!
-//! Pages come from the page allocator as any others do, but cannot be migrated: they are never in
-//! CMA areas nor in movable zones, and they hold on to their memory blocks.
+//! For whoever needs to know which page of a guest lies where; [`Host`](crate::hotplug::host::Host)
+//! counts private memory by frames alone.
 
 use core::fmt;
 use core::ops::Range;
 use std::collections::BTreeSet;
 
 use pagelab_allocator::event::Sink;
-use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest, PageAllocator};
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn};
+
+use crate::hotplug::private_page;
 
 /// A place in a file, in pages. Linux: `pgoff_t`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -121,11 +122,10 @@ impl PrivateMemory {
     #[must_use]
     pub fn create(size: PageCount, node: NodeId) -> Self {
         let size = usize::try_from(size.get()).expect("the file can be addressed");
-        let request = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER | GfpFlags::ZERO);
         Self {
             file: vec![Slot::HOLE; size],
             locked: BTreeSet::new(),
-            request: AllocRequest { node, ..request },
+            request: private_page::request(node),
             allocated: PageCount::ZERO,
         }
     }
@@ -191,7 +191,7 @@ impl PrivateMemory {
         let before = self.allocated;
         for slot in &mut self.file[range] {
             if let Some(pfn) = slot.pfn() {
-                free(page_alloc, cpu, pfn);
+                private_page::free(page_alloc, cpu, pfn);
                 *slot = Slot::HOLE;
                 self.allocated -= PageCount::new(1);
             }
@@ -254,7 +254,7 @@ impl PrivateMemory {
     ///
     /// Panics when the machine has no such CPU.
     pub fn release<S: Sink>(self, page_alloc: &mut PageAllocator<S>, cpu: CpuId) {
-        self.frames().for_each(|pfn| free(page_alloc, cpu, pfn));
+        self.frames().for_each(|pfn| private_page::free(page_alloc, cpu, pfn));
     }
 
     fn fill<S: Sink>(
@@ -266,7 +266,7 @@ impl PrivateMemory {
         if let Some(pfn) = self.file[at].pfn() {
             return Ok(pfn);
         }
-        let (pfn, _) = page_alloc.alloc_pages(cpu, &self.request)?.into_raw();
+        let pfn = private_page::allocate(page_alloc, cpu, &self.request)?;
         self.file[at] = Slot(pfn.get());
         self.allocated += PageCount::new(1);
         Ok(pfn)
@@ -281,11 +281,6 @@ impl PrivateMemory {
         }
         Ok(range.start.0..range.end.0)
     }
-}
-
-fn free<S: Sink>(page_alloc: &mut PageAllocator<S>, cpu: CpuId, pfn: Pfn) {
-    let pages = page_alloc.reclaim(pfn, Order::ZERO);
-    page_alloc.free_pages(cpu, pages.expect("the file's frames are allocated"));
 }
 
 #[cfg(test)]

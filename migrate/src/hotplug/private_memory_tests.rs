@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::frame::{Frame, Movability};
+use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::units::PfnRange;

@@ -11,15 +11,14 @@ use pagelab_migrate::allocator::gfp::ZoneType;
 use pagelab_migrate::allocator::hotplug::caps::{Caps, Origin};
 use pagelab_migrate::allocator::hotplug::gate::{Candidate, catalogue};
 use pagelab_migrate::allocator::hotplug::group::{OnlinePolicy, Scope};
-use pagelab_migrate::allocator::hotplug::memory_hotplug::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::platform::{
     Arch, AutoOnline, Host as On, MemmapOnMemory, Mte, Platform,
 };
 use pagelab_migrate::allocator::hotplug::printk::Log;
+use pagelab_migrate::allocator::hotplug::spec::HotplugSpec;
 use pagelab_migrate::allocator::hotplug::tdx::Tdx;
 use pagelab_migrate::allocator::profile::KernelProfile;
 use pagelab_migrate::allocator::units::{NodeId, Order, PageCount, Pfn, PfnRange};
-use pagelab_migrate::allocator::watermark::Tunables;
 use pagelab_migrate::hotplug::dax::DaxDevice;
 use pagelab_migrate::hotplug::host::Host;
 
@@ -191,13 +190,10 @@ impl Setting {
         let convertible = boot.hull(self.acpi());
         let tdx = (self.arch == Arch::X86).then(|| Tdx::new(vec![convertible]));
         let spec = HotplugSpec {
-            platform: self.platform(),
             tdx,
-            gate: catalogue::all()[self.gate],
             boot_caps: Caps::TAG | Caps::TEE,
-            possible: vec![NEAR, FAR],
             policy: self.policy,
-            tunables: Tunables::default(),
+            ..HotplugSpec::new(self.platform(), catalogue::all()[self.gate], vec![NEAR, FAR])
         };
         let mut host = Host::new(machine, spec, Log::default(), Silent).expect("a machine");
         let (acpi, cxl) = (self.acpi(), self.cxl());

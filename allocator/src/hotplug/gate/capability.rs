@@ -23,8 +23,7 @@ impl Gate for Capability {
         if wanted == Driver::Devdax || of.origin == Origin::Boot || lacking.is_empty() {
             return (wanted, None);
         }
-        let (start, end) = view.addresses(of.range);
-        let last = end.saturating_sub(1);
+        let (start, last) = view.ends(of.range);
         let mut text = format!("[mem {start:#010x}-{last:#010x}] lacks {lacking}: devdax only");
         if lacking.contains(Caps::TAG) {
             text.push_str("; pass arm64.nomte to prefer the memory");

@@ -2,7 +2,6 @@
 
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::{Candidate, Gate, Verdict, View};
-use crate::hotplug::veto::Why;
 
 /// No region of what cannot do what every page has to: it is neither memory nor a device.
 /// Linux: no counterpart; a change of cxl_acpi in a mail of 2024.
@@ -19,9 +18,6 @@ impl Gate for DenyRegion {
     }
 
     fn create_region(&self, view: View<'_>, of: &Candidate) -> Verdict {
-        match view.lacking(of.caps) {
-            none if none.is_empty() => Verdict::Allow,
-            lacking => Verdict::refuse(Why::Lacks(lacking), Errno::Inval),
-        }
+        Verdict::unless_lacking(view.lacking(of.caps), Errno::Inval)
     }
 }

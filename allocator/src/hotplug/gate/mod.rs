@@ -80,6 +80,13 @@ impl View<'_> {
         let geometry = self.geometry;
         (geometry.bytes_of(PageCount::new(start)), geometry.bytes_of(PageCount::new(end)))
     }
+
+    /// The addresses of the first and the last byte of a range, as most messages have them.
+    #[must_use]
+    pub const fn ends(&self, range: PfnRange) -> (u64, u64) {
+        let (start, end) = self.addresses(range);
+        (start, end.saturating_sub(1))
+    }
 }
 
 /// What a gate says.
@@ -107,6 +114,12 @@ impl Verdict {
     #[must_use]
     pub const fn refuse(why: Why, errno: Errno) -> Self {
         Self::Refuse(Refusal { why, errno, line: None })
+    }
+
+    /// A no with `errno` if something is lacking.
+    #[must_use]
+    pub const fn unless_lacking(lacking: Caps, errno: Errno) -> Self {
+        if lacking.is_empty() { Self::Allow } else { Self::refuse(Why::Lacks(lacking), errno) }
     }
 
     /// The same verdict; the gate prints `line` with a no.

@@ -3,7 +3,6 @@
 use crate::hotplug::caps::Caps;
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::{Gate, Verdict, View};
-use crate::hotplug::veto::Why;
 
 /// Everything joins; a page goes only to what it is good enough for.
 /// Linux: no counterpart; `GFP_TDX`, which nobody wanted.
@@ -20,9 +19,6 @@ impl Gate for PageFilter {
     }
 
     fn place(&self, _view: View<'_>, caps: Caps, needs: Caps) -> Verdict {
-        match needs - caps {
-            none if none.is_empty() => Verdict::Allow,
-            lacking => Verdict::refuse(Why::Lacks(lacking), Errno::NoMem),
-        }
+        Verdict::unless_lacking(needs - caps, Errno::NoMem)
     }
 }

@@ -3,7 +3,6 @@
 use crate::hotplug::caps::Caps;
 use crate::hotplug::errno::Errno;
 use crate::hotplug::gate::{Gate, Reach, Verdict, View};
-use crate::hotplug::veto::Why;
 
 /// Everything joins; memory that lacks something is given to those that name its node, and not for
 /// what it cannot do. Linux: `N_MEMORY_PRIVATE` as posted.
@@ -20,10 +19,7 @@ impl Gate for PrivateNode {
     }
 
     fn place(&self, _view: View<'_>, caps: Caps, needs: Caps) -> Verdict {
-        match needs - caps {
-            none if none.is_empty() => Verdict::Allow,
-            lacking => Verdict::refuse(Why::Lacks(lacking), Errno::NoMem),
-        }
+        Verdict::unless_lacking(needs - caps, Errno::NoMem)
     }
 
     fn reach(&self) -> Reach {

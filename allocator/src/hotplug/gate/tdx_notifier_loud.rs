@@ -18,8 +18,7 @@ impl Gate for TdxNotifierLoud {
     }
 
     fn online(&self, view: View<'_>, of: &Candidate) -> Verdict {
-        let (start, end) = view.addresses(of.range);
-        let last = end.saturating_sub(1);
+        let (start, last) = view.ends(of.range);
         let text = format!("virt/tdx: [mem {start:#010x}-{last:#010x}] is not TDX memory");
         TdxNotifier.online(view, of).saying(Line::new(Level::Warn, text))
     }
