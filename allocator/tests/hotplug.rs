@@ -188,3 +188,19 @@ fn row_37_kinds_of_device_memory() {
         assert_eq!(machine.free_far(), PageCount::ZERO, "never the page allocator's");
     }
 }
+
+#[test]
+#[should_panic(expected = "no power of two of pageblocks")]
+fn blocks_of_half_a_pageblock_are_refused() {
+    let _ = Machine::new(KernelProfile::V6_12, |platform| {
+        platform.block_size = Some(PageCount::new(256));
+    });
+}
+
+#[test]
+#[should_panic(expected = "no power of two of pageblocks")]
+fn blocks_of_three_pageblocks_are_refused() {
+    let _ = Machine::new(KernelProfile::V6_12, |platform| {
+        platform.block_size = Some(PageCount::new(3 * 512));
+    });
+}

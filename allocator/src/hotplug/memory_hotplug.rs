@@ -69,7 +69,7 @@ impl MemoryHotplug {
         let end = memory.iter().map(|(_, range)| range.end()).max().unwrap_or_default();
         let block = block_pages(&spec.platform, end, alloc.geometry().page_size());
         let whole = block.get().is_power_of_two() && block >= alloc.geometry().pageblock_pages();
-        assert!(whole, "memory blocks of {block} are not made of whole pageblocks");
+        assert!(whole, "memory blocks of {} pages are no power of two of pageblocks", block.get());
         let mut this = Self {
             geometry: alloc.geometry(),
             block,

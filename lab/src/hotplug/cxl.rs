@@ -1,10 +1,11 @@
 //! Memory behind CXL links: `[[window]]`, `[[port]]`, `[[device]]`, `[[region]]`. A region is a
 //! memory of the scenario; what it can do follows from all that is on the way.
 
+use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::hotplug::caps::Origin;
 use pagelab_allocator::hotplug::printk::Line;
-use pagelab_allocator::units::{NodeId, PageCount, PfnRange};
+use pagelab_allocator::units::{NodeId, PageCount, Pfn, PfnRange};
 use pagelab_migrate::hotplug::attestation::{Attestation, SpdmVersion};
 use pagelab_migrate::hotplug::cfmws::{Cfmws, RawCfmws, WindowTags};
 use pagelab_migrate::hotplug::cxl_device::{
@@ -137,13 +138,18 @@ impl Cxl {
         let start = of.pages("start", machine.geometry)?;
         let size = of.pages("size", machine.geometry)?;
         let size = of.need("size", size)?;
-        let start = start.map_or(window.range().start(), |found| {
-            pagelab_allocator::units::Pfn::new(found.value.get())
+        let first = PageCount::new(window.range().start().get());
+        let base = start.map_or(Geometry::PAGES_4K.bytes_of(first), |found| {
+            machine.geometry.bytes_of(found.value)
         });
-        if start.get().checked_add(size.value.get()).is_none() {
+        let len = machine.geometry.bytes_of(size.value);
+        if base.checked_add(len).is_none() {
             return Err(of.error(size.at, "size", "past the last address"));
         }
-        let range = PfnRange::from_len(start, size.value);
+        // Windows and devices count in pages of 4 KiB, whatever the kernel's are.
+        let frames =
+            |of: Geometry| PfnRange::from_len(Pfn::new(of.pages_in(base).get()), of.pages_in(len));
+        let range = frames(Geometry::PAGES_4K);
         let node = of.number("node", NODES)?.map_or(0, |found| found.value);
         let cpus = Cpus { mte: machine.platform.mte, tag_permission: machine.tag_permission };
         let region = match mode {
@@ -156,7 +162,7 @@ impl Cxl {
         })?;
         let memory = Memory {
             name,
-            range,
+            range: frames(machine.geometry),
             node: NodeId::new(u8::try_from(node).expect("few nodes")),
             caps: region.caps(),
             origin: Origin::Cxl,
@@ -200,7 +206,7 @@ fn find<'n>(
 
 /// A device's memory, in pages of 4 KiB.
 fn size(of: &mut Section<'_>, key: &'static str) -> Result<PageCount, HotplugError> {
-    let size = of.pages(key, pagelab_allocator::geometry::Geometry::PAGES_4K)?;
+    let size = of.pages(key, Geometry::PAGES_4K)?;
     Ok(size.map_or(PageCount::ZERO, |found| found.value))
 }
 
@@ -289,4 +295,38 @@ pub fn tag_permission(of: &mut Section<'_>) -> Result<TagPermission, HotplugErro
         Some(true) => TagPermission::Present,
         Some(false) | None => TagPermission::Absent,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use pagelab_allocator::units::{Pfn, PfnRange};
+
+    use crate::hotplug::scenario::Scenario;
+
+    /// The frames of a region in the second GiB of a window.
+    fn region(arch: &str, start: &str) -> PfnRange {
+        let text = format!(
+            "title = 't'\nanswers = ['row 24']\nbecause = 'b'\n\
+             [platform]\narch = '{arch}'\n\
+             [[memory]]\nname = 'dram'\nstart = '4GiB'\nsize = '4GiB'\n\
+             [[window]]\nname = 'w'\nbase-hpa = '512GiB'\nwindow-size = '2GiB'\n\
+             [[port]]\nname = 'p'\n\
+             [[device]]\nname = 'd'\nport = 'p'\nvolatile = '1GiB'\n\
+             [[region]]\nname = 'r'\nwindow = 'w'\ndevices = ['d']\nsize = '1GiB'\n{start}\n\
+             [[step]]\ndo = 'kmem'\nof = 'r'\n"
+        );
+        let scenario = Scenario::parse("t.toml", &text).expect("a scenario");
+        scenario.memories.last().expect("the region").range
+    }
+
+    #[test]
+    fn regions_lie_where_windows_say_whatever_the_size_of_pages() {
+        let second = "start = '513GiB'";
+        for (arch, gib) in [("x86", 1 << 18), ("arm64", 1 << 18), ("arm64-64k", 1 << 14)] {
+            let range =
+                |start: u64| PfnRange::new(Pfn::new(start * gib), Pfn::new((start + 1) * gib));
+            assert_eq!(region(arch, ""), range(512), "{arch}");
+            assert_eq!(region(arch, second), range(513), "{arch}");
+        }
+    }
 }

@@ -58,7 +58,7 @@ impl Run<'_> {
             Action::PlugDimm { pages, node } => {
                 self.host.plug_dimm(*pages, *node).map(|dimm| self.dimms.push(dimm))
             }
-            Action::Private { pages, node, only } => self.private(*pages, *node, *only),
+            Action::Private(pages, binding) => self.private(*pages, *binding),
             Action::Guest(start) => self.start_guest(start),
             other => {
                 self.always(other);
@@ -304,8 +304,7 @@ impl Run<'_> {
         None
     }
 
-    fn private(&mut self, pages: PageCount, node: NodeId, only: bool) -> Done {
-        let binding = if only { Binding::Only(node) } else { Binding::Near(node) };
+    fn private(&mut self, pages: PageCount, binding: Binding) -> Done {
         let got = self.host.allocate_private(pages, binding);
         let short = pages.saturating_sub(got);
         self.tally.private_short += short;

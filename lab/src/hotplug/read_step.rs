@@ -6,6 +6,7 @@ use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::guest::GuestTags;
+use pagelab_migrate::hotplug::placement::Binding;
 
 use super::error::HotplugError;
 use super::machine::{Machine, caps};
@@ -280,8 +281,11 @@ impl Reader<'_, '_> {
     fn private(&mut self) -> Result<Action, HotplugError> {
         let pages = self.size("size")?;
         let node = self.node()?;
-        let only = self.of.switch("only")?.unwrap_or(false);
-        Ok(Action::Private { pages, node, only })
+        let binding = match self.of.switch("only")? {
+            Some(true) => Binding::Only(node),
+            Some(false) | None => Binding::Near(node),
+        };
+        Ok(Action::Private(pages, binding))
     }
 
     fn guest(&mut self) -> Result<GuestStart, HotplugError> {

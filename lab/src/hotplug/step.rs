@@ -7,6 +7,7 @@ use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::guest::GuestTags;
+use pagelab_migrate::hotplug::placement::Binding;
 
 use crate::size::Share;
 
@@ -79,15 +80,8 @@ pub enum Action {
     Pin(Part, Share),
     /// All pins go.
     Unpin,
-    /// Private memory of a guest, near or on a node.
-    Private {
-        /// How much.
-        pages: PageCount,
-        /// Where.
-        node: NodeId,
-        /// Whether nowhere else.
-        only: bool,
-    },
+    /// Private memory of a guest, so much, near or on a node.
+    Private(PageCount, Binding),
     /// It goes.
     FreePrivate,
     /// A guest with shared memory starts.

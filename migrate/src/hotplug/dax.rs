@@ -36,8 +36,8 @@ pub struct Bound {
 }
 
 impl<S: Sink> Host<S> {
-    /// Makes a region of CXL memory that nobody has, if the gate lets it; what is denied is nobody's
-    /// for good. Linux: `create_region_store()`.
+    /// Makes a region of CXL memory that nobody has, if the gate lets it; what is denied is
+    /// nobody's for good. Linux: `create_region_store()`.
     ///
     /// # Errors
     ///
