@@ -22,7 +22,8 @@ pub enum RateLimit {
     /// Every line.
     #[default]
     None,
-    /// Ten lines of one place in five seconds. Linux: `DEFAULT_RATELIMIT_BURST`, `DEFAULT_RATELIMIT_INTERVAL`.
+    /// Ten lines of one place in five seconds. Linux: `DEFAULT_RATELIMIT_BURST`,
+    /// `DEFAULT_RATELIMIT_INTERVAL`.
     Default,
 }
 
@@ -92,8 +93,8 @@ impl Log {
         }
     }
 
-    /// Prints a line of a place that may be limited, or counts why not. What the limit applies to is
-    /// what would be visible. Linux: `printk_ratelimited()`.
+    /// Prints a line of a place that may be limited, or counts why not. What the limit applies to
+    /// is what would be visible. Linux: `printk_ratelimited()`.
     pub fn print_ratelimited(&mut self, site: &'static str, line: Line) {
         let hidden = line.level == Level::Debug && self.debug == Debugging::Off;
         if hidden || self.limit == RateLimit::None || self.may_print(site) {
