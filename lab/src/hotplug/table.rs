@@ -193,7 +193,7 @@ fn schedules(out: &mut String, ran: &Ran) {
     for outcome in outcomes {
         for schedule in &outcome.end.tally.schedules {
             let refused = schedule.refused.map(|step| format!("{} is refused", step.letter()));
-            let mib = schedule.foreign.get() * size >> 20;
+            let mib = (schedule.foreign.get() * size) >> 20;
             let end = match (refused, schedule.tdx) {
                 _ if schedule.is_bad() => format!("BAD: {mib} MiB of foreign memory joined"),
                 (Some(refused), _) => refused,
