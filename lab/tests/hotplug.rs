@@ -82,7 +82,7 @@ fn the_program_has_every_file_of_the_folder() {
 }
 
 #[test]
-fn every_question_and_most_rows_have_a_scenario() {
+fn every_question_has_a_scenario_and_every_word_is_listed() {
     let mut answers = Vec::new();
     for (name, text) in shipped::ALL {
         answers.extend(Scenario::parse(name, text).unwrap().answers);
@@ -90,18 +90,62 @@ fn every_question_and_most_rows_have_a_scenario() {
     for question in 1..=13 {
         assert!(answers.contains(&format!("Q{question}")), "Q{question}");
     }
-    // What is not a scenario's is said in the notes, with the test that has it.
-    let notes = concat!(env!("CARGO_MANIFEST_DIR"), "/../notes/hotplug-scenarios.md");
-    let notes = std::fs::read_to_string(notes).expect("part of the project");
-    for row in 1..=43 {
-        let told = notes.lines().any(|line| line.starts_with(&format!("| {row} |")));
-        assert!(told || answers.contains(&format!("row {row}")), "row {row}");
-    }
     let steps = step::STEPS.iter().map(|(name, _)| *name);
     for name in steps.chain(measure::ALL.iter().map(|one| one.name)) {
         let known = list::render().unwrap();
         assert!(known.contains(&format!("  {name} ")), "{name}");
     }
+}
+
+/// What stands in the notes' table about a row of the facts: every word between backquotes.
+fn places_of_row(notes: &str, row: u32) -> Vec<&str> {
+    let mut lines = notes.lines().filter(|line| line.starts_with(&format!("| {row} |")));
+    let line = lines.next().unwrap_or_else(|| panic!("row {row} has no line"));
+    assert_eq!(lines.next(), None, "row {row} has two lines");
+    let words = line.rsplit_once(" | ").expect("columns").1;
+    words.split('`').skip(1).step_by(2).collect()
+}
+
+#[test]
+fn every_row_has_a_line_in_the_notes_that_says_where_it_is_tested() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let notes = std::fs::read_to_string(root.join("notes/hotplug-scenarios.md")).expect("notes");
+    let read = |(name, text): &(&'static str, &str)| (*name, Scenario::parse(name, text).unwrap());
+    let scenarios: Vec<(&str, Scenario)> = shipped::ALL.iter().map(read).collect();
+    for row in 1..=43 {
+        let places = places_of_row(&notes, row);
+        assert!(!places.is_empty(), "row {row}");
+        for place in &places {
+            let is_scenario = scenarios.iter().any(|(name, _)| name == place);
+            let test = std::fs::read_to_string(root.join(place)).unwrap_or_default();
+            let tests = [format!("row_{row}_"), format!("row_{row:02}_")];
+            let is_test = tests.iter().any(|name| test.contains(name));
+            assert!(is_scenario || is_test, "row {row}: {place}");
+        }
+        let answer = format!("row {row}");
+        for (name, _) in scenarios.iter().filter(|(_, read)| read.answers.contains(&answer)) {
+            assert!(places.contains(name), "row {row} is answered by {name}");
+        }
+    }
+}
+
+#[test]
+fn without_tags_no_guest_has_them() {
+    let gate = catalogue::by_name("feature-off").expect("it is a gate");
+    let (name, text) = shipped::named("q09-lost-tags").expect("it is part of the program")[0];
+    let scenario = Scenario::parse(name, text).expect("a scenario");
+    let ran = Ran::carry_out(scenario, Some(&[gate])).expect("it runs");
+    let end = &ran.outcomes[0].end;
+    let measured = |name| (measure::by_name(name).expect("a measure").of)(end);
+    assert_eq!((measured("refused_einval"), measured("lost_tags")), (2, 0));
+}
+
+#[test]
+fn columns_of_a_table_stand_apart() {
+    let table = table::render(&[ran("q09-lost-tags")], 0);
+    let heads = table.lines().find(|line| line.contains("demoted")).expect("it demotes");
+    let heads: Vec<&str> = heads.split_whitespace().collect();
+    assert_eq!(heads, ["gate", "demoted", "barred", "untagged", "lacking"]);
 }
 
 #[test]
@@ -263,6 +307,10 @@ fn what_is_no_scenario_is_refused_with_line_and_key() {
     changed("of = \"cxl\"", "of = \"dram\"", "16: step.of: boot memory has no driver");
     changed("of = \"cxl\"", "of = \"x\"", "18: step.of: memory \"x\" is unknown;");
     changed("name = \"k\"", "fails = \"EPREM\"", "19: step.fails: error \"EPREM\" is unknown;");
+    let about = "19: step.fails: gate \"documented\" is not one of the file's";
+    changed("name = \"k\"", "fails = { documented = \"none\" }", about);
+    changed("title = \"t\"", "title = \"t\"\nanswers = [\"\\u001b[31m\"]", "2: answers: not 1");
+    changed("title = \"t\"", "title = \"t\"\nanswers = [\"\"]", "2: answers: not 1 to 400");
     changed("size = \"256MiB\"", "size = \"32MiB\"", "1: memory: less than 64MiB at boot");
     changed("title = \"t\"", "", "1: title: needed");
     refused("", "1: title: needed");
@@ -285,6 +333,30 @@ fn promises_need_a_measure_and_a_unit() {
     expect("what = \"vetoes\"\nof = \"cxl\"\nis = 1", 2, "of: \"vetoes\" is of the whole machine");
     expect("what = \"vetoes\"\nafter = \"q\"\nis = 1", 2, "after: step \"q\" is unknown");
     expect("what = \"vetoes\"\ngate = \"x\"\nis = 1", 2, "gate: gate \"x\" is unknown");
+    expect("what = \"vetoes\"\ngate = []\nis = 1", 2, "gate: none");
+    let other = "gate: gate \"documented\" is not one of the file's";
+    expect("what = \"vetoes\"\ngate = \"documented\"\nis = 1", 2, other);
+    let twice = "gate: gate \"ungated\" stands there twice";
+    expect("what = \"vetoes\"\ngate = [\"ungated\", \"ungated\"]\nis = 1", 2, twice);
+    let same = "what = \"vetoes\"\nafter = \"k\"\nsince = \"k\"\nis = 0";
+    expect(same, 3, "since: not before \"after\"");
+}
+
+#[test]
+fn steps_that_nothing_leads_to_are_refused() {
+    let lines = SMALL.lines().count() + 2;
+    let step = |text: &str, at: usize, expected: &str| {
+        let text = format!("{SMALL}\n[[step]]\n{text}\n");
+        refused(&text, &format!("{}: step.{expected}", lines + at));
+    };
+    step("do = \"add-commit\"\nof = \"cxl\"", 0, "of: no step before has checked that");
+    step("do = \"memunmap\"\nof = \"cxl\"", 0, "of: no step before has remapped that");
+    step("do = \"free\"\nof = \"cxl\"", 0, "of: no step before has filled that");
+    let guest = "do = \"guest\"\nguest = \"g\"\nsize = \"2MiB\"\nnode = 0\n[[step]]\n";
+    step(&format!("{guest}{guest}do = \"unpin\""), 7, "guest: guest \"g\" runs already");
+    let stopped = "do = \"stop-guest\"\nguest = \"g\"\n[[step]]\n";
+    let demote = "do = \"demote\"\nsize = \"2MiB\"\nguest = \"g\"";
+    step(&format!("{guest}{stopped}{demote}"), 11, "guest: guest \"g\" is unknown; there");
 }
 
 const WINDOW: &str = "\n[[window]]\nname = \"w\"\nbase-hpa = \"512GiB\"\nwindow-size = \"64GiB\"\n\
@@ -328,6 +400,20 @@ fn windows_and_regions_that_cannot_be_are_refused() {
     changed("size = \"32GiB\"", "size = \"128GiB\"", 21, "region.size: frames ");
     changed("[\"d\"]", "[\"d\", \"d\"]", 20, "region.devices: mem0 is in the set twice");
     changed("name = \"r\"", "name = \"cxl\"", 17, "memory.name: \"cxl\" is taken");
+    changed("\"512GiB\"", "\"64TiB\"", 21, "region.size: past the last address");
+    changed("emd-bits = 16", "emd-enabled = true", 15, "device.emd-enabled: of no emd-bits");
+}
+
+#[test]
+fn regions_lie_where_their_windows_are_for_pages_of_64k() {
+    let platform = "[platform]\narch = \"arm64-64k\"\n\n[[memory]]\nname = \"dram\"";
+    let text = SMALL.replacen("[[memory]]\nname = \"dram\"", platform, 1);
+    let text = text.replace("256MiB", "1GiB");
+    let read = Scenario::parse("s.toml", &format!("{text}{WINDOW}")).expect("it is one");
+    let region = read.memories.iter().find(|memory| memory.name == "r").expect("the region");
+    let bytes = |frames: u64| frames << 16;
+    assert_eq!(bytes(region.range.start().get()), 512 << 30);
+    assert_eq!(bytes(region.range.len().get()), 32 << 30);
 }
 
 #[test]

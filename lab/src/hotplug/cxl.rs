@@ -138,23 +138,20 @@ impl Cxl {
         let start = of.pages("start", machine.geometry)?;
         let size = of.pages("size", machine.geometry)?;
         let size = of.need("size", size)?;
-        let first = PageCount::new(window.range().start().get());
-        let base = start.map_or(Geometry::PAGES_4K.bytes_of(first), |found| {
-            machine.geometry.bytes_of(found.value)
-        });
-        let len = machine.geometry.bytes_of(size.value);
-        if base.checked_add(len).is_none() {
-            return Err(of.error(size.at, "size", "past the last address"));
-        }
-        // Windows and devices count in pages of 4 KiB, whatever the kernel's are.
-        let frames =
-            |of: Geometry| PfnRange::from_len(Pfn::new(of.pages_in(base).get()), of.pages_in(len));
-        let range = frames(Geometry::PAGES_4K);
+        // Windows and devices count pages of 4 KiB, whatever the machine's are.
+        let ratio = machine.geometry.page_size() / Geometry::PAGES_4K.page_size();
+        let first = window.range().start().get() / ratio;
+        let start = start.map_or(first, |found| found.value.get());
+        let end = start.checked_add(size.value.get());
+        let end = end.filter(|end| *end <= machine.platform.physmem_end.get());
+        let end = end.ok_or_else(|| of.error(size.at, "size", "past the last address"))?;
+        let frames = |ratio| PfnRange::new(Pfn::new(start * ratio), Pfn::new(end * ratio));
+        let (range, in_window) = (frames(1), frames(ratio));
         let node = of.number("node", NODES)?.map_or(0, |found| found.value);
         let cpus = Cpus { mte: machine.platform.mte, tag_permission: machine.tag_permission };
         let region = match mode {
-            RegionMode::Ram => Region::create_ram(window, range, &members, cpus),
-            RegionMode::Pmem => Region::create_pmem(window, range, &members, cpus),
+            RegionMode::Ram => Region::create_ram(window, in_window, &members, cpus),
+            RegionMode::Pmem => Region::create_pmem(window, in_window, &members, cpus),
         };
         let region = region.map_err(|why| {
             let key = key(&why);
@@ -162,7 +159,7 @@ impl Cxl {
         })?;
         let memory = Memory {
             name,
-            range: frames(machine.geometry),
+            range,
             node: NodeId::new(u8::try_from(node).expect("few nodes")),
             caps: region.caps(),
             origin: Origin::Cxl,
@@ -212,12 +209,17 @@ fn size(of: &mut Section<'_>, key: &'static str) -> Result<PageCount, HotplugErr
 
 fn emd(of: &mut Section<'_>) -> Result<Option<Emd>, HotplugError> {
     let bits = of.number("emd-bits", (0, 32))?;
-    let enabled = of.switch("emd-enabled")?.unwrap_or(true);
-    let Some(Found { value, at }) = bits.filter(|found| found.value > 0) else { return Ok(None) };
+    let enabled = of.switch("emd-enabled")?;
+    let Some(Found { value, at }) = bits.filter(|found| found.value > 0) else {
+        return match enabled {
+            Some(true) => Err(of.error(of.place("emd-enabled"), "emd-enabled", "of no emd-bits")),
+            _ => Ok(None),
+        };
+    };
     let error = |why: String| of.error(at, "emd-bits", why);
     let bits = u8::try_from(value).expect("up to 32");
     let mut emd = Emd::new(bits).map_err(|why| error(why.to_string()))?;
-    if enabled {
+    if enabled.unwrap_or(true) {
         emd.write(ENABLE | u32::from(bits)).map_err(|why| error(why.to_string()))?;
     }
     Ok(Some(emd))

@@ -3,10 +3,10 @@
 use pagelab_allocator::geometry::Geometry;
 
 use super::error::HotplugError;
-use super::gates;
 use super::measure::{self, Measure, Unit};
 use super::memory::Memory;
 use super::nearest::unknown;
+use super::read_step::Known;
 use super::section::{Found, Section, bytes_of};
 use super::step::Step;
 
@@ -38,18 +38,10 @@ impl Expect {
     /// # Errors
     ///
     /// With the line and the key of what is wrong.
-    pub fn read(
-        mut of: Section<'_>,
-        geometry: Geometry,
-        memories: &[Memory],
-        steps: &[Step],
-    ) -> Result<Self, HotplugError> {
+    pub fn read(mut of: Section<'_>, known: &Known<'_>) -> Result<Self, HotplugError> {
+        let Known { memories, before: steps, .. } = *known;
         let line = of.source.line(of.at);
-        let mut names = Vec::new();
-        for Found { value, at } in of.list("gate")?.unwrap_or_default() {
-            gates::by_name(value).map_err(|why| of.error(at, "gate", why))?;
-            names.push(value.to_owned());
-        }
+        let names = gates(&mut of, known)?;
         let what = of.word("what")?;
         let Found { value, at } = of.need("what", what)?;
         let what = measure::by_name(value).ok_or_else(|| {
@@ -59,9 +51,31 @@ impl Expect {
         let within = memory(&mut of, memories, what)?;
         let after = moment(&mut of, "after", steps)?;
         let since = moment(&mut of, "since", steps)?;
-        let bounds = bounds(&mut of, what.unit, geometry)?;
+        if let (Some(since), Some(after)) = (since, after)
+            && since >= after
+        {
+            return Err(of.error(of.place("since"), "since", "not before \"after\""));
+        }
+        let bounds = bounds(&mut of, what.unit, known.machine.geometry)?;
         of.finish()?;
         Ok(Self { gates: names, what, of: within, after, since, bounds, line })
+    }
+}
+
+/// The gates that are named, each of which the file is about.
+fn gates(of: &mut Section<'_>, known: &Known<'_>) -> Result<Vec<String>, HotplugError> {
+    let Some(found) = of.list("gate")? else { return Ok(Vec::new()) };
+    let mut names: Vec<String> = Vec::new();
+    for Found { value, at } in found {
+        known.gate(value).map_err(|why| of.error(at, "gate", why))?;
+        if names.iter().any(|other| other == value) {
+            return Err(of.error(at, "gate", format!("gate {value:?} stands there twice")));
+        }
+        names.push(value.to_owned());
+    }
+    match names.is_empty() {
+        true => Err(of.error(of.place("gate"), "gate", "none")),
+        false => Ok(names),
     }
 }
 

@@ -216,6 +216,9 @@ impl TdxMachine {
                 let why = format!("no range, and memory {}", unknown(value, &names));
                 of.error(at, "cmrs", why)
             })?;
+            if range.end() > machine.platform.physmem_end {
+                return Err(of.error(at, "cmrs", format!("{value:?} is past the last address")));
+            }
             if cmrs.iter().any(|other: &PfnRange| other.overlaps(range)) {
                 return Err(of.error(at, "cmrs", format!("{value:?} overlaps another")));
             }

@@ -13,6 +13,7 @@ use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Attempts;
 use pagelab_migrate::hotplug::dax::DaxDevice;
+use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::interleavings::explore;
 use pagelab_migrate::hotplug::pamt::Pamt;
 use pagelab_migrate::hotplug::placement::Binding;
@@ -312,6 +313,11 @@ impl Run<'_> {
     }
 
     fn start_guest(&mut self, start: &GuestStart) -> Done {
+        // Linux: KVM_CAP_ARM_MTE is not there without tags.
+        let tags = self.host.hot().platform().required().contains(Caps::TAG);
+        if start.tags != GuestTags::None && !tags {
+            return Err(Errno::Inval);
+        }
         let folios = start.pages.get() >> start.order.get();
         let guest = self.host.start_guest(folios, start.order, start.tags, start.node)?;
         if let Some(old) = self.guests.insert(start.name.clone(), guest) {
@@ -332,7 +338,7 @@ impl Run<'_> {
     /// Demotes to a node, or to the tier below that of the guest's first page.
     fn demote(&mut self, name: &str, pages: PageCount, to: Option<NodeId>) -> Done {
         let count = self.count(name, pages);
-        let Some(guest) = self.guests.get_mut(name) else { return Ok(()) };
+        let guest = self.guests.get_mut(name).ok_or(Errno::Inval)?;
         let home = guest.pages.first().and_then(|page| self.host.node_of(page.folio));
         let below = || self.host.tiers().demotion_target(home?);
         let to = to.or_else(below).ok_or(Errno::Inval)?;
@@ -343,6 +349,10 @@ impl Run<'_> {
     }
 
     fn use_tags(&mut self, name: &str, pages: PageCount) -> Done {
+        if !self.guests.contains_key(name) {
+            self.refused(Errno::Inval, 1);
+            return Err(Errno::Inval);
+        }
         let count = self.count(name, pages);
         let mut done = Ok(());
         for at in 0..count {

@@ -1,7 +1,7 @@
 //! Reading `[[step]]`.
 
 use pagelab_allocator::hotplug::errno::Errno;
-use pagelab_allocator::hotplug::gate::Driver;
+use pagelab_allocator::hotplug::gate::{Driver, Gate};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
@@ -25,10 +25,40 @@ pub struct Known<'a> {
     pub machine: &'a Machine,
     /// Its memory.
     pub memories: &'a [Memory],
+    /// The gates that the file is about.
+    pub gates: &'a [&'static dyn Gate],
     /// Whether it has TDX.
     pub has_tdx: bool,
     /// The steps before.
     pub before: &'a [Step],
+}
+
+impl Known<'_> {
+    /// That something may be said about a gate: it exists, and the file is about it.
+    ///
+    /// # Errors
+    ///
+    /// Words about what is wrong.
+    pub fn gate(&self, name: &str) -> Result<(), String> {
+        super::gates::by_name(name)?;
+        match self.gates.iter().any(|own| own.name() == name) {
+            true => Ok(()),
+            false => Err(format!("gate {name:?} is not one of the file's")),
+        }
+    }
+
+    /// Guests that steps before have started and not stopped.
+    fn guests(&self) -> Vec<&str> {
+        let mut running: Vec<&str> = Vec::new();
+        for step in self.before {
+            match &step.action {
+                Action::Guest(start) => running.push(&start.name),
+                Action::StopGuest(name) => running.retain(|other| other != name),
+                _ => {}
+            }
+        }
+        running
+    }
 }
 
 const DONE: &str = "none";
@@ -49,8 +79,8 @@ impl Step {
         {
             return Err(of.lacks("name", format!("{name:?} is taken")));
         }
-        let ends = of.by_gate("fails")?;
-        let ends = ends.into_iter().map(|end| read_end(&of, end)).collect::<Result<_, _>>()?;
+        let ends = of.by_gate("fails")?.into_iter().map(|end| read_end(&of, known, end));
+        let ends = ends.collect::<Result<_, _>>()?;
         let mut reader = Reader { of, known, words: does.value.to_owned() };
         let action = reader.action(does)?;
         let Reader { of, words, .. } = reader;
@@ -78,10 +108,11 @@ pub const ERRNOS: [Errno; 13] = [
 
 fn read_end(
     of: &Section<'_>,
+    known: &Known<'_>,
     (gate, word): ByGate<'_>,
 ) -> Result<(Option<String>, End), HotplugError> {
     if let Some(gate) = gate {
-        super::gates::by_name(gate.value).map_err(|why| of.error(gate.at, "fails", why))?;
+        known.gate(gate.value).map_err(|why| of.error(gate.at, "fails", why))?;
     }
     let found = ERRNOS.into_iter().find(|errno| errno.symbol() == word.value);
     let end = match found {
@@ -116,10 +147,10 @@ impl Reader<'_, '_> {
             "unbind" => Action::Unbind(self.later()?),
             "add" => Action::Add(self.part()?),
             "add-check" => Action::AddCheck(self.part()?),
-            "add-commit" => Action::AddCommit(self.part()?),
+            "add-commit" => Action::AddCommit(self.checked()?),
             "race" => Action::Race(self.part()?),
             "memremap" => Action::Memremap(self.part()?),
-            "memunmap" => Action::Memunmap(self.later()?),
+            "memunmap" => Action::Memunmap(self.remapped()?),
             "online" => Action::Online(self.part()?, self.actor()?, self.to()?),
             "offline" => Action::Offline(self.part()?, self.actor()?),
             "remove" => Action::Remove(self.part()?),
@@ -209,11 +240,31 @@ impl Reader<'_, '_> {
 
     /// A part that a step before has filled.
     fn filled(&mut self) -> Result<Part, HotplugError> {
+        let by = |step: &Action, part| matches!(step, Action::Fill(filled, _) if *filled == part);
+        self.done_before(by, "filled")
+    }
+
+    /// A part that a step before has checked.
+    fn checked(&mut self) -> Result<Part, HotplugError> {
+        let by = |step: &Action, part| matches!(step, Action::AddCheck(of) if *of == part);
+        self.done_before(by, "checked")
+    }
+
+    /// A part that has struct pages of a device since a step before.
+    fn remapped(&mut self) -> Result<Part, HotplugError> {
+        let by = |step: &Action, part| matches!(step, Action::Memremap(of) if *of == part);
+        self.done_before(by, "remapped")
+    }
+
+    fn done_before(
+        &mut self,
+        by: fn(&Action, Part) -> bool,
+        word: &str,
+    ) -> Result<Part, HotplugError> {
         let part = self.part()?;
-        let by = |step: &Step| matches!(&step.action, Action::Fill(filled, _) if *filled == part);
-        match self.known.before.iter().any(by) {
+        match self.known.before.iter().any(|step| by(&step.action, part)) {
             true => Ok(part),
-            false => Err(self.of.lacks("of", "no step before has filled that")),
+            false => Err(self.of.lacks("of", format!("no step before has {word} that"))),
         }
     }
 
@@ -290,7 +341,11 @@ impl Reader<'_, '_> {
 
     fn guest(&mut self) -> Result<GuestStart, HotplugError> {
         let name = self.of.ident("guest")?;
-        let name = self.of.need("guest", name)?.value.to_owned();
+        let Found { value, at } = self.of.need("guest", name)?;
+        if self.known.guests().contains(&value) {
+            return Err(self.of.error(at, "guest", format!("guest {value:?} runs already")));
+        }
+        let name = value.to_owned();
         let pages = self.size("size")?;
         let tags = [
             ("none", GuestTags::None),
@@ -302,15 +357,11 @@ impl Reader<'_, '_> {
         Ok(GuestStart { name, pages, order, tags, node })
     }
 
-    /// A guest that a step before has started.
+    /// A guest that a step before has started, and none has stopped.
     fn started(&mut self) -> Result<String, HotplugError> {
         let name = self.of.ident("guest")?;
         let Found { value, at } = self.of.need("guest", name)?;
-        let starts = self.known.before.iter().filter_map(|step| match &step.action {
-            Action::Guest(start) => Some(&*start.name),
-            _ => None,
-        });
-        let names: Vec<&str> = starts.collect();
+        let names = self.known.guests();
         if !names.contains(&value) {
             return Err(self.of.error(at, "guest", format!("guest {}", unknown(value, &names))));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pagelab_allocator::boot::MachineSpec;
-use pagelab_allocator::check::Violation;
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::event::Silent;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::hotplug::add::Accepted;
@@ -82,7 +82,7 @@ impl Outcome {
     pub fn carry_out(scenario: &Scenario, gate: &'static dyn Gate) -> Result<Self, SpecError> {
         let mut run = Run::boot(scenario, gate)?;
         let mut steps = Vec::new();
-        let mut violation = run.host.check().err();
+        let mut violation = run.check().err();
         for step in &scenario.steps {
             if violation.is_some() {
                 break;
@@ -93,7 +93,7 @@ impl Outcome {
             let instead = step.end(gate.name(), &scenario.gates).filter(|end| *end != ended);
             let facts = step.name.is_some().then(|| run.facts());
             steps.push(StepOutcome { result, instead, facts });
-            violation = run.host.check().err();
+            violation = run.check().err();
         }
         let lines = run.host.hot().log().visible().iter().take(KEPT_LINES);
         let lines = lines.map(|line| line.text.clone()).collect();
@@ -172,6 +172,13 @@ impl<'a> Run<'a> {
             let pages = |id: FolioId| new.get(&id).cloned().unwrap_or_else(|| vec![id]);
             *ids = ids.iter().copied().flat_map(pages).collect();
         }
+    }
+
+    /// That nothing got lost of what the scenario has installed, and all counts agree.
+    fn check(&self) -> Result<(), Violation> {
+        self.host.check()?;
+        let all: PageCount = self.scenario.memories.iter().map(|memory| memory.range.len()).sum();
+        same("installed pages", self.host.capacity().installed, all)
     }
 
     fn facts(&self) -> Facts {

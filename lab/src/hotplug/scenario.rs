@@ -73,8 +73,7 @@ impl Scenario {
         let mut top = Section::new(source, "", 0, table.get_ref());
         let title = top.words("title")?;
         let title = top.need("title", title)?;
-        let answers = top.list("answers")?.unwrap_or_default();
-        let answers = answers.iter().map(|found| found.value.to_owned()).collect();
+        let answers = top.many_words("answers")?;
         let because = top.words("because")?.unwrap_or_default();
         let gates = read_gates(&mut top)?;
         let empty = DeTable::new();
@@ -88,10 +87,17 @@ impl Scenario {
         memory::check(&memories, &machine).map_err(|(at, key, why)| source.error(at, key, why))?;
         let tdx = top.section("tdx")?;
         let tdx = tdx.map(|tdx| TdxMachine::read(tdx, &machine, &memories)).transpose()?;
-        let steps = read_steps(&mut top, &machine, &memories, tdx.is_some())?;
+        let known = Known {
+            machine: &machine,
+            memories: &memories,
+            gates: &gates,
+            has_tdx: tdx.is_some(),
+            before: &[],
+        };
+        let steps = read_steps(&mut top, known)?;
         let expects = top.sections("expect", MOST_EXPECTED)?;
-        let expects =
-            expects.into_iter().map(|one| Expect::read(one, machine.geometry, &memories, &steps));
+        let known = Known { before: &steps, ..known };
+        let expects = expects.into_iter().map(|one| Expect::read(one, &known));
         let expects = expects.collect::<Result<Vec<_>, _>>()?;
         top.finish()?;
         let file = name.to_owned();
@@ -132,20 +138,16 @@ fn gates_of(names: &[&str]) -> Result<Vec<&'static dyn Gate>, HotplugError> {
     found.map_err(|(_, why)| HotplugError::word("gates", "", why))
 }
 
-fn read_steps(
-    top: &mut Section<'_>,
-    machine: &Machine,
-    memories: &[Memory],
-    has_tdx: bool,
-) -> Result<Vec<Step>, HotplugError> {
+/// What is known before the first step is what all of them may refer to.
+fn read_steps(top: &mut Section<'_>, known: Known<'_>) -> Result<Vec<Step>, HotplugError> {
+    let Known { machine, memories, .. } = known;
     let mut steps: Vec<Step> = Vec::new();
     let source = top.source;
     let (mut asked, mut touched) = (0_u64, 0_u64);
     let section = machine.geometry.pages_in(machine.platform.arch.section_bytes());
     for of in top.sections("step", MOST_STEPS)? {
         let at = of.at;
-        let known = Known { machine, memories, has_tdx, before: &steps };
-        let step = Step::read(of, &known)?;
+        let step = Step::read(of, &Known { before: &steps, ..known })?;
         asked += folios(&step.action);
         let largest = memories.iter().map(|memory| memory.range.len().get()).max().unwrap_or(0);
         touched += largest / section.get();

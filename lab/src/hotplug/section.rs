@@ -137,12 +137,30 @@ impl<'a> Section<'a> {
     ///
     /// When the value is something else.
     pub fn words(&mut self, key: &'static str) -> Result<Option<String>, HotplugError> {
-        let Some(Found { value, at }) = self.word(key)? else { return Ok(None) };
+        let Some(found) = self.word(key)? else { return Ok(None) };
+        self.line_of_words(key, found).map(Some)
+    }
+
+    /// A list of words for people.
+    ///
+    /// # Errors
+    ///
+    /// When the value is something else.
+    pub fn many_words(&mut self, key: &'static str) -> Result<Vec<String>, HotplugError> {
+        let found = self.list(key)?.unwrap_or_default().into_iter();
+        found.map(|one| self.line_of_words(key, one)).collect()
+    }
+
+    fn line_of_words(
+        &self,
+        key: &str,
+        Found { value, at }: Found<&str>,
+    ) -> Result<String, HotplugError> {
         let text = value.split_whitespace().collect::<Vec<_>>().join(" ");
         if text.is_empty() || text.contains(char::is_control) || text.len() > MOST_WORDS {
             return Err(self.error(at, key, format!("not 1 to {MOST_WORDS} letters of text")));
         }
-        Ok(Some(text))
+        Ok(text)
     }
 
     /// A name: letters, digits, dashes.

@@ -15,7 +15,7 @@ use super::runner::Outcome;
 const WIDTH: usize = 100;
 /// Columns of a gate's name.
 const NAME: usize = 19;
-/// Columns of a value.
+/// Least columns of a value, with the gap before it.
 const VALUE: usize = 9;
 /// Complaints of a scenario that are printed.
 const MOST_COMPLAINTS: usize = 50;
@@ -97,8 +97,8 @@ const MOVES: &[Column] = &[
     ("barred", |f, _| f.tally.barred.get().to_string()),
     ("promoted", |f, _| f.tally.promoted.get().to_string()),
     ("exits", |f, _| f.tally.exits.to_string()),
-    ("lost tags", |f, _| f.tally.lost_tags.get().to_string()),
-    ("violating", |f, _| f.violations.get().to_string()),
+    ("untagged", |f, _| f.tally.lost_tags.get().to_string()),
+    ("lacking", |f, _| f.violations.get().to_string()),
     ("TDX", |f, _| if f.tdx == 1 { "on".to_owned() } else { "-".to_owned() }),
 ];
 
@@ -160,17 +160,20 @@ fn block(out: &mut String, ran: &Ran, title: &str, columns: &[Column], page: u64
         return;
     }
     let _ = writeln!(out, "\n{title}");
+    let width = |column: &Column| {
+        let cells = ran.outcomes.iter().map(|outcome| cell(outcome, column).len());
+        cells.chain([column.0.len()]).map(|len| len + 1).fold(VALUE, usize::max)
+    };
+    let columns: Vec<(&Column, usize)> = columns.into_iter().map(|c| (c, width(c))).collect();
     let _ = write!(out, "{:<NAME$}", "  gate");
-    for (head, _) in &columns {
-        let _ = write!(out, "{head:>VALUE$}");
+    for ((head, _), width) in &columns {
+        let _ = write!(out, "{head:>width$}");
     }
     out.push('\n');
     for outcome in &ran.outcomes {
         let _ = write!(out, "{:<NAME$}", format!("  {}", outcome.gate.name()));
-        for column in &columns {
-            let value = cell(outcome, column);
-            let gap = if value.len() < VALUE { "" } else { " " };
-            let _ = write!(out, "{gap}{value:>VALUE$}");
+        for (column, width) in &columns {
+            let _ = write!(out, "{:>width$}", cell(outcome, column));
         }
         out.push('\n');
     }
@@ -190,7 +193,7 @@ fn schedules(out: &mut String, ran: &Ran) {
     for outcome in outcomes {
         for schedule in &outcome.end.tally.schedules {
             let refused = schedule.refused.map(|step| format!("{} is refused", step.letter()));
-            let mib = schedule.foreign.get() * size >> 20;
+            let mib = (schedule.foreign.get() * size) >> 20;
             let end = match (refused, schedule.tdx) {
                 _ if schedule.is_bad() => format!("BAD: {mib} MiB of foreign memory joined"),
                 (Some(refused), _) => refused,
