@@ -20,6 +20,8 @@ const WIDTH: f64 = 1000.0;
 const GAP: f64 = 8.0;
 /// Least width of a bar.
 const LEAST: f64 = 24.0;
+/// A letter of a label, at most.
+const LETTER: f64 = 7.0;
 
 #[derive(Serialize)]
 struct Chapter {
@@ -40,6 +42,8 @@ struct Chapter {
 #[derive(Clone, Serialize)]
 struct Bar {
     name: String,
+    /// What stands above it: its name, and its size where there is room.
+    label: String,
     x: f64,
     width: f64,
     words: String,
@@ -193,7 +197,12 @@ fn bars(facts: &Facts, ran: &Ran) -> Vec<Bar> {
             memory.node.get(),
             memory.caps,
         );
-        bars.push(Bar { name: memory.name.clone(), x, width, words });
+        let name = memory.name.clone();
+        let label = format!("{name}, {}", size(bytes));
+        let letters = u32::try_from(label.chars().count()).unwrap_or(u32::MAX);
+        let fits = f64::from(letters) * LETTER < width;
+        let label = if fits { label } else { name.clone() };
+        bars.push(Bar { name, label, x, width, words });
         x = ((x + width + GAP) * 100.0).round() / 100.0;
     }
     bars

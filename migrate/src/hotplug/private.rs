@@ -3,8 +3,8 @@
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::caps::Caps;
-use pagelab_allocator::page_alloc::AllocRequest;
-use pagelab_allocator::units::{CpuId, Order, PageCount, PfnRange};
+use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator};
+use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, PfnRange};
 
 use crate::hotplug::host::Host;
 use crate::hotplug::placement::Binding;
@@ -23,7 +23,13 @@ impl<S: Sink> Host<S> {
             let request = AllocRequest { gfp, ..wanted_here };
             let alloc = &mut self.emulator.memory.page_alloc;
             while got < wanted {
-                let Ok(pfn) = private_page::allocate(alloc, CpuId::BOOT, &request) else { break };
+                let Ok(pfn) = private_page::allocate(alloc, CpuId::BOOT, &request) else {
+                    // Taking movable pageblocks raises the marks until kswapd has looked.
+                    match serve_boosts(alloc, node) {
+                        PageCount::ZERO => break,
+                        _ => continue,
+                    }
+                };
                 let page = PfnRange::block(pfn, Order::ZERO);
                 got += page.len();
                 match self.private.last_mut() {
@@ -52,4 +58,17 @@ impl<S: Sink> Host<S> {
     pub fn private(&self) -> &[PfnRange] {
         &self.private
     }
+}
+
+/// kswapd of a node where nothing can be reclaimed: it takes away the boosts that it finds, and that
+/// is all; says how much they were. Linux: `balance_pgdat()`.
+fn serve_boosts<S: Sink>(alloc: &mut PageAllocator<S>, node: NodeId) -> PageCount {
+    let zones = alloc.zones().iter().enumerate();
+    let own: Vec<_> = zones.filter(|(_, zone)| zone.node() == node).map(|(at, _)| at).collect();
+    let serve = |at| {
+        let boost = alloc.begin_reclaim(at);
+        alloc.end_reclaim(at, boost);
+        boost
+    };
+    own.into_iter().map(serve).sum()
 }
