@@ -20,6 +20,7 @@ use pagelab_migrate::hotplug::placement::Binding;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
+use super::question::Question;
 use super::runner::Run;
 use super::step::{Action, Filling, GuestStart, Pages, Part, Spread};
 use crate::size::Share;
@@ -48,7 +49,8 @@ impl Run<'_> {
             Action::Add(part) => self.add(*part),
             Action::AddCheck(part) => self.add_check(*part),
             Action::AddCommit(part) => self.add_commit(*part),
-            Action::Memremap(part) => self.memremap(*part),
+            Action::Memremap(part, kind, ops) => self.memremap(*part, *kind, *ops),
+            Action::Ask(question, about) => self.ask(*question, *about),
             Action::Memunmap(part) => {
                 self.host.memunmap_pages(part.range);
                 Ok(())
@@ -213,12 +215,19 @@ impl Run<'_> {
         self.host.commit_add(accepted)
     }
 
-    fn memremap(&mut self, part: Part) -> Done {
+    fn ask(&self, question: Question, about: Option<Part>) -> Done {
+        let ranges = self.host.hot().ranges();
+        let of = about.and_then(|part| ranges.describe(part.range));
+        let caps = of.map_or(Caps::empty(), |of| of.caps);
+        question.ask(self.host.hot().platform().mte, caps)
+    }
+
+    fn memremap(&mut self, part: Part, kind: PagemapKind, ops: PagemapOps) -> Done {
         self.host.memremap_pages(&Remap {
             ranges: vec![part.range],
             node: self.node(part),
-            kind: PagemapKind::Generic,
-            ops: PagemapOps::default(),
+            kind,
+            ops,
             memmap: PagemapMemmap::Compound,
         })
     }

@@ -2,6 +2,7 @@
 
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Driver, Gate};
+use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapOps, Provided};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
@@ -12,6 +13,7 @@ use super::error::HotplugError;
 use super::machine::{Machine, caps};
 use super::memory::{Memory, NODES};
 use super::nearest::unknown;
+use super::question::Question;
 use super::section::{ByGate, Found, Section};
 use super::step::{Action, End, Filling, GuestStart, Pages, Part, STEPS, Spread, Step};
 
@@ -62,6 +64,12 @@ impl Known<'_> {
 }
 
 const DONE: &str = "none";
+const KINDS: [(&str, PagemapKind); 4] = [
+    ("generic", PagemapKind::Generic),
+    ("private", PagemapKind::Private),
+    ("coherent", PagemapKind::Coherent),
+    ("fs-dax", PagemapKind::FsDax),
+];
 
 impl Step {
     /// Reads one `[[step]]`.
@@ -128,6 +136,9 @@ fn read_end(
     Ok((gate.map(|gate| gate.value.to_owned()), end))
 }
 
+/// How the keys of a question are read.
+type ReadQuestion = fn(&mut Section<'_>) -> Result<Question, HotplugError>;
+
 /// A step that is being read.
 struct Reader<'a, 'k> {
     of: Section<'a>,
@@ -149,7 +160,13 @@ impl Reader<'_, '_> {
             "add-check" => Action::AddCheck(self.part()?),
             "add-commit" => Action::AddCommit(self.checked()?),
             "race" => Action::Race(self.part()?),
-            "memremap" => Action::Memremap(self.part()?),
+            "memremap" => self.memremap()?,
+            "mmap" => self.ask(Question::read_mmap, None)?,
+            "memslot" => self.ask(Question::read_memslot, None)?,
+            "back-guest" => {
+                let part = self.part()?;
+                self.ask(Question::read_back_guest, Some(part))?
+            }
             "memunmap" => Action::Memunmap(self.remapped()?),
             "online" => Action::Online(self.part()?, self.actor()?, self.to()?),
             "offline" => Action::Offline(self.part()?, self.actor()?),
@@ -198,6 +215,23 @@ impl Reader<'_, '_> {
                 ));
             }
         })
+    }
+
+    fn ask(&mut self, read: ReadQuestion, about: Option<Part>) -> Result<Action, HotplugError> {
+        let question = read(&mut self.of)?;
+        self.words.push_str(&question.words());
+        Ok(Action::Ask(question, about))
+    }
+
+    fn memremap(&mut self) -> Result<Action, HotplugError> {
+        let part = self.part()?;
+        let kind = self.of.choice("kind", &KINDS)?.unwrap_or(PagemapKind::Generic);
+        let all = match self.of.switch("callbacks")? {
+            Some(true) => Provided::Yes,
+            Some(false) | None => Provided::No,
+        };
+        let ops = PagemapOps { migrate_to_ram: all, page_free: all, owner: all };
+        Ok(Action::Memremap(part, kind, ops))
     }
 
     /// The memory that `of` names, or the part of it that `offset` and `length` say.
@@ -252,7 +286,7 @@ impl Reader<'_, '_> {
 
     /// A part that has struct pages of a device since a step before.
     fn remapped(&mut self) -> Result<Part, HotplugError> {
-        let by = |step: &Action, part| matches!(step, Action::Memremap(of) if *of == part);
+        let by = |step: &Action, part| matches!(step, Action::Memremap(of, ..) if *of == part);
         self.done_before(by, "remapped")
     }
 

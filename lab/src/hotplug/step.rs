@@ -3,12 +3,14 @@
 use pagelab_allocator::hotplug::caps::Caps;
 use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::{Driver, Gate};
+use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapOps};
 use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{NodeId, Order, PageCount, PfnRange};
 use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::placement::Binding;
 
+use super::question::Question;
 use crate::size::Share;
 
 /// Steps of a scenario.
@@ -59,7 +61,7 @@ pub enum Action {
     /// The rest of an addition that was checked.
     AddCommit(Part),
     /// Struct pages for a device.
-    Memremap(Part),
+    Memremap(Part, PagemapKind, PagemapOps),
     /// They go.
     Memunmap(Part),
     /// Blocks are onlined.
@@ -68,6 +70,8 @@ pub enum Action {
     Offline(Part, Actor),
     /// Memory is added and TDX is initialized in every order, each on a copy of the machine.
     Race(Part),
+    /// A rule is asked that looks at no pages; about a memory, where it has to do with one.
+    Ask(Question, Option<Part>),
     /// Memory turns out to be able to do more.
     Attest(Part, Caps),
     /// Memory that was added goes.
@@ -196,6 +200,9 @@ pub const STEPS: &[(&str, &str)] = &[
     ("online", "online blocks, one after the other"),
     ("offline", "offline blocks, one after the other"),
     ("remove", "remove memory whose blocks are offline"),
+    ("mmap", "map something, as a program does"),
+    ("memslot", "give a guest a mapping as memory, as KVM does"),
+    ("back-guest", "back the private memory of a guest"),
     ("attest", "memory can do more from now on"),
     ("fill", "allocate pages in a range"),
     ("free", "free what fill allocated"),

@@ -60,8 +60,8 @@ impl<S: Sink> Host<S> {
     }
 }
 
-/// kswapd of a node where nothing can be reclaimed: it takes away the boosts that it finds, and that
-/// is all; says how much they were. Linux: `balance_pgdat()`.
+/// kswapd of a node where nothing can be reclaimed: it takes away the boosts that it finds, and
+/// that is all; says how much they were. Linux: `balance_pgdat()`.
 fn serve_boosts<S: Sink>(alloc: &mut PageAllocator<S>, node: NodeId) -> PageCount {
     let zones = alloc.zones().iter().enumerate();
     let own: Vec<_> = zones.filter(|(_, zone)| zone.node() == node).map(|(at, _)| at).collect();
