@@ -8,12 +8,11 @@ use pagelab_allocator::hotplug::errno::Errno;
 use pagelab_allocator::hotplug::gate::Driver;
 use pagelab_allocator::hotplug::pagemap::{PagemapKind, PagemapMemmap, PagemapOps, Remap};
 use pagelab_allocator::hotplug::platform::MemmapOnMemory;
-use pagelab_allocator::hotplug::range::{Owner, Stranded};
+use pagelab_allocator::hotplug::range::Owner;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 use pagelab_migrate::folio::{FolioId, PinTerm};
 use pagelab_migrate::hotplug::actor::Attempts;
 use pagelab_migrate::hotplug::dax::DaxDevice;
-use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::interleavings::explore;
 use pagelab_migrate::hotplug::pamt::Pamt;
 use pagelab_migrate::hotplug::placement::Binding;
@@ -63,8 +62,16 @@ impl Run<'_> {
             }
             Action::Private(pages, binding) => self.private(*pages, *binding),
             Action::Guest(start) => self.start_guest(start),
-            other => {
-                self.always(other);
+            Action::Race(_)
+            | Action::Fill(..)
+            | Action::Free(_)
+            | Action::Pin(..)
+            | Action::Unpin
+            | Action::FreePrivate
+            | Action::StopGuest(_)
+            | Action::UnplugDimms
+            | Action::Advance(_) => {
+                self.always(action);
                 Ok(())
             }
         };
@@ -100,7 +107,7 @@ impl Run<'_> {
                 }
             }
             Action::Advance(ms) => self.host.hot_mut().log_mut().advance_ms(*ms),
-            _ => {}
+            other => unreachable!("{other:?} can fail"),
         }
     }
 
@@ -160,9 +167,6 @@ impl Run<'_> {
         let taken = |owner| matches!(owner, Owner::Devdax | Owner::Blocks | Owner::Leaked);
         if pieces.iter().any(|piece| taken(piece.owner)) {
             return Err(Errno::Busy);
-        }
-        if pieces.iter().any(|piece| piece.owner == Owner::Stranded(Stranded::Denied)) {
-            return Err(Errno::Inval);
         }
         for piece in pieces.iter().filter(|piece| piece.owner == Owner::DaxIdle) {
             let freed = self.host.hot_mut().give(piece.of.range, Owner::Free);
@@ -322,11 +326,6 @@ impl Run<'_> {
     }
 
     fn start_guest(&mut self, start: &GuestStart) -> Done {
-        // Linux: KVM_CAP_ARM_MTE is not there without tags.
-        let tags = self.host.hot().platform().required().contains(Caps::TAG);
-        if start.tags != GuestTags::None && !tags {
-            return Err(Errno::Inval);
-        }
         let folios = start.pages.get() >> start.order.get();
         let guest = self.host.start_guest(folios, start.order, start.tags, start.node)?;
         if let Some(old) = self.guests.insert(start.name.clone(), guest) {

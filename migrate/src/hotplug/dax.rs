@@ -62,7 +62,11 @@ impl<S: Sink> Host<S> {
     /// [`Errno::Inval`] when somebody has some of the memory, and nothing has changed then; those
     /// of the driver's probe, and the device is there without a driver then.
     pub fn create_dax(&mut self, dev: &DaxDevice, wanted: Driver) -> Result<Driver, Errno> {
-        let free = |owner| matches!(owner, Owner::Free | Owner::Region | Owner::Stranded(_));
+        let free = |owner| match owner {
+            Owner::Free | Owner::Region => true,
+            Owner::Stranded(why) => why != Stranded::Denied,
+            Owner::DaxIdle | Owner::Devdax | Owner::Blocks | Owner::Leaked => false,
+        };
         if !self.owns(dev, free) {
             return Err(Errno::Inval);
         }

@@ -91,7 +91,8 @@ impl<S: Sink> Host<S> {
     ///
     /// # Errors
     ///
-    /// [`Errno::NoMem`]; nothing stays allocated then.
+    /// [`Errno::NoMem`]; nothing stays allocated then. [`Errno::Inval`] for a guest with tags where
+    /// nobody uses tags. Linux: there is no `KVM_CAP_ARM_MTE`.
     pub fn start_guest(
         &mut self,
         folios: u64,
@@ -99,6 +100,10 @@ impl<S: Sink> Host<S> {
         tags: GuestTags,
         near: NodeId,
     ) -> Result<Guest, Errno> {
+        let in_use = self.hot.platform().required().contains(Caps::TAG);
+        if tags != GuestTags::None && !in_use {
+            return Err(Errno::Inval);
+        }
         let (state, needs) = match tags {
             GuestTags::Every => (PageTags::Used, Caps::TAG),
             GuestTags::None | GuestTags::OnAccess => (PageTags::Unused, Caps::empty()),

@@ -1,7 +1,7 @@
 //! A machine whose memory comes and goes: the emulator and what hotplug knows, as one value.
 
 use pagelab_allocator::boot::MachineSpec;
-use pagelab_allocator::check::Violation;
+use pagelab_allocator::check::{Violation, same};
 use pagelab_allocator::event::{Silent, Sink};
 use pagelab_allocator::hotplug::add::{Accepted, AddMemory};
 use pagelab_allocator::hotplug::capacity::Capacity;
@@ -189,6 +189,8 @@ impl<S: Sink> Host<S> {
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
         self.emulator.check()?;
+        let private: PageCount = self.private.iter().map(|run| run.len()).sum();
+        same("private pages", self.capacity().private, private)?;
         self.hot.check(self.emulator.page_alloc())
     }
 }
