@@ -20,6 +20,7 @@ pub mod memory;
 mod nearest;
 mod perform;
 pub mod plan;
+pub mod private_file;
 pub mod question;
 pub mod read_step;
 pub mod results;

@@ -49,6 +49,7 @@ impl Run<'_> {
             Action::AddCheck(part) => self.add_check(*part),
             Action::AddCommit(part) => self.add_commit(*part),
             Action::Memremap(part, kind, ops) => self.memremap(*part, *kind, *ops),
+            Action::File(call, page) => self.file_call(*call, *page),
             Action::Ask(question, about) => self.ask(*question, *about),
             Action::Memunmap(part) => {
                 self.host.memunmap_pages(part.range);

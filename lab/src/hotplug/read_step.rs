@@ -13,6 +13,7 @@ use super::error::HotplugError;
 use super::machine::{Machine, caps};
 use super::memory::{Memory, NODES};
 use super::nearest::unknown;
+use super::private_file::FileCall;
 use super::question::Question;
 use super::section::{ByGate, Found, Section};
 use super::step::{Action, End, Filling, GuestStart, Pages, Part, STEPS, Spread, Step};
@@ -161,6 +162,11 @@ impl Reader<'_, '_> {
             "add-commit" => Action::AddCommit(self.checked()?),
             "race" => Action::Race(self.part()?),
             "memremap" => self.memremap()?,
+            "private-file" => {
+                let (call, page, words) = FileCall::read(&mut self.of)?;
+                self.words.push_str(&words);
+                Action::File(call, page)
+            }
             "mmap" => self.ask(Question::read_mmap, None)?,
             "memslot" => self.ask(Question::read_memslot, None)?,
             "back-guest" => {

@@ -24,6 +24,7 @@ use rand_pcg::Pcg64;
 
 use super::facts::{Facts, Tally};
 use super::memory::{self, Memory};
+use super::private_file::PrivateFile;
 use super::scenario::Scenario;
 use super::step::{End, Part};
 
@@ -69,6 +70,7 @@ pub(super) struct Run<'a> {
     pub(super) pinned: Vec<FolioId>,
     pub(super) guests: BTreeMap<String, Guest>,
     pub(super) dimms: Vec<VirtualDimm>,
+    pub(super) file: PrivateFile,
     /// Exits and lost pages of guests that have stopped.
     pub(super) stopped: (u64, PageCount),
 }
@@ -143,6 +145,7 @@ impl<'a> Run<'a> {
             pinned: Vec::new(),
             guests: BTreeMap::new(),
             dimms: Vec::new(),
+            file: PrivateFile::default(),
             stopped: (0, PageCount::ZERO),
         })
     }

@@ -10,6 +10,7 @@ use pagelab_migrate::hotplug::actor::Actor;
 use pagelab_migrate::hotplug::guest::GuestTags;
 use pagelab_migrate::hotplug::placement::Binding;
 
+use super::private_file::FileCall;
 use super::question::Question;
 use crate::size::Share;
 
@@ -72,6 +73,8 @@ pub enum Action {
     Race(Part),
     /// A rule is asked that looks at no pages; about a memory, where it has to do with one.
     Ask(Question, Option<Part>),
+    /// A call to a page of a file of private memory.
+    File(FileCall, u64),
     /// Memory turns out to be able to do more.
     Attest(Part, Caps),
     /// Memory that was added goes.
@@ -203,6 +206,7 @@ pub const STEPS: &[(&str, &str)] = &[
     ("mmap", "map something, as a program does"),
     ("memslot", "give a guest a mapping as memory, as KVM does"),
     ("back-guest", "back the private memory of a guest"),
+    ("private-file", "use a page of a file of private memory"),
     ("attest", "memory can do more from now on"),
     ("fill", "allocate pages in a range"),
     ("free", "free what fill allocated"),

@@ -16,6 +16,7 @@ use pagelab_allocator::online::OnlineTo;
 use pagelab_allocator::units::{CpuId, NodeId, PageCount, PfnRange};
 
 use crate::emulator::{Emulator, EmulatorSpec, SpecError};
+use crate::hotplug::private_memory::PrivateMemory;
 use crate::mover::Split;
 
 /// Emulator and hotplug. Its methods are spread over files by subject.
@@ -27,6 +28,8 @@ pub struct Host<S: Sink = Silent> {
     pub(crate) evacuated: PageCount,
     /// Private memory of guests, in runs.
     pub(crate) private: Vec<PfnRange>,
+    /// Files of private memory.
+    pub(crate) files: Vec<PrivateMemory>,
     /// Large folios that were split since boot, in order.
     splits: Vec<Split>,
 }
@@ -52,7 +55,8 @@ impl<S: Sink> Host<S> {
         let emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, sink)?;
         let hot = MemoryHotplug::at_boot(emulator.page_alloc(), hotplug, &memory, log);
         let (evacuated, private, splits) = (PageCount::ZERO, Vec::new(), Vec::new());
-        let mut host = Self { emulator, hot, evacuated, private, splits };
+        let files = Vec::new();
+        let mut host = Self { emulator, hot, evacuated, private, files, splits };
         host.restrict_targets();
         Ok(host)
     }
@@ -189,8 +193,9 @@ impl<S: Sink> Host<S> {
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
         self.emulator.check()?;
-        let private: PageCount = self.private.iter().map(|run| run.len()).sum();
-        same("private pages", self.capacity().private, private)?;
+        let bulk: PageCount = self.private.iter().map(|run| run.len()).sum();
+        let in_files: PageCount = self.files.iter().map(PrivateMemory::allocated).sum();
+        same("private pages", self.capacity().private, bulk + in_files)?;
         self.hot.check(self.emulator.page_alloc())
     }
 }

@@ -1,5 +1,7 @@
 //! Private memory of confidential guests, all of it together. Linux: virt/kvm/guest_memfd.c.
 
+use core::ops::Range;
+
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::gfp::GfpFlags;
 use pagelab_allocator::hotplug::caps::Caps;
@@ -8,6 +10,7 @@ use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, PfnRange};
 
 use crate::hotplug::host::Host;
 use crate::hotplug::placement::Binding;
+use crate::hotplug::private_memory::{PageOffset, PrivateError, PrivateMemory};
 use crate::hotplug::private_page;
 
 impl<S: Sink> Host<S> {
@@ -51,6 +54,55 @@ impl<S: Sink> Host<S> {
             freed.expect("private memory is allocated");
             self.hot.uncount_private(run.len());
         }
+    }
+
+    /// Makes a file of private memory and gives its number. Linux: `KVM_CREATE_GUEST_MEMFD`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the file has more pages than this process can address.
+    pub fn create_file(&mut self, size: PageCount, node: NodeId) -> usize {
+        self.files.push(PrivateMemory::create(size, node));
+        self.files.len() - 1
+    }
+
+    /// A file of private memory, to lock its pages.
+    pub fn file_mut(&mut self, file: usize) -> Option<&mut PrivateMemory> {
+        self.files.get_mut(file)
+    }
+
+    /// Fills holes of a file. Linux: `fallocate(2)`.
+    ///
+    /// # Errors
+    ///
+    /// See [`PrivateMemory::fallocate`].
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such file.
+    pub fn fallocate(&mut self, file: usize, at: Range<PageOffset>) -> Result<(), PrivateError> {
+        let before = self.files[file].allocated();
+        let alloc = &mut self.emulator.memory.page_alloc;
+        let done = self.files[file].fallocate(alloc, CpuId::BOOT, at);
+        self.hot.count_private(self.files[file].allocated().saturating_sub(before));
+        done
+    }
+
+    /// Frees pages of a file. Linux: `FALLOC_FL_PUNCH_HOLE`.
+    ///
+    /// # Errors
+    ///
+    /// See [`PrivateMemory::punch_hole`].
+    ///
+    /// # Panics
+    ///
+    /// Panics when there is no such file.
+    pub fn punch_hole(&mut self, file: usize, at: Range<PageOffset>) -> Result<(), PrivateError> {
+        let before = self.files[file].allocated();
+        let alloc = &mut self.emulator.memory.page_alloc;
+        let done = self.files[file].punch_hole(alloc, CpuId::BOOT, at).map(|_| ());
+        self.hot.uncount_private(before.saturating_sub(self.files[file].allocated()));
+        done
     }
 
     /// Private memory, as runs of frames.

@@ -105,7 +105,7 @@ impl World {
         let dev = self.device(at);
         let free = |owner| {
             use Owner::{Free, Region, Stranded as S};
-            matches!(owner, Free | Region | S(_))
+            matches!(owner, Free | Region | S(Stranded::Tail | Stranded::Refused))
         };
         let claimed = dev.ranges.iter().all(|range| self.twin.all(*range, free));
         let made = self.host.create_dax(&dev, wanted);
