@@ -128,7 +128,7 @@ mod canaries {
 
     #[test]
     fn canary_isolation_takes_a_page_that_is_gone() {
-        assert!(refutes(|| race(User::Unmaps, Some(Step::IsolationSpares))));
+        assert!(refutes(|| race(User::Unmaps, Some(Step::PutbackLooks))));
     }
 
     #[test]

@@ -39,6 +39,6 @@ mod canaries {
 
     #[test]
     fn canary_isolation_takes_a_page_that_is_gone() {
-        assert!(refutes(|| race(Some(Step::IsolationSpares))));
+        assert!(refutes(|| race(Some(Step::PutbackLooks))));
     }
 }

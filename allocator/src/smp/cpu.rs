@@ -27,9 +27,9 @@ use crate::units::{CpuId, Order, Pfn};
 /// The handle of one CPU, for one thread at a time. Linux: what runs with preemption disabled.
 #[derive(Debug)]
 pub struct Cpu<P = Asymmetric> {
-    id: CpuId,
+    pub(super) id: CpuId,
     shared: Arc<SharedAllocator<P>>,
-    zones: Vec<CpuZone<P>>,
+    pub(super) zones: Vec<CpuZone<P>>,
     /// Where the last request for a user's single page went that was served off a list.
     single: Option<Single>,
     /// How the last request that was not served so was tried first.
@@ -38,11 +38,11 @@ pub struct Cpu<P = Asymmetric> {
 
 /// A zone as a CPU sees it.
 #[derive(Debug)]
-struct CpuZone<P> {
-    lists: Owner<CpuLists, P>,
-    zone: Arc<SharedZone<P>>,
+pub(super) struct CpuZone<P> {
+    pub(super) lists: Owner<CpuLists, P>,
+    pub(super) zone: Arc<SharedZone<P>>,
     /// The zone's, one step nearer.
-    posted: Arc<CachePadded<Posted>>,
+    pub(super) posted: Arc<CachePadded<Posted>>,
 }
 
 /// A request for a user's single page, and the zone whose list serves it while that fares well.
@@ -54,11 +54,11 @@ struct Single {
 
 /// How requests are tried that differ in nothing but their order.
 #[derive(Clone, Copy, Debug)]
-struct Route {
+pub(super) struct Route {
     key: (u64, u64),
     /// Position of the preferred zone in the zonelist.
-    rank: usize,
-    flags: AllocFlags,
+    pub(super) rank: usize,
+    pub(super) flags: AllocFlags,
 }
 
 /// A request in two words, which are compared faster than five fields.
@@ -142,7 +142,7 @@ impl<P: Exclusive> Cpu<P> {
 
     /// How a request is tried first: most requests are like the last one but for their order.
     #[inline]
-    fn route(&mut self, req: &AllocRequest) -> Option<Route> {
+    pub(super) fn route(&mut self, req: &AllocRequest) -> Option<Route> {
         let key = key(&AllocRequest { order: Order::ZERO, ..*req });
         let known = self.route.filter(|route| route.key == key);
         if known.is_none() {
@@ -299,7 +299,7 @@ impl<P: Exclusive> Cpu<P> {
 impl<P: Exclusive> CpuZone<P> {
     /// A free of anything. Linux: `free_unref_page_commit()`.
     #[inline(never)]
-    fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
+    pub(super) fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
         let Self { lists, zone, .. } = self;
         if zone.shape.list_of(order, MigrateType::Movable).is_none() {
             zone.posted.release(index, order);
@@ -341,7 +341,7 @@ fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, req: &AllocRequest) -
 
 /// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
 #[inline(always)]
-fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
+pub(super) fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
     let holding = posted.holding(index);
     let pushed =
         holding.is_of(Order::ZERO) && lists.pcp.push_single_calmly(index, posted.mood().pressure);
@@ -388,7 +388,7 @@ fn take_locked<P: Exclusive>(
 
 /// [`take_locked`] for a request that no list of a CPU may serve.
 #[inline]
-fn take_no_list<P: Exclusive>(
+pub(super) fn take_no_list<P: Exclusive>(
     core: &mut PageAllocator,
     id: CpuId,
     zone: &SharedZone<P>,
@@ -408,7 +408,7 @@ fn take_no_list<P: Exclusive>(
 
 /// A free to the buddy lists: there is no list for the order, or the pageblock is isolated, or was
 /// a moment ago. Linux: `free_one_page()`.
-fn free_locked(
+pub(super) fn free_locked(
     core: &mut PageAllocator,
     id: CpuId,
     posted: &Posted,

@@ -13,6 +13,7 @@
 //! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
 //! for.
 
+mod batch;
 mod claim;
 mod cpu;
 mod exact;

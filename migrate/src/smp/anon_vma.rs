@@ -4,6 +4,13 @@ use pagelab_allocator::sync::{Arc, Mutex};
 
 use crate::smp::page_table::SharedTable;
 
+/// How many tables a walk visits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Tables {
+    One,
+    Several,
+}
+
 /// The address spaces that descend from one by fork, parents before children.
 #[derive(Debug)]
 pub struct AnonVma {
@@ -28,7 +35,9 @@ impl AnonVma {
 
     /// Visits the tables while none can be linked. A parent comes before its child: what fork
     /// copies while the walk is between them is met in the child. Linux: `rmap_walk_anon()`.
-    pub(crate) fn rmap_walk(&self, mut visit: impl FnMut(&SharedTable)) {
-        self.tables.lock().iter().for_each(|table| visit(table));
+    pub(crate) fn rmap_walk(&self, mut visit: impl FnMut(&SharedTable, Tables)) {
+        let tables = self.tables.lock();
+        let number = if tables.len() == 1 { Tables::One } else { Tables::Several };
+        tables.iter().for_each(|table| visit(table, number));
     }
 }

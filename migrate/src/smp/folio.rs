@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use pagelab_allocator::sync::Arc;
-use pagelab_allocator::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
+use pagelab_allocator::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use pagelab_allocator::units::Pfn;
 
 use crate::smp::anon_vma::AnonVma;
@@ -14,18 +14,14 @@ use crate::smp::anon_vma::AnonVma;
 /// What a pin adds to the references. Linux: `GUP_PIN_COUNTING_BIAS`.
 pub const PIN_BIAS: u32 = 1024;
 
-/// Somebody moves it. Linux: `PG_lru` is clear.
-const ISOLATED: u8 = 1;
-/// It has tags, and counts in the tag block of its frame. Linux: `PG_mte_tagged`, and
-/// `PG_tag_storage_reserved` of RFC v3.
-const TAGGED: u8 = 2;
-
 /// A single page in use. Its frame changes only while it is frozen.
 #[derive(Debug)]
 pub struct SharedFolio {
     /// Linux: `_refcount`.
     refcount: AtomicU32,
-    flags: AtomicU8,
+    /// It has tags, and counts in the tag block of its frame. Linux: `PG_mte_tagged`, and
+    /// `PG_tag_storage_reserved` of RFC v3.
+    tagged: AtomicBool,
     frame: AtomicU64,
     anon: Arc<AnonVma>,
     index: usize,
@@ -45,8 +41,8 @@ impl SharedFolio {
     /// A page of `anon` at `index`, in `frame`, with one reference, which is the caller's.
     #[must_use]
     pub fn new(frame: Pfn, anon: Arc<AnonVma>, index: usize) -> Self {
-        let (refcount, flags) = (AtomicU32::new(1), AtomicU8::new(0));
-        Self { refcount, flags, frame: AtomicU64::new(frame.get()), anon, index }
+        let (refcount, tagged) = (AtomicU32::new(1), AtomicBool::new(false));
+        Self { refcount, tagged, frame: AtomicU64::new(frame.get()), anon, index }
     }
 
     /// Where it lies: the truth for whoever has a reference, else a hint.
@@ -144,24 +140,14 @@ impl SharedFolio {
         self.frame.store(frame.get(), Relaxed);
     }
 
-    /// Takes it for moving; fails when somebody else has. Linux: `folio_isolate_lru()`.
-    pub(crate) fn try_isolate(&self) -> bool {
-        self.flags.fetch_or(ISOLATED, AcqRel) & ISOLATED == 0
-    }
-
-    /// Ends that. Linux: `folio_putback_lru()`.
-    pub(crate) fn putback(&self) {
-        self.flags.fetch_and(!ISOLATED, Release);
-    }
-
     /// Whether it has tags. It may get them at any time unless it is frozen.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        self.flags.load(Acquire) & TAGGED != 0
+        self.tagged.load(Acquire)
     }
 
     /// It has tags from now on; says whether it had none. Linux: `try_page_mte_tagging()`.
     pub(crate) fn try_tag(&self) -> bool {
-        self.flags.fetch_or(TAGGED, AcqRel) & TAGGED == 0
+        !self.tagged.swap(true, AcqRel)
     }
 }

@@ -30,7 +30,7 @@ impl Places {
         self.places.get(self.index(frame))?.as_ref()
     }
 
-    /// Takes the page out of `frame`.
+    /// [`FolioMap::take`].
     pub(crate) fn take(&mut self, frame: Pfn) -> Option<Arc<SharedFolio>> {
         let index = self.index(frame);
         self.places.get_mut(index)?.take()
@@ -69,18 +69,34 @@ impl FolioMap {
         work(&mut self.block(frame).lock())
     }
 
-    /// Puts pages into frames of one pageblock, which nobody else has.
-    pub(crate) fn insert(&self, pages: impl IntoIterator<Item = (Pfn, Arc<SharedFolio>)>) {
-        let mut pages = pages.into_iter().peekable();
-        let Some(&(first, _)) = pages.peek() else { return };
-        let mut places = self.block(first).lock();
-        pages.for_each(|(frame, folio)| places.put(frame, folio, self.pageblock.pages()));
+    /// Puts a page into its frame, which nobody else has.
+    pub(crate) fn insert(&self, folio: Arc<SharedFolio>) {
+        let frame = folio.frame();
+        self.with(frame, |places| places.put(frame, folio, self.pageblock.pages()));
     }
 
-    pub(crate) fn remove(&self, frame: Pfn) {
-        // The page may be dropped here, but not under the lock.
-        let removed = self.with(frame, |places| places.take(frame));
-        drop(removed);
+    /// Puts pages that were taken out into the frames that they have now, but those that are
+    /// `gone`. Whoever gives the last reference back looks for the page here afterwards.
+    pub(crate) fn put_back(
+        &self,
+        folios: impl Iterator<Item = Arc<SharedFolio>>,
+        gone: impl Fn(&SharedFolio) -> bool,
+    ) {
+        let (mut folios, mut dropped) = (folios.peekable(), Vec::new());
+        while let Some(first) = folios.peek().map(|folio| folio.frame()) {
+            let mut places = self.block(first).lock();
+            while let Some(folio) = folios.next_if(|next| self.together(first, next.frame())) {
+                match gone(&folio) {
+                    true => dropped.push(folio),
+                    false => places.put(folio.frame(), folio, self.pageblock.pages()),
+                }
+            }
+        }
+    }
+
+    /// Takes the page out of `frame`: whoever has it alone may move it.
+    pub(crate) fn take(&self, frame: Pfn) -> Option<Arc<SharedFolio>> {
+        self.with(frame, |places| places.take(frame))
     }
 
     /// The page in `frame`, without a reference: it may be elsewhere by the time the caller looks.

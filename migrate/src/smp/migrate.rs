@@ -1,8 +1,9 @@
 //! Moving a page while others use it. Linux: mm/migrate.c.
 //!
-//! The page is isolated, with a reference; the entries that map it become migration entries, at
-//! which accesses wait and which have no reference; it is frozen, if the one reference left is that
-//! of the isolation; its frame changes; it is mapped again. Any surplus reference undoes all of it.
+//! The page is taken out of the map of frames, so that nobody else moves it; the entries that map
+//! it become migration entries, at which accesses wait, and their references are taken over; it is
+//! frozen, if there are no others; its frame changes; it is mapped again, and put into the map. Any
+//! surplus reference undoes all of it.
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
 use pagelab_allocator::sync::Arc;
@@ -17,12 +18,9 @@ use crate::smp::{Placement, SharedMemory};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum MoveError {
-    /// It was freed.
-    #[error("the page is gone")]
+    /// It was freed, or somebody else moves it. Linux: `folio_isolate_lru()` fails.
+    #[error("the page is gone, or on its way")]
     Gone,
-    /// Somebody else moves it. Linux: `-EBUSY`.
-    #[error("the page is isolated")]
-    Isolated,
     /// Somebody holds or pins it besides those who map it. Linux: `-EAGAIN`.
     #[error("the page is in use")]
     InUse,
@@ -37,15 +35,6 @@ pub enum MoveError {
 /// Pages that move together. Linux: `NR_MAX_BATCHED_MIGRATION`.
 const BATCH: usize = 512;
 
-/// What came of taking a page for moving.
-enum Isolation {
-    Done,
-    /// It cannot be taken, and no reference was.
-    Refused(MoveError),
-    /// It cannot be taken, but a reference was, which is to be put without a lock.
-    Surplus(MoveError),
-}
-
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
     /// `migrate_pages()`.
@@ -59,19 +48,21 @@ impl<P: Exclusive> SharedMemory<P> {
         frame: Pfn,
         to: Placement,
     ) -> Result<Pfn, MoveError> {
-        let folio = self.isolate_frame(cpu, frame)?;
+        let folio = self.folios.take(frame).ok_or(MoveError::Gone)?;
         let carries = if folio.is_tagged() { Carries::Tags } else { Carries::Data };
         let target = match self.target(cpu, carries, to) {
             Ok(target) => target,
             Err(refused) => {
-                self.putback(cpu, &folio);
+                self.put_back(core::iter::once(folio));
                 return Err(refused);
             }
         };
         let mut page = Moving::new(folio, frame, target);
-        self.move_isolated(cpu, core::slice::from_mut(&mut page), carries);
+        self.move_taken(cpu, core::slice::from_mut(&mut page), carries);
         self.free_frame(cpu, page.spare(), carries == Carries::Tags);
-        if page.has_moved() { Ok(target) } else { Err(MoveError::InUse) }
+        let moved = page.has_moved();
+        self.put_back(core::iter::once(page.folio));
+        if moved { Ok(target) } else { Err(MoveError::InUse) }
     }
 
     /// Moves the pages in `frames` that have no tags elsewhere, as many as can move; says how many
@@ -82,21 +73,18 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 
     fn migrate_batch(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
-        let mut isolated = self.isolate_frames(cpu, frames).into_iter();
-        let mut pages = Vec::with_capacity(isolated.len());
-        for (folio, source) in isolated.by_ref() {
-            let Ok(target) = self.target(cpu, Carries::Data, to) else {
-                self.putback(cpu, &folio);
-                break;
-            };
-            pages.push(Moving::new(folio, source, target));
-        }
-        isolated.for_each(|(folio, _)| self.putback(cpu, &folio));
-        self.move_isolated(cpu, &mut pages, Carries::Data);
-        for page in &pages {
-            self.free_frame(cpu, page.spare(), false);
-        }
-        pages.iter().filter(|page| page.has_moved()).count()
+        let mut taken = self.take_frames(frames).into_iter();
+        let targets = cpu.alloc_singles(&to.request(), taken.len());
+        let pages = targets.into_iter().zip(taken.by_ref());
+        let page = |(target, (source, folio))| Moving::new(folio, source, target);
+        let mut pages: Vec<Moving> = pages.map(page).collect();
+        self.put_back(taken.map(|(_, folio)| folio));
+        self.move_taken(cpu, &mut pages, Carries::Data);
+        let spares: Vec<Pfn> = pages.iter().map(Moving::spare).collect();
+        cpu.free_singles(&spares);
+        let moved = pages.iter().filter(|page| page.has_moved()).count();
+        self.put_back(pages.into_iter().map(|page| page.folio));
+        moved
     }
 
     /// A frame to move to, with tag storage if the page has tags. Linux:
@@ -112,60 +100,23 @@ impl<P: Exclusive> SharedMemory<P> {
         Ok(target)
     }
 
-    /// The page in `frame`, with a reference and the right to move it.
-    fn isolate_frame(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<Arc<SharedFolio>, MoveError> {
-        let folio = self.folios.get(frame).ok_or(MoveError::Gone)?;
-        match self.isolate(&folio, frame) {
-            Isolation::Done => Ok(folio),
-            Isolation::Refused(refused) => Err(refused),
-            Isolation::Surplus(refused) => {
-                self.put(cpu, &folio);
-                Err(refused)
-            }
-        }
-    }
-
-    /// As many of the pages in `frames` as can be taken.
-    fn isolate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn]) -> Vec<(Arc<SharedFolio>, Pfn)> {
-        let (mut isolated, mut surplus) = (Vec::new(), Vec::new());
+    /// As many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
+    /// Linux: `isolate_migratepages_block()`.
+    fn take_frames(&self, frames: &[Pfn]) -> Vec<(Pfn, Arc<SharedFolio>)> {
+        let mut taken = Vec::with_capacity(frames.len());
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
-                for &frame in group {
-                    let Some(folio) = places.get(frame) else { continue };
-                    match self.isolate(folio, frame) {
-                        Isolation::Done => isolated.push((Arc::clone(folio), frame)),
-                        Isolation::Refused(_) => {}
-                        Isolation::Surplus(_) => surplus.push(Arc::clone(folio)),
-                    }
-                }
+                let pages = group.iter().filter_map(|&frame| Some((frame, places.take(frame)?)));
+                taken.extend(pages);
             });
         }
-        surplus.into_iter().for_each(|folio| self.put(cpu, &folio));
-        isolated
+        taken
     }
 
-    /// Takes what the map says lies in `frame`.
-    /// Linux: `isolate_migratepages_block()`: `folio_try_get()`, `folio_test_clear_lru()`.
-    fn isolate(&self, folio: &SharedFolio, frame: Pfn) -> Isolation {
-        if !self.steps.has(Step::IsolationSpares) {
-            folio.get();
-        } else if !folio.try_get() {
-            return Isolation::Refused(MoveError::Gone);
-        }
-        match folio.try_isolate() {
-            true if folio.frame() == frame => Isolation::Done,
-            // It moved before the reference was taken.
-            true => {
-                folio.putback();
-                Isolation::Surplus(MoveError::Gone)
-            }
-            false => Isolation::Surplus(MoveError::Isolated),
-        }
-    }
-
-    /// Ends that. Linux: `putback_movable_pages()`.
-    fn putback(&self, cpu: &mut Cpu<P>, folio: &SharedFolio) {
-        folio.putback();
-        self.put(cpu, folio);
+    /// Ends that. A page that nobody has any more was freed meanwhile.
+    /// Linux: `putback_movable_pages()`.
+    fn put_back(&self, folios: impl Iterator<Item = Arc<SharedFolio>>) {
+        let looks = self.steps.has(Step::PutbackLooks);
+        self.folios.put_back(folios, |folio| looks && folio.references() == 0);
     }
 }

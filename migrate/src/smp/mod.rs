@@ -194,7 +194,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<Arc<SharedFolio>, AllocError> {
         let (frame, _) = cpu.alloc_pages(&placement.request())?.into_raw();
         let folio = Arc::new(SharedFolio::new(frame, Arc::clone(table.anon()), index));
-        self.folios.insert([(frame, Arc::clone(&folio))]);
+        self.folios.insert(Arc::clone(&folio));
         Ok(folio)
     }
 
@@ -227,7 +227,8 @@ impl<P: Exclusive> SharedMemory<P> {
     /// What the last put leaves to be done. Linux: `__folio_put()`, `free_pages_prepare()`.
     fn end(&self, cpu: &mut Cpu<P>, folio: &SharedFolio, put: Put) {
         let Put::Last(frame) = put else { return };
-        self.folios.remove(frame);
+        // Not there while somebody tries to move it, who will see that it is gone.
+        drop(self.folios.take(frame));
         self.free_frame(cpu, frame, folio.is_tagged());
     }
 

@@ -3,13 +3,14 @@
 //! Each step is done for all pages before the next begins, so that pages with one table and pages
 //! of one pageblock pay for its lock together. The references of the entries that map a page are
 //! taken over by whoever moves it and handed back with its new frame: what nobody takes, because
-//! the entry is gone, is given back in the end.
+//! the entry is gone, is given back in the end. A page that no entry maps stays where it is.
 
 use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 
 use crate::smp::SharedMemory;
+use crate::smp::anon_vma::Tables;
 use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Write};
 use crate::smp::step::Step;
@@ -22,36 +23,35 @@ pub(crate) enum Carries {
     Tags,
 }
 
-/// An isolated page and the frame it is to have.
+/// A page that was taken out of the map of frames, and the frame it is to have.
 #[derive(Debug)]
 pub(crate) struct Moving {
-    folio: Arc<SharedFolio>,
+    pub(crate) folio: Arc<SharedFolio>,
     source: Pfn,
     target: Pfn,
-    /// References of whoever moves it: that of the isolation, and those of entries.
+    /// References of entries, taken over.
     references: u32,
     whereabouts: Whereabouts,
-    /// The map's own way to the folio, between two frames.
-    mapped: Option<Arc<SharedFolio>>,
 }
 
 /// Which frame it has.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Whereabouts {
     Source,
+    /// The target, and nobody may look.
+    Frozen,
     Target,
 }
 
 impl Moving {
     /// Its target is allocated and nobody's.
     pub(crate) const fn new(folio: Arc<SharedFolio>, source: Pfn, target: Pfn) -> Self {
-        let whereabouts = Whereabouts::Source;
-        Self { folio, source, target, references: 1, whereabouts, mapped: None }
+        Self { folio, source, target, references: 0, whereabouts: Whereabouts::Source }
     }
 
     /// Whether it has its target now.
     pub(crate) fn has_moved(&self) -> bool {
-        self.whereabouts == Whereabouts::Target
+        self.whereabouts != Whereabouts::Source
     }
 
     /// The frame that nobody has any more, or has got.
@@ -85,13 +85,47 @@ impl Moving {
         }
     }
 
-    /// Maps it again; an entry that fork copied meanwhile needs a reference of its own.
-    /// Linux: `remove_migration_pte()`.
-    fn remove_migration_pte(&mut self, entries: &mut [Entry]) {
+    /// Freezes it if all references were taken over, and gives it its frame.
+    /// Linux: `__folio_migrate_mapping()`.
+    fn freeze(&mut self, carries: Carries, steps: Steps<Step>) {
+        let (folio, alone) = (&self.folio, self.references);
+        let freezes = steps.has(Step::Freeze);
+        let is_alone = || match freezes {
+            true => folio.try_freeze(alone),
+            false => folio.references() == alone,
+        };
+        if alone == 0 || !is_alone() {
+            return;
+        }
+        if folio.is_tagged() != (carries == Carries::Tags) {
+            if freezes {
+                folio.unfreeze(alone);
+            }
+            return;
+        }
+        folio.set_frame(self.target);
+        self.whereabouts = if freezes { Whereabouts::Frozen } else { Whereabouts::Target };
+    }
+
+    /// Ends that. Linux: `folio_ref_unfreeze()`.
+    fn unfreeze(&mut self) {
+        if self.whereabouts == Whereabouts::Frozen {
+            self.folio.unfreeze(self.references);
+            self.whereabouts = Whereabouts::Target;
+        }
+    }
+
+    /// Maps it again. An entry that fork copied meanwhile needs a reference of its own, and while
+    /// there are tables to come one reference is kept for them. Linux: `remove_migration_pte()`.
+    fn remove_migration_pte(&mut self, entries: &mut [Entry], tables: Tables) {
+        if tables == Tables::Several {
+            self.unfreeze();
+        }
         let Some(entry) = entries.get_mut(self.folio.index()) else { return };
         match core::mem::take(entry) {
             Entry::Migration(mapping) if self.is_at(&mapping.folio) => {
-                match self.references > 1 {
+                self.unfreeze();
+                match self.references > 1 || (self.references == 1 && tables == Tables::One) {
                     true => self.references -= 1,
                     false => self.folio.get(),
                 }
@@ -103,52 +137,25 @@ impl Moving {
 }
 
 impl<P: Exclusive> SharedMemory<P> {
-    /// Moves isolated pages to their targets, as far as they can move, and ends their isolation.
-    /// The frames that nobody has then are the caller's to free.
-    pub(crate) fn move_isolated(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
-        walk(pages, |page, entries| page.try_to_migrate(entries, self.steps));
+    /// Moves pages to their targets, as far as they can move. The frames that nobody has then are
+    /// the caller's to free, and the pages to be put back into the map.
+    pub(crate) fn move_taken(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
+        walk(pages, |page, entries, _| page.try_to_migrate(entries, self.steps));
         for page in &mut *pages {
-            self.freeze(page, carries);
+            page.freeze(carries, self.steps);
         }
         self.copy_moved(pages, carries);
-        self.change_places(pages);
-        for page in &mut *pages {
-            if page.has_moved() && self.steps.has(Step::Freeze) {
-                page.folio.unfreeze(page.references);
+        let undoes = self.steps.has(Step::Undo);
+        walk(pages, |page, entries, tables| {
+            if undoes || page.has_moved() {
+                page.remove_migration_pte(entries, tables);
             }
-        }
-        match self.steps.has(Step::Undo) {
-            true => walk(pages, Moving::remove_migration_pte),
-            false => walk(pages, |page, entries| {
-                if page.has_moved() {
-                    page.remove_migration_pte(entries);
-                }
-            }),
-        }
-        for page in pages {
-            page.folio.putback();
+        });
+        for page in pages.iter_mut().filter(|page| page.references > 0) {
+            page.unfreeze();
             let put = page.folio.put_many(page.references);
             self.end(cpu, &page.folio, put);
         }
-    }
-
-    /// Freezes a page if all references are the caller's, and gives it its frame.
-    /// Linux: `__folio_migrate_mapping()`.
-    fn freeze(&self, page: &mut Moving, carries: Carries) {
-        let (folio, alone) = (&page.folio, page.references);
-        let freezes = self.steps.has(Step::Freeze);
-        if !(if freezes { folio.try_freeze(alone) } else { folio.references() == alone }) {
-            return;
-        }
-        let tagged = folio.is_tagged();
-        if tagged != (carries == Carries::Tags) {
-            if freezes {
-                folio.unfreeze(alone);
-            }
-            return;
-        }
-        folio.set_frame(page.target);
-        page.whereabouts = Whereabouts::Target;
     }
 
     /// Linux: `migrate_folio_extra()`, `copy_highpage()`.
@@ -159,31 +166,16 @@ impl<P: Exclusive> SharedMemory<P> {
             moved().for_each(|page| self.contents.copy_tags(page.source, page.target));
         }
     }
-
-    /// Puts frozen pages where the map looks for their frames.
-    fn change_places(&self, pages: &mut [Moving]) {
-        for group in pages.chunk_by_mut(|a, b| self.folios.together(a.source, b.source)) {
-            self.folios.with(group[0].source, |places| {
-                for page in group.iter_mut().filter(|page| page.has_moved()) {
-                    page.mapped = places.take(page.source);
-                }
-            });
-        }
-        for group in pages.chunk_by_mut(|a, b| self.folios.together(a.target, b.target)) {
-            let arrive = |page: &mut Moving| Some((page.target, page.mapped.take()?));
-            self.folios.insert(group.iter_mut().filter_map(arrive));
-        }
-    }
 }
 
 /// Visits the entry of each page in each of its tables, parents before children. Pages that descend
 /// from one address space are walked together. Linux: `rmap_walk_anon()`.
-fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry])) {
+fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], Tables)) {
     for group in pages.chunk_by_mut(|a, b| Arc::ptr_eq(a.folio.anon(), b.folio.anon())) {
         let anon = Arc::clone(group[0].folio.anon());
-        anon.rmap_walk(|table: &SharedTable| {
+        anon.rmap_walk(|table: &SharedTable, tables| {
             let mut entries = table.lock();
-            group.iter_mut().for_each(|page| visit(page, &mut entries));
+            group.iter_mut().for_each(|page| visit(page, &mut entries, tables));
         });
     }
 }

@@ -3,8 +3,9 @@
 /// A step without which a page is lost, doubly owned, or tagged without tag storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Step {
-    /// Isolation fails for a folio whose last reference is gone. Linux: `folio_try_get()`.
-    IsolationSpares,
+    /// A folio whose last reference went while it was taken for moving is not put back.
+    /// Linux: `folio_try_get()`.
+    PutbackLooks,
     /// A folio changes its frame only while it is frozen. Linux: `folio_ref_freeze()`.
     Freeze,
     /// What was to be moved and could not is mapped again. Linux: `remove_migration_ptes()`.
