@@ -167,7 +167,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         let taken = parts.iter().map(|&part| self.take_part(part, &mut at_hand, &mut spares));
         let taken = taken.collect();
         spares.push(at_hand);
-        for spare in spares {
+        for spare in spares.into_iter().filter(|spare| !spare.is_empty()) {
             self.alloc.free_contig_range(cpu, ContigRange(spare));
         }
         taken

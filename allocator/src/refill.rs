@@ -6,7 +6,7 @@
 //! each had been taken alone.
 
 use crate::event::{Event, Sink};
-use crate::frame::Head;
+use crate::frame::{FrameIndex, Head};
 use crate::gfp::AllocFlags;
 use crate::note::{Note, PerCpu};
 use crate::pcp_list::Cached;
@@ -53,6 +53,25 @@ impl Zone {
             return None;
         }
         self.buddy.take_run(request.order, request.migratetype, most)
+    }
+
+    /// Up to `most` single pages that lie side by side, past the per-CPU lists, each as if it had
+    /// been asked for alone.
+    #[inline]
+    pub(crate) fn alloc_run(
+        &mut self,
+        cpu: CpuId,
+        request: ZoneRequest,
+        most: u32,
+    ) -> Option<core::ops::Range<FrameIndex>> {
+        let run = self.take_run(request, Mode::Normal, most)?;
+        let pages = run.index..run.index + run.count;
+        for index in pages.clone() {
+            self.buddy.sub_free(Order::ZERO.pages(), request.migratetype);
+            self.count_free(cpu);
+            self.buddy.map.set_allocated(index, Order::ZERO, request.movability());
+        }
+        Some(pages)
     }
 
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.

@@ -2,9 +2,11 @@
 
 use pagelab_percpu::Exclusive;
 
+use crate::gfp::AllocFlags;
+use crate::migratetype::MigrateType;
 use crate::page_alloc::AllocRequest;
 use crate::rmqueue::ZoneRequest;
-use crate::smp::cpu::{Cpu, CpuZone, free_locked, push_single, take_no_list};
+use crate::smp::cpu::{Cpu, CpuZone, free_locked, push_listed, push_single};
 use crate::units::{Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
@@ -29,25 +31,34 @@ impl<P: Exclusive> Cpu<P> {
         got
     }
 
-    /// Adds pages to `got` under one hold of the zone's lock while no list of this CPU may serve
-    /// the request, and the zone fares well.
+    /// Adds pages to `got` under one hold of the zone's lock, while no list of this CPU may serve
+    /// the request and the zone fares so well that nobody would look at its watermarks.
     fn alloc_unlisted(&mut self, req: &AllocRequest, wanted: usize, got: &mut Vec<Pfn>) {
         let Some(route) = self.route(req) else { return };
         let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
         let migratetype = self.shared().migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags: route.flags };
         let (id, zone) = (self.id(), &self.zones[at].zone);
-        if zone.list_of(request).is_some() {
+        let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
+            && migratetype == MigrateType::Movable
+            && zone.list_of(request).is_none();
+        if !plain {
             return;
         }
-        let mut locked = zone.lock();
-        for _ in 0..wanted {
-            if !zone.posted.mood().is_calm(req.order) {
-                return;
+        let (wanted, mut locked) = (got.len() + wanted, zone.lock());
+        while got.len() < wanted {
+            let own = &mut locked.zones[0];
+            // The counters that tell may fall by more than a page at a time.
+            let spare = own.spare_pages().saturating_sub(own.counting_lag());
+            let most = u32::try_from(spare.get().min((wanted - got.len()) as u64));
+            let Some(most) = most.ok().filter(|&most| most > 0) else { return };
+            let Some(run) = own.alloc_run(id, request, most) else { return };
+            let kind = own.kind().index();
+            locked.stats.pgalloc[kind] += u64::from(run.end - run.start);
+            for index in run {
+                zone.posted.hold(index, req.order, req.movability());
+                got.push(zone.posted.pfn(index));
             }
-            let Some(pfn) = take_no_list(&mut locked, id, zone, req, request) else { return };
-            got.push(pfn);
-            locked.post();
         }
     }
 
@@ -63,25 +74,20 @@ impl<P: Exclusive> Cpu<P> {
             let at = self.zones.iter().position(has).expect("a page lies in a zone");
             let freed = self.free_to_lists(at, left);
             left = &left[freed..];
-            let Some(&next) = left.first() else { return };
-            let isolated = self.free_isolated(at, left);
-            left = &left[isolated..];
-            if freed + isolated == 0 {
-                let zone = &mut self.zones[at];
-                zone.free_any(self.id, zone.posted.index(next), Order::ZERO);
-                left = &left[1..];
-            }
+            let freed = self.free_unlisted(at, left);
+            left = &left[freed..];
         }
     }
 
-    /// Frees the pages at the start of `pages` for which nothing is to be done but to put them on
-    /// a list, in one turn; says how many.
+    /// Frees the pages at the start of `pages` that have a list of this CPU, in one turn; says how
+    /// many.
     fn free_to_lists(&mut self, at: usize, pages: &[Pfn]) -> usize {
-        let CpuZone { lists, zone, posted } = &mut self.zones[at];
+        let (id, CpuZone { lists, zone, posted }) = (self.id, &mut self.zones[at]);
         lists.with(|lists| {
             let push = |pfn: &&Pfn| {
                 let index = posted.index(**pfn);
-                posted.is_movable(index) && push_single(posted, lists, index)
+                (posted.is_movable(index) && push_single(posted, lists, index))
+                    || push_listed(zone, id, lists, index, Order::ZERO)
             };
             pages.iter().take_while(|pfn| zone.span.contains(**pfn)).take_while(push).count()
         })
@@ -89,19 +95,17 @@ impl<P: Exclusive> Cpu<P> {
 
     /// Frees the pages at the start of `pages` whose pageblocks are isolated, under one hold of the
     /// zone's lock; says how many. Linux: `free_one_page()`.
-    fn free_isolated(&mut self, at: usize, pages: &[Pfn]) -> usize {
-        let zone = &self.zones[at];
-        let is_isolated = |pfn: &&Pfn| {
-            let (zone, posted) = (&zone.zone, &zone.posted);
-            zone.span.contains(**pfn) && posted.migratetype(posted.index(**pfn)).bypasses_pcp()
-        };
-        let count = pages.iter().take_while(is_isolated).count();
-        let (id, pages) = (self.id(), &pages[..count]);
+    fn free_unlisted(&mut self, at: usize, pages: &[Pfn]) -> usize {
+        let CpuZone { zone, posted, .. } = &self.zones[at];
+        let bypasses = |pfn: &&Pfn| posted.migratetype(posted.index(**pfn)).bypasses_pcp();
+        let here = pages.iter().take_while(|pfn| zone.span.contains(**pfn));
+        let count = here.take_while(bypasses).count();
+        let (id, pages) = (self.id, &pages[..count]);
         if count > 0 {
             self.with_core(at, |core, posted| {
-                // Whatever their types are by now: that is for the zone to look at.
                 let indices = pages.iter().map(|&pfn| posted.index(pfn));
                 core.zones[0].buddy.map.look_ahead(indices.clone(), Order::ZERO);
+                // Whatever their types are by now: that is for the zone to see.
                 indices.for_each(|index| free_locked(core, id, posted, index, Order::ZERO));
             });
         }

@@ -49,6 +49,21 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         Ok(claim)
     }
 
+    /// Isolates the pageblocks of each of `ranges`, then drains every CPU's lists once for all: as
+    /// many claims that are made at the same time. A range that cannot be claimed is left out.
+    pub fn claim_each(
+        shared: &'a SharedAllocator<P>,
+        ranges: &[PfnRange],
+        mode: IsolateMode,
+    ) -> Vec<Self> {
+        let claim = |range: &PfnRange| Self::isolate(shared, *range, mode).ok();
+        let claims: Vec<Self> = ranges.iter().filter_map(claim).collect();
+        let mut zones: Vec<usize> = claims.iter().map(|claim| claim.zone).collect();
+        zones.dedup();
+        zones.into_iter().for_each(|zone| shared.zones[zone].drain());
+        claims
+    }
+
     fn isolate(
         shared: &'a SharedAllocator<P>,
         range: PfnRange,

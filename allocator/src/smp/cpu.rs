@@ -299,7 +299,7 @@ impl<P: Exclusive> Cpu<P> {
 impl<P: Exclusive> CpuZone<P> {
     /// A free of anything. Linux: `free_unref_page_commit()`.
     #[inline(never)]
-    pub(super) fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
+    fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
         let Self { lists, zone, .. } = self;
         if zone.shape.list_of(order, MigrateType::Movable).is_none() {
             zone.posted.release(index, order);
@@ -308,16 +308,10 @@ impl<P: Exclusive> CpuZone<P> {
             return core.zones[0].free_unlisted(id, index, order);
         }
         lists.with(|lists| {
-            let mt = zone.posted.migratetype(index);
-            match lists.pcp.list_of(order, mt) {
-                Some(list) if !mt.bypasses_pcp() => {
-                    zone.posted.release(index, order);
-                    lists.freed += order.pages().get();
-                    push(zone, id, lists, (list, order), Cached::new(index, mt));
-                }
-                _ => zone.lock().with_lists(id, lists, |core| {
+            if !push_listed(zone, id, lists, index, order) {
+                zone.lock().with_lists(id, lists, |core| {
                     free_locked(core, id, &zone.posted, index, order);
-                }),
+                });
             }
         });
     }
@@ -352,20 +346,28 @@ pub(super) fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameInd
     pushed
 }
 
-/// Puts a freed block on its list, and gives back what is too much.
-fn push<P: Exclusive>(
+/// Puts a freed block on its list, if its type and order have one, and gives back what is too much;
+/// says whether it was put there. Linux: `free_unref_page_commit()`.
+pub(super) fn push_listed<P: Exclusive>(
     zone: &SharedZone<P>,
     id: CpuId,
     lists: &mut CpuLists,
-    (list, order): (usize, Order),
-    cached: Cached,
-) {
+    index: FrameIndex,
+    order: Order,
+) -> bool {
+    let mt = zone.posted.migratetype(index);
+    let Some(list) = lists.pcp.list_of(order, mt).filter(|_| !mt.bypasses_pcp()) else {
+        return false;
+    };
+    zone.posted.release(index, order);
+    lists.freed += order.pages().get();
     let pressure = zone.posted.mood().pressure;
-    if let Some(pages) = lists.pcp.commit_freed(list, order, cached, pressure) {
+    if let Some(pages) = lists.pcp.commit_freed(list, order, Cached::new(index, mt), pressure) {
         zone.lock().with_lists(id, lists, |core| {
             core.zones[0].give_back(id, pages, list, &mut Silent);
         });
     }
+    true
 }
 
 /// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
@@ -388,7 +390,7 @@ fn take_locked<P: Exclusive>(
 
 /// [`take_locked`] for a request that no list of a CPU may serve.
 #[inline]
-pub(super) fn take_no_list<P: Exclusive>(
+fn take_no_list<P: Exclusive>(
     core: &mut PageAllocator,
     id: CpuId,
     zone: &SharedZone<P>,

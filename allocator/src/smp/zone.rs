@@ -77,16 +77,11 @@ impl DerefMut for LockedZone<'_> {
 
 impl Drop for LockedZone<'_> {
     fn drop(&mut self) {
-        self.post();
+        self.posted.post(&mut self.core.zones[0]);
     }
 }
 
 impl LockedZone<'_> {
-    /// Posts what has changed so far.
-    pub(super) fn post(&mut self) {
-        self.posted.post(&mut self.core.zones[0]);
-    }
-
     /// Works with a CPU's lists in their place.
     pub(super) fn with_lists<R>(
         &mut self,

@@ -18,8 +18,8 @@ use crate::smp::step::Step;
 use crate::smp::{Placement, SharedMemory};
 use crate::tag_storage::map::TagMap;
 
-/// Entries that are looked at under one hold of the table's lock.
-const BATCH: usize = 4096;
+/// Entries that are looked at under one hold of the table's lock: two to the power of this.
+const BATCH_BITS: u32 = 12;
 
 /// What came of a range.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -74,6 +74,21 @@ impl Found {
     }
 }
 
+/// Reads where the pages lie, and nothing else: cache misses then come all at once.
+fn look_ahead(entries: &[Entry]) {
+    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio.frame().get());
+    core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
+}
+
+/// Positions of pages, ascending by frame. Words are sorted faster than pages.
+fn by_frame(pages: &[Waiting]) -> impl Iterator<Item = usize> + use<> {
+    let key = |(at, page): (u64, &Waiting)| page.frame.get() << BATCH_BITS | at;
+    let mut keys: Vec<u64> = (0..).zip(pages).map(key).collect();
+    keys.sort_unstable();
+    let position = |key: u64| key & ((1 << BATCH_BITS) - 1);
+    keys.into_iter().map(move |key| usize::try_from(position(key)).expect("below the batch"))
+}
+
 impl<P: Exclusive> SharedMemory<P> {
     /// Finds tag storage for the pages of `range` that wait for it and makes them accessible.
     ///
@@ -89,7 +104,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut sum = Populated::default();
         let mut start = range.start;
         while start < range.end {
-            let end = range.end.min(start + BATCH);
+            let end = range.end.min(start + (1 << BATCH_BITS));
             let part = self.populate_batch(cpu, table, start..end);
             sum.tagged += part.tagged;
             sum.left += part.left;
@@ -106,30 +121,33 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Populated {
         let (map, mut found) = (self.tags.map(), Found::default());
         let entries = table.lock();
+        look_ahead(&entries[range.clone()]);
         range.for_each(|index| found.add(map, index, &entries[index]));
         drop(entries);
         if !found.inside.is_empty() {
             // Tag storage has no tags: these go elsewhere, and are looked at again there.
-            let inside = core::mem::take(&mut found.inside);
+            let mut inside = core::mem::take(&mut found.inside);
+            inside.sort_unstable_by_key(|&(_, frame)| frame);
             let frames: Vec<Pfn> = inside.iter().map(|&(_, frame)| frame).collect();
             self.migrate_frames(cpu, &frames, Placement::Taggable);
             let entries = table.lock();
             inside.iter().for_each(|&(index, _)| found.add(map, index, &entries[index]));
         }
-        found.waiting.sort_unstable_by_key(|page| page.frame);
         let demands = self.reserve_waiting(cpu, &mut found.waiting);
         self.make_accessible(cpu, table, &found, &demands)
     }
 
-    /// Reserves for pages, ascending by frame.
+    /// Reserves for pages.
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
         let mut demands: Vec<Demand> = Vec::new();
-        for page in waiting {
-            let wants = page.demand.take().and_then(|_| self.tags.map().block_of(page.frame));
+        let map = self.tags.map();
+        for at in by_frame(waiting) {
+            let page = &mut waiting[at];
+            let wants = page.demand.take().and_then(|_| map.block_of(page.frame));
             let Some(block) = wants else { continue };
             match demands.last_mut() {
                 Some(last) if last.block == block => last.pages += 1,
-                _ => demands.push(Demand::new(block, 1)),
+                _ => demands.push(Demand::new(map, block)),
             }
             page.demand = Some(demands.len() - 1);
         }

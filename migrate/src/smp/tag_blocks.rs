@@ -6,12 +6,13 @@
 //! is lowered under a second lock, under which the block goes back as well. A free therefore never
 //! waits for a reserver, which may have to wait for pages to move.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Mutex;
 use pagelab_allocator::sync::atomic::AtomicU32;
-use pagelab_allocator::units::{Order, Pfn, PfnRange};
+use pagelab_allocator::units::{Order, Pfn};
 
 use crate::smp::SharedMemory;
 use crate::smp::step::Step;
@@ -40,17 +41,30 @@ pub struct SharedTagBlocks {
 /// The locks of a region.
 #[derive(Debug)]
 pub(super) struct Region {
-    tags: PfnRange,
+    /// Its blocks, which are numbered in a row.
+    blocks: Range<usize>,
     /// Linux (RFC): `tag_blocks_lock`.
     pub(super) reservers: Mutex<()>,
     /// Linux (RFC): the lock of the xarray `tag_blocks_reserved`.
-    releases: Mutex<()>,
+    pub(super) releases: Mutex<()>,
+}
+
+impl Region {
+    /// Whether the block lies in it.
+    pub(super) fn has(&self, block: TagBlockId) -> bool {
+        self.blocks.contains(&block.index())
+    }
 }
 
 impl SharedTagBlocks {
     pub(super) fn new(map: TagMap) -> Self {
-        let region = |tags| Region { tags, reservers: Mutex::new(()), releases: Mutex::new(()) };
-        let regions = map.regions().map(|of| region(of.tags())).collect();
+        let mut first = 0;
+        let regions = map.regions().map(|region| {
+            let end = first + usize::try_from(region.blocks()).expect("fewer than 2^32 tag blocks");
+            let blocks = core::mem::replace(&mut first, end)..end;
+            Region { blocks, reservers: Mutex::new(()), releases: Mutex::new(()) }
+        });
+        let regions = regions.collect();
         let counts = map.ids().map(|_| AtomicU32::new(0)).collect();
         Self { map, regions, counts }
     }
@@ -72,8 +86,7 @@ impl SharedTagBlocks {
     }
 
     pub(super) fn region(&self, block: TagBlockId) -> &Region {
-        let start = self.map.range(block).start();
-        let region = self.regions.iter().find(|region| region.tags.contains(start));
+        let region = self.regions.iter().find(|region| region.has(block));
         region.expect("a block lies in a region")
     }
 
@@ -81,12 +94,6 @@ impl SharedTagBlocks {
     pub(super) fn try_get(&self, block: TagBlockId, pages: u32) -> bool {
         let more = |count: u32| (count > 0).then(|| count + pages);
         self.counts[block.index()].fetch_update(AcqRel, Relaxed, more).is_ok()
-    }
-
-    /// Counts more pages, if the block is reserved, and no earlier than its release has ended.
-    pub(super) fn try_get_settled(&self, block: TagBlockId, pages: u32) -> bool {
-        let _releases = self.region(block).releases.lock();
-        self.try_get(block, pages)
     }
 
     /// Counts the first pages of a block that was just taken from the allocator.
