@@ -3,6 +3,7 @@
 use crate::event::{Event, Isolator, Sink};
 use crate::frame::{Frame, Movability};
 use crate::isolate::{IsolateError, IsolateMode};
+use crate::migratetype::MigrateType;
 use crate::page_alloc::{PageAllocator, Pages};
 use crate::units::{CpuId, Order, Pfn, PfnRange};
 
@@ -168,9 +169,27 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         let taken = taken.collect();
         spares.push(at_hand);
         for spare in spares.into_iter().filter(|spare| !spare.is_empty()) {
-            self.alloc.free_contig_range(cpu, ContigRange(spare));
+            self.give_back(cpu, spare);
         }
         taken
+    }
+
+    /// Frees a range page by page. Pages that follow each other merge with each other before they
+    /// merge with anything else: where nobody listens, they are joined first.
+    fn give_back(&mut self, cpu: CpuId, spare: PfnRange) {
+        let alloc = &mut *self.alloc;
+        let zone = &mut alloc.zones[self.zone];
+        let pageblock = zone.buddy.geometry.pageblock_order();
+        let isolated = |block| zone.buddy.migratetype(block) == MigrateType::Isolate;
+        if S::ENABLED || !spare.blocks(pageblock).all(isolated) {
+            return alloc.free_contig_range(cpu, ContigRange(spare));
+        }
+        alloc.stats.pgfree += spare.len().get();
+        for (pfn, order) in spare.chunks(pageblock) {
+            let index = zone.buddy.index(pfn);
+            zone.buddy.join(index, Order::ZERO, order);
+            zone.free_unlisted(cpu, index, order);
+        }
     }
 
     /// Takes one part, with what is `at_hand` from the parts before it.

@@ -51,6 +51,26 @@ impl Counter {
         }
     }
 
+    /// [`note`](Self::note) of `blocks` blocks of one size, which came or went one after the other.
+    #[inline]
+    fn note_each(&mut self, cpu: CpuId, now: PageCount, threshold: i64, blocks: u32) {
+        let change = signed(now) - self.known;
+        if blocks <= 1 || change == 0 {
+            return self.note(cpu, now, threshold);
+        }
+        let (blocks, sign) = (i64::from(blocks), change.signum());
+        let (size, before) = (change / blocks * sign, self.kept[cpu.index()] * sign);
+        // After how many blocks the threshold is exceeded first, and then again each time.
+        let (first, every) = ((threshold - before) / size + 1, threshold / size + 1);
+        let kept = match blocks - first {
+            few if few < 0 => before + change * sign,
+            more => more % every * size,
+        };
+        self.shared += (before - kept) * sign + change;
+        self.kept[cpu.index()] = kept * sign;
+        self.known += change;
+    }
+
     /// Linux: one item of `refresh_cpu_vm_stats()`.
     fn collect(&mut self, cpu: CpuId) {
         self.shared += core::mem::take(&mut self.kept[cpu.index()]);
@@ -103,6 +123,15 @@ impl FreeCounters {
         self.all.note(cpu, free.all, threshold);
         self.cma.note(cpu, free.cma, threshold);
         self.metadata.note(cpu, free.metadata, threshold);
+    }
+
+    /// [`note`](Self::note) of `blocks` blocks of one size and type, one after the other.
+    #[inline(always)]
+    pub(crate) fn note_each(&mut self, cpu: CpuId, free: &FreePages, blocks: u32) {
+        let threshold = i64::from(self.threshold);
+        self.all.note_each(cpu, free.all, threshold, blocks);
+        self.cma.note_each(cpu, free.cma, threshold, blocks);
+        self.metadata.note_each(cpu, free.metadata, threshold, blocks);
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -222,5 +251,27 @@ mod tests {
         assert_eq!((counter.read().get(), &counter.kept[..]), (93, &[-3, 5][..]));
         counter.collect(second);
         assert_eq!(counter.read().get(), 98);
+    }
+
+    #[test]
+    fn many_blocks_are_noted_as_one_by_one() {
+        let cpu = CpuId::BOOT;
+        for (threshold, size, before, blocks) in (0..7).flat_map(|threshold| {
+            let sizes = [-3, -1, 1, 2, 5].into_iter();
+            sizes.flat_map(move |size| {
+                let kept = -threshold..=threshold;
+                kept.flat_map(move |kept| {
+                    (1..40).map(move |blocks| (threshold, size, kept, blocks))
+                })
+            })
+        }) {
+            let start = Counter { shared: 1000 - before, kept: vec![before], known: 1000 };
+            let (mut single, mut together) = (start.clone(), start);
+            let pages = |blocks: i64| PageCount::new(u64::try_from(1000 + size * blocks).unwrap());
+            (1..=blocks).for_each(|nth| single.note(cpu, pages(nth), threshold));
+            together.note_each(cpu, pages(blocks), threshold, u32::try_from(blocks).unwrap());
+            let all = |counter: &Counter| (counter.shared, counter.kept[0], counter.known);
+            assert_eq!(all(&together), all(&single), "{threshold} {size} {before} {blocks}");
+        }
     }
 }

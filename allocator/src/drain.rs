@@ -46,9 +46,9 @@ impl Zone {
                 left = rest;
                 buddy.join(first.index(), order, joined);
                 buddy.merge(first.index(), joined, migratetype, Placement::Likely);
+                buddy.add_free(joined.pages(), migratetype);
+                counters.note_each(cpu, &buddy.free, 1 << (joined.get() - order.get()));
                 for block in together {
-                    buddy.add_free(order.pages(), migratetype);
-                    counters.note(cpu, &buddy.free);
                     let pfn = buddy.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });
                 }

@@ -45,11 +45,29 @@ impl Zone {
         self.count_all(cpu);
     }
 
+    /// How many blocks a request that may lie in CMA areas takes of its own type before it prefers
+    /// those, at least.
+    #[inline]
+    fn unlent(&self, order: Order) -> u32 {
+        let (free, lag) = (self.counted(), self.counting_lag());
+        if free.cma == PageCount::ZERO {
+            return u32::MAX;
+        }
+        let pages = free.all.saturating_sub(free.cma + free.cma + lag).get();
+        u32::try_from(pages >> order.get()).unwrap_or(u32::MAX)
+    }
+
     /// Blocks of the request's own type, where these are what it gets.
     #[inline]
     fn take_run(&mut self, request: ZoneRequest, mode: Mode, most: u32) -> Option<Run> {
-        let lent = request.flags.contains(AllocFlags::CMA) && self.counted().cma > PageCount::ZERO;
-        if mode != Mode::Normal || lent {
+        if mode != Mode::Normal {
+            return None;
+        }
+        let most = match request.flags.contains(AllocFlags::CMA) {
+            true => most.min(self.unlent(request.order)),
+            false => most,
+        };
+        if most == 0 {
             return None;
         }
         self.buddy.take_run(request.order, request.migratetype, most)
@@ -66,9 +84,9 @@ impl Zone {
     ) -> Option<core::ops::Range<FrameIndex>> {
         let run = self.take_run(request, Mode::Normal, most)?;
         let pages = run.index..run.index + run.count;
+        self.buddy.sub_free(PageCount::new(u64::from(run.count)), request.migratetype);
+        self.counters.note_each(cpu, &self.buddy.free, run.count);
         for index in pages.clone() {
-            self.buddy.sub_free(Order::ZERO.pages(), request.migratetype);
-            self.count_free(cpu);
             self.buddy.map.set_allocated(index, Order::ZERO, request.movability());
         }
         Some(pages)

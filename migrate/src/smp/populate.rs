@@ -120,6 +120,7 @@ impl<P: Exclusive> SharedMemory<P> {
         range: Range<usize>,
     ) -> Populated {
         let (map, mut found) = (self.tags.map(), Found::default());
+        found.waiting.reserve(range.len());
         let entries = table.lock();
         look_ahead(&entries[range.clone()]);
         range.for_each(|index| found.add(map, index, &entries[index]));
@@ -139,7 +140,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Reserves for pages.
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
-        let mut demands: Vec<Demand> = Vec::new();
+        let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
         let map = self.tags.map();
         for at in by_frame(waiting) {
             let page = &mut waiting[at];

@@ -123,42 +123,38 @@ impl<P: Exclusive> SharedMemory<P> {
         self.take_blocks(cpu, &mut claimed.collect::<Vec<_>>());
     }
 
-    /// Takes the blocks that are free, and those that get free as pages move. No page comes to an
-    /// isolated pageblock, so that each time some moved fewer are left.
+    /// Takes the blocks that are free once what lies there has moved. No page comes to an isolated
+    /// pageblock, so that each time some moved fewer are left.
     /// Linux: `alloc_contig_range()` without its isolation.
     fn take_blocks(&self, cpu: &mut Cpu<P>, claimed: &mut [Claimed<'_, '_, P>]) {
         let mut tries = 0;
         loop {
-            let mut lent = Vec::new();
-            for (claim, demands) in &mut *claimed {
-                self.take_free_blocks(cpu, claim, demands, &mut lent);
-            }
+            let demands = claimed.iter().flat_map(|(_, demands)| demands.iter());
+            let unmet = demands.filter(|demand| !demand.is_met);
+            let lent: Vec<Pfn> = unmet.flat_map(|demand| demand.tags.iter()).collect();
             if lent.is_empty() || tries == TRIES {
                 return;
             }
             if self.migrate_frames(cpu, &lent, Placement::Anywhere) == 0 {
                 tries += 1;
             }
+            for (claim, demands) in &mut *claimed {
+                self.take_free_blocks(cpu, claim, demands);
+            }
         }
     }
 
-    /// Takes the blocks of one claim that are free; adds the frames of others to `lent`.
+    /// Takes the blocks of one claim that are free.
     fn take_free_blocks(
         &self,
         cpu: &mut Cpu<P>,
         claim: &SharedClaim<'_, P>,
         demands: &mut [Demand],
-        lent: &mut Vec<Pfn>,
     ) {
-        let unmet = |demand: &&mut Demand| !demand.is_met;
-        let parts: Vec<PfnRange> =
-            demands.iter_mut().filter(unmet).map(|demand| demand.tags).collect();
-        let taken = claim.take(cpu, &parts);
-        for (demand, taken) in demands.iter_mut().filter(unmet).zip(taken) {
-            let Ok(taken) = taken else {
-                lent.extend(demand.tags.iter());
-                continue;
-            };
+        let mut unmet: Vec<&mut Demand> = demands.iter_mut().filter(|d| !d.is_met).collect();
+        let parts: Vec<PfnRange> = unmet.iter().map(|demand| demand.tags).collect();
+        for (demand, taken) in unmet.iter_mut().zip(claim.take(cpu, &parts)) {
+            let Ok(taken) = taken else { continue };
             // The handle is made again when the block is released.
             let _held = taken.into_raw();
             self.tags.get_first(demand.block, demand.pages);
