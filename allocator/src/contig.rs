@@ -201,11 +201,11 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         spares: &mut Vec<PfnRange>,
     ) -> Result<ContigRange, ClaimError> {
         let (zone, sink) = self.alloc.zone_mut(self.zone);
-        let outer = match zone.buddy.frame(part.start()) {
-            Frame::Free { head, .. } => head,
-            _ => part.start(),
-        };
         if at_hand.end() <= part.start() {
+            let outer = match zone.buddy.frame(part.start()) {
+                Frame::Free { head, .. } => head,
+                _ => part.start(),
+            };
             spares.push(core::mem::replace(at_hand, PfnRange::new(outer, outer)));
         }
         let mut end = at_hand.end();

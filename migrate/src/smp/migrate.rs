@@ -32,8 +32,9 @@ pub enum MoveError {
     NoTagStorage,
 }
 
-/// Pages that move together. Linux: `NR_MAX_BATCHED_MIGRATION`.
-const BATCH: usize = 512;
+/// Pages that move together: so few that what is known of them stays in the caches while they are
+/// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
+const BATCH: usize = 64;
 
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
