@@ -276,3 +276,57 @@ impl<S: Sink> PageAllocator<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::boot::MachineSpec;
+    use crate::event::Silent;
+    use crate::geometry::Geometry;
+    use crate::gfp::ZoneType;
+    use crate::profile::KernelProfile;
+
+    const AREA: PfnRange = PfnRange::new(Pfn::new(4096), Pfn::new(5120));
+
+    /// Takes single pages of an area, a claim for each of `turns`; says what the lists are then.
+    fn take<S: Sink>(profile: KernelProfile, turns: &[Vec<u64>], sink: S) -> (Vec<Vec<Pfn>>, u64) {
+        let memory = PfnRange::new(Pfn::new(0), Pfn::new(8192));
+        let (geometry, kind) = (Geometry::PAGES_4K, ZoneType::Normal);
+        let mut spec = MachineSpec::single(geometry, profile, kind, memory);
+        spec.cma = vec![AREA];
+        let mut alloc = PageAllocator::boot(&spec, sink).expect("a small machine");
+        for turn in turns {
+            let mut offsets = turn.clone();
+            offsets.sort_unstable();
+            offsets.dedup();
+            let page = |at: u64| PfnRange::block(Pfn::new(AREA.start().get() + at), Order::ZERO);
+            let parts: Vec<PfnRange> = offsets.into_iter().map(page).collect();
+            let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+            let mut claim = ContigClaim::claim(&mut alloc, AREA, mode).expect("nobody else");
+            for taken in claim.take(CpuId::BOOT, &parts).into_iter().flatten() {
+                let _held = taken.into_raw();
+            }
+        }
+        let buddy = &alloc.zones[0].buddy;
+        let orders = Order::ZERO.to(geometry.max_order());
+        let lists = orders.flat_map(|order| MigrateType::ALL.map(|mt| (order, mt)));
+        let lists = lists.map(|(order, mt)| buddy.free_list(order, mt).collect());
+        (lists.collect(), alloc.stats().pgfree)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn spares_that_are_joined_are_as_freed_one_by_one(
+            turns in prop::collection::vec(prop::collection::vec(0u64..1024, 1..200), 1..5),
+        ) {
+            for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+                let heard = take(profile, &turns, Vec::<Event>::new());
+                prop_assert_eq!(take(profile, &turns, Silent), heard);
+            }
+        }
+    }
+}

@@ -7,7 +7,7 @@ use super::*;
 use crate::boot::MachineSpec;
 use crate::contig::{ClaimError, ContigClaim, ContigRange};
 use crate::event::Silent;
-use crate::gfp::ZoneType;
+use crate::gfp::{AllocFlags, ZoneType};
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
 use crate::units::Order;
@@ -231,5 +231,75 @@ fn without_grouping_movable_pages_are_no_obstacle() {
                 cpus[0].free_pages(pages);
             }
         }
+    }
+}
+
+/// Two machines of one CPU, both near the end of their memory; what is held of each is the same.
+fn twins(seed: u64) -> [(Arc<SharedAllocator<Locked>>, Cpu<Locked>, Vec<Pfn>); 2] {
+    [(); 2].map(|()| {
+        let (shared, mut cpus) =
+            SharedAllocator::share(machine(KernelProfile::V6_12)).expect("one zone");
+        let mut cpu = cpus.remove(0);
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let mut held: Vec<Pfn> = core::iter::from_fn(|| cpu.alloc_pages(&req).ok())
+            .map(|pages| pages.into_raw().0)
+            .collect();
+        held.sort_by_key(|pfn| (seed ^ pfn.get()).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        (shared, cpu, held)
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// Single pages that come and go together are those that would have come and gone alone, and
+    /// leave the same lists.
+    #[test]
+    fn many_are_as_one_after_the_other(
+        seed in any::<u64>(),
+        freed in prop::collection::vec((1usize..3000, any::<bool>()), 1..6),
+        isolated in any::<bool>(),
+        tagged in any::<bool>(),
+    ) {
+        let [mut together, mut single] = twins(seed);
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let req = if tagged { req.barring(AllocFlags::CMA) } else { req };
+        for (count, in_order) in freed {
+            let area = PfnRange::new(Pfn::new(8192), Pfn::new(9216));
+            let claims = [&together.0, &single.0].map(|shared| {
+                let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+                isolated.then(|| SharedClaim::claim(shared, area, mode).expect("one at a time"))
+            });
+            let pages = [&mut together.2, &mut single.2].map(|held| {
+                let mut pages = held.split_off(held.len().saturating_sub(count));
+                if in_order {
+                    pages.sort();
+                }
+                pages
+            });
+            together.1.free_singles(&pages[0]);
+            for &pfn in &pages[1] {
+                single.1.free_pages(Pages::new(pfn, Order::ZERO));
+            }
+            drop(claims);
+            let got = together.1.alloc_singles(&req, count / 2);
+            let alone = (0..count / 2).map_while(|_| single.1.alloc_pages(&req).ok());
+            let alone: Vec<Pfn> = alone.map(|pages| pages.into_raw().0).collect();
+            prop_assert_eq!(&got, &alone);
+            together.2.splice(0..0, got);
+            single.2.splice(0..0, alone);
+        }
+        prop_assert_eq!(together.0.stats(), single.0.stats());
+        prop_assert_eq!(together.0.check(), Ok(()));
+        together.0.drain_all();
+        single.0.drain_all();
+        let lists = |shared: &SharedAllocator<Locked>| shared.zones[0].whole(|core| {
+            let buddy = &core.zones[0].buddy;
+            let all = buddy.geometry.max_order();
+            Order::ZERO.to(all).flat_map(|order| MigrateType::ALL.map(|mt| (order, mt)))
+                .map(|(order, mt)| buddy.free_list(order, mt).collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        });
+        prop_assert_eq!(lists(&together.0), lists(&single.0));
     }
 }
