@@ -249,8 +249,8 @@ fn what_one_address_space_has_tagged_counts_once_for_both() {
     memory.check(&[parent, child], PageCount::ZERO).expect("all is in place");
 }
 
-#[test]
-fn a_page_leaves_tag_storage_for_good() {
+/// A page in tag storage, most of what is free beside it, is accessed.
+fn leave_tag_storage(access: impl FnOnce(&SharedMemory, &mut Cpu, &SharedTable, usize)) {
     let (memory, mut cpu, table, _) = with_room(DATA, TAGS);
     let is_data = |index: &usize| frame_at(&table, *index).is_some_and(|f| DATA.contains(f));
     let is_lent = |index: &usize| frame_at(&table, *index).is_some_and(|f| TAGS.contains(f));
@@ -259,10 +259,22 @@ fn a_page_leaves_tag_storage_for_good() {
     let others: Vec<_> = (0..len).rev().filter(is_data).take(4).collect();
     others.into_iter().for_each(|other| memory.unmap(&mut cpu, &table, other));
     table.mprotect_mte(index..index + 1);
-    // Most of what is free is tag storage, which other pages are given first.
-    assert_eq!(memory.populate_tags(&mut cpu, &table, index..index + 1).tagged, 1);
+    // Other pages are given tag storage first, once the CPU's list, where the data pages came to,
+    // is empty.
+    memory.alloc().drain_all();
+    access(&memory, &mut cpu, &table, index);
     assert!(is_data(&index), "{:?}", frame_at(&table, index));
     memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn a_page_leaves_tag_storage_for_good() {
+    leave_tag_storage(|memory, cpu, table, index| {
+        assert_eq!(memory.populate_tags(cpu, table, index..index + 1).tagged, 1);
+    });
+    leave_tag_storage(|memory, cpu, table, index| {
+        assert_eq!(memory.tag_fault(cpu, table, index), TagFault::Moved);
+    });
 }
 
 /// Pages that a crowded machine has room for.
