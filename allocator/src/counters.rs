@@ -51,24 +51,28 @@ impl Counter {
         }
     }
 
-    /// [`note`](Self::note) of `blocks` blocks of one size, which came or went one after the other.
+    /// [`note`](Self::note) of blocks of one size, which came or went one after the other; what was
+    /// to be noted `before` them is noted with the first.
     #[inline]
-    fn note_each(&mut self, cpu: CpuId, now: PageCount, threshold: i64, blocks: u32) {
-        let change = signed(now) - self.known;
+    fn note_each(&mut self, cpu: CpuId, before: PageCount, now: PageCount, rules: (i64, i64)) {
+        let (threshold, blocks) = rules;
+        let change = signed(now) - signed(before);
         if blocks <= 1 || change == 0 {
             return self.note(cpu, now, threshold);
         }
-        let (blocks, sign) = (i64::from(blocks), change.signum());
-        let (size, before) = (change / blocks * sign, self.kept[cpu.index()] * sign);
+        let (sign, size) = (change.signum(), change.abs() / blocks);
+        let first = signed(now) - change + size * sign;
+        self.note(cpu, PageCount::new(first.unsigned_abs()), threshold);
+        let (kept, blocks) = (self.kept[cpu.index()] * sign, blocks - 1);
         // After how many blocks the threshold is exceeded first, and then again each time.
-        let (first, every) = ((threshold - before) / size + 1, threshold / size + 1);
-        let kept = match blocks - first {
-            few if few < 0 => before + change * sign,
-            more => more % every * size,
+        let (first, every) = ((threshold - kept) / size + 1, threshold / size + 1);
+        let left = match blocks < first {
+            true => kept + blocks * size,
+            false => (blocks - first) % every * size,
         };
-        self.shared += (before - kept) * sign + change;
-        self.kept[cpu.index()] = kept * sign;
-        self.known += change;
+        self.shared += (kept + blocks * size - left) * sign;
+        self.kept[cpu.index()] = left * sign;
+        self.known = signed(now);
     }
 
     /// Linux: one item of `refresh_cpu_vm_stats()`.
@@ -127,11 +131,11 @@ impl FreeCounters {
 
     /// [`note`](Self::note) of `blocks` blocks of one size and type, one after the other.
     #[inline(always)]
-    pub(crate) fn note_each(&mut self, cpu: CpuId, free: &FreePages, blocks: u32) {
-        let threshold = i64::from(self.threshold);
-        self.all.note_each(cpu, free.all, threshold, blocks);
-        self.cma.note_each(cpu, free.cma, threshold, blocks);
-        self.metadata.note_each(cpu, free.metadata, threshold, blocks);
+    pub(crate) fn note_each(&mut self, cpu: CpuId, from: &FreePages, to: &FreePages, blocks: u32) {
+        let rules = (i64::from(self.threshold), i64::from(blocks));
+        self.all.note_each(cpu, from.all, to.all, rules);
+        self.cma.note_each(cpu, from.cma, to.cma, rules);
+        self.metadata.note_each(cpu, from.metadata, to.metadata, rules);
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -256,22 +260,22 @@ mod tests {
     #[test]
     fn many_blocks_are_noted_as_one_by_one() {
         let cpu = CpuId::BOOT;
-        for (threshold, size, before, blocks) in (0..7).flat_map(|threshold| {
+        let cases = (0..6).flat_map(|threshold| {
             let sizes = [-3, -1, 1, 2, 5].into_iter();
-            sizes.flat_map(move |size| {
-                let kept = -threshold..=threshold;
-                kept.flat_map(move |kept| {
-                    (1..40).map(move |blocks| (threshold, size, kept, blocks))
-                })
-            })
-        }) {
-            let start = Counter { shared: 1000 - before, kept: vec![before], known: 1000 };
+            let kept = sizes.flat_map(move |size| (-threshold..=threshold).map(move |k| (size, k)));
+            kept.flat_map(move |(size, k)| (1..40).map(move |blocks| (threshold, size, k, blocks)))
+        });
+        for ((threshold, size, kept, blocks), late) in
+            cases.flat_map(|case| [-4, 0, 1].map(|late| (case, late)))
+        {
+            let start = Counter { shared: 1000 - kept, kept: vec![kept], known: 1000 };
             let (mut single, mut together) = (start.clone(), start);
-            let pages = |blocks: i64| PageCount::new(u64::try_from(1000 + size * blocks).unwrap());
+            let pages = |blocks: i64| PageCount::new((1000 + late + size * blocks).unsigned_abs());
             (1..=blocks).for_each(|nth| single.note(cpu, pages(nth), threshold));
-            together.note_each(cpu, pages(blocks), threshold, u32::try_from(blocks).unwrap());
+            together.note_each(cpu, pages(0), pages(blocks), (threshold, blocks));
             let all = |counter: &Counter| (counter.shared, counter.kept[0], counter.known);
-            assert_eq!(all(&together), all(&single), "{threshold} {size} {before} {blocks}");
+            let case = (threshold, size, kept, blocks, late);
+            assert_eq!(all(&together), all(&single), "{case:?}");
         }
     }
 }

@@ -46,8 +46,10 @@ impl Zone {
                 left = rest;
                 buddy.join(first.index(), order, joined);
                 buddy.merge(first.index(), joined, migratetype, Placement::Likely);
+                let before = buddy.free;
                 buddy.add_free(joined.pages(), migratetype);
-                counters.note_each(cpu, &buddy.free, 1 << (joined.get() - order.get()));
+                let blocks = 1 << (joined.get() - order.get());
+                counters.note_each(cpu, &before, &buddy.free, blocks);
                 for block in together {
                     let pfn = buddy.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });

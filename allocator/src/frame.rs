@@ -288,6 +288,14 @@ impl MemMap {
         self.frames().clear_head(index);
     }
 
+    /// [`clear_head`](Self::clear_head) for all of a range, where nothing is free.
+    pub(crate) fn clear_held(&mut self, range: core::ops::Range<FrameIndex>) {
+        let states = &mut self.state[range.start as usize..range.end as usize];
+        let free = states.iter().fold(false, |free, state| free | (state & KIND == FREE));
+        assert!(!free, "block is already free");
+        states.fill(0);
+    }
+
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {

@@ -84,8 +84,9 @@ impl Zone {
     ) -> Option<core::ops::Range<FrameIndex>> {
         let run = self.take_run(request, Mode::Normal, most)?;
         let pages = run.index..run.index + run.count;
+        let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(run.count)), request.migratetype);
-        self.counters.note_each(cpu, &self.buddy.free, run.count);
+        self.counters.note_each(cpu, &before, &self.buddy.free, run.count);
         for index in pages.clone() {
             self.buddy.map.set_allocated(index, Order::ZERO, request.movability());
         }

@@ -1,7 +1,7 @@
 //! Blocks of one order that lie side by side.
 
 use crate::buddy::Buddy;
-use crate::frame::{FrameIndex, Head};
+use crate::frame::FrameIndex;
 use crate::migratetype::MigrateType;
 use crate::pcp_list::Cached;
 use crate::units::Order;
@@ -48,9 +48,9 @@ impl Buddy {
     /// Makes blocks of `order`, none of which is free, one block of order `joined`.
     #[inline]
     pub(crate) fn join(&mut self, index: FrameIndex, order: Order, joined: Order) {
-        for upper in (index..index + (1 << joined.get())).step_by(1 << order.get()).skip(1) {
-            assert!(!matches!(self.map.head(upper), Some(Head::Free(_))), "block is already free");
-            self.map.clear_head(upper);
+        if joined > order {
+            let second = index + (1 << order.get());
+            self.map.clear_held(second..index + (1 << joined.get()));
         }
     }
 }

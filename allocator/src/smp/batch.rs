@@ -105,8 +105,17 @@ impl<P: Exclusive> Cpu<P> {
             self.with_core(at, |core, posted| {
                 let indices = pages.iter().map(|&pfn| posted.index(pfn));
                 core.zones[0].buddy.map.look_ahead(indices.clone(), Order::ZERO);
-                // Whatever their types are by now: that is for the zone to see.
-                indices.for_each(|index| free_locked(core, id, posted, index, Order::ZERO));
+                for index in indices {
+                    let zone = &mut core.zones[0];
+                    if !zone.buddy.blocks.migratetype(index).bypasses_pcp() {
+                        // The isolation has ended meanwhile.
+                        free_locked(core, id, posted, index, Order::ZERO);
+                        continue;
+                    }
+                    posted.release(index, Order::ZERO);
+                    zone.free_unlisted(id, index, Order::ZERO);
+                    core.stats.pgfree += 1;
+                }
             });
         }
         count
