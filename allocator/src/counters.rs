@@ -7,6 +7,7 @@
 
 use crate::buddy::FreePages;
 use crate::geometry::Geometry;
+use crate::migratetype::MigrateType;
 use crate::units::{CpuId, PageCount};
 use crate::zone::Zone;
 
@@ -49,6 +50,21 @@ impl Counter {
             self.shared += *kept;
             *kept = 0;
         }
+    }
+
+    /// [`note`](Self::note) of `count` steps, one after the other.
+    #[inline]
+    fn note_each(&mut self, cpu: CpuId, step: i64, count: usize, threshold: i64) {
+        let slot = &mut self.kept[cpu.index()];
+        let mut kept = *slot;
+        for _ in 0..count {
+            kept += step;
+            if kept.abs() > threshold {
+                self.shared += core::mem::take(&mut kept);
+            }
+        }
+        *slot = kept;
+        self.known += step * i64::try_from(count).expect("a zone has fewer than 2^32 frames");
     }
 
     /// Linux: one item of `refresh_cpu_vm_stats()`.
@@ -103,6 +119,21 @@ impl FreeCounters {
         self.all.note(cpu, free.all, threshold);
         self.cma.note(cpu, free.cma, threshold);
         self.metadata.note(cpu, free.metadata, threshold);
+    }
+
+    /// A CPU has put `count` blocks of `step` pages on the buddy lists, or taken them off where it
+    /// is negative, one after the other, each counted as `mt`. What came before has been noted.
+    #[inline]
+    pub(crate) fn note_each(&mut self, cpu: CpuId, step: i64, count: usize, mt: MigrateType) {
+        let threshold = i64::from(self.threshold);
+        if mt != MigrateType::Isolate {
+            self.all.note_each(cpu, step, count, threshold);
+        }
+        match mt {
+            MigrateType::Cma => self.cma.note_each(cpu, step, count, threshold),
+            MigrateType::Metadata => self.metadata.note_each(cpu, step, count, threshold),
+            _ => {}
+        }
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -222,5 +253,24 @@ mod tests {
         assert_eq!((counter.read().get(), &counter.kept[..]), (93, &[-3, 5][..]));
         counter.collect(second);
         assert_eq!(counter.read().get(), 98);
+    }
+    #[test]
+    fn many_steps_are_steps_one_after_the_other() {
+        let cpu = CpuId::new(0);
+        for (start, step, count) in [(0, 1, 20), (5, -1, 40), (-6, 8, 3), (3, -512, 2), (0, 2, 0)] {
+            let mut counter = Counter::new(1);
+            (counter.shared, counter.known) = (1 << 12, (1 << 12) + start);
+            counter.kept[0] = start;
+            let mut twin = counter.clone();
+            counter.note_each(cpu, step, count, 6);
+            for _ in 0..count {
+                let now = u64::try_from(twin.known + step).expect("some are left");
+                twin.note(cpu, PageCount::new(now), 6);
+            }
+            assert_eq!(
+                (counter.shared, counter.kept, counter.known),
+                (twin.shared, twin.kept, twin.known)
+            );
+        }
     }
 }

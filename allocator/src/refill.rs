@@ -19,44 +19,78 @@ use crate::zone::Zone;
 impl Zone {
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
     #[inline(never)]
-    pub(crate) fn refill(
+    pub(crate) fn refill<S: Sink>(
         &mut self,
         cpu: CpuId,
         list: usize,
         request: ZoneRequest,
-        sink: &mut impl Sink,
+        sink: &mut S,
     ) {
         let blocks = self.pcp[cpu.index()].refill_blocks(list, request.order, self.pressure);
         let mut mode = Mode::Normal;
         let mut refilled = 0;
         sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         while refilled < blocks {
-            if let Some(run) = self.take_run(request, mode, blocks - refilled) {
-                self.cache_run(cpu, list, request, run, sink);
-                refilled += run.count;
-            } else if let Some(got) = self.take_one(request, &mut mode, sink) {
+            let own = self.take_own(cpu, list, request, mode, blocks - refilled, sink);
+            refilled += own;
+            if own == 0 {
+                let Some(got) = self.take_one(request, &mut mode, sink) else { break };
                 self.cache(cpu, list, request.order, got);
                 refilled += 1;
-            } else {
-                break;
             }
         }
         sink.note(|| Note::PerCpu(PerCpu::Refilled(refilled)));
         self.count_all(cpu);
     }
 
-    /// Blocks of the request's own type, where these are what it gets.
+    /// Up to `most` blocks of the request's own type, where these are what it gets; says how many.
     #[inline]
-    fn take_run(&mut self, request: ZoneRequest, mode: Mode, most: u32) -> Option<Run> {
+    fn take_own<S: Sink>(
+        &mut self,
+        cpu: CpuId,
+        list: usize,
+        request: ZoneRequest,
+        mode: Mode,
+        most: u32,
+        sink: &mut S,
+    ) -> u32 {
         let lent = request.flags.contains(AllocFlags::CMA) && self.counted().cma > PageCount::ZERO;
         if mode != Mode::Normal || lent {
-            return None;
+            return 0;
         }
-        self.buddy.take_run(request.order, request.migratetype, most)
+        if !S::ENABLED {
+            return self.take_quietly(cpu, list, request, most);
+        }
+        let mut taking = self.buddy.taking(request.migratetype);
+        let run = taking.run(request.order, most);
+        taking.end();
+        let Some(run) = run else { return 0 };
+        self.cache_run(cpu, list, request, run, sink);
+        run.count
+    }
+
+    /// [`take_own`](Self::take_own) where nobody asks what the zone looked like between two of the
+    /// blocks.
+    #[inline]
+    fn take_quietly(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, most: u32) -> u32 {
+        let ZoneRequest { order, migratetype: mt, .. } = request;
+        let pcp = &mut self.pcp[cpu.index()];
+        let mut taking = self.buddy.taking(mt);
+        let mut taken = 0;
+        while let Some(run) = (taken < most).then(|| taking.run(order, most - taken)).flatten() {
+            taking.set_heads(run, Head::PerCpu(order));
+            pcp.push_refilled_run(list, order, Cached::new(run.index, mt), run.count);
+            taken += run.count;
+        }
+        taking.end();
+        self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
+        if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
+            self.counters.note_each(cpu, -(1 << order.get()), taken as usize, mt);
+        }
+        taken
     }
 
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.
-    #[inline]
     fn cache_run(
         &mut self,
         cpu: CpuId,
