@@ -79,8 +79,8 @@ impl Taking<'_> {
 }
 
 /// The order of the block, up to `most`, that the first of `blocks` makes up together with those
-/// behind it, when each is freed after the other. Below pageblock order the type does not matter for
-/// merging, and is the same for all frames.
+/// behind it, when each is freed after the other. Below pageblock order the type does not matter
+/// for merging, and is the same for all frames.
 #[inline]
 pub(crate) fn joined(blocks: &[Cached], order: Order, most: Order) -> Order {
     // Asked first, since it is foreseen: most lists are in order, or in none.
