@@ -10,13 +10,13 @@
 //! - The free counters equal what is on the lists; isolated blocks are not counted as free.
 //! - Two free buddies below pageblock order never stay unmerged.
 
-use crate::frame::{Frame, FrameIndex, Frames, Head, MemMap, Movability};
+use crate::frame::{Frame, FrameIndex, Head, MemMap, Movability};
 use crate::free_area::{End, FreeAreas, Row};
 use crate::geometry::Geometry;
 use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
-use crate::profile::{HighAtomicUnusable, KernelProfile, LargeFree, MergeRule, Rules};
+use crate::profile::{HighAtomicUnusable, KernelProfile, LargeFree, Rules};
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 
 /// A block taken off the lists, and the order it was split from.
@@ -313,32 +313,9 @@ impl Buddy {
         mt: MigrateType,
         placement: Placement,
     ) {
-        assert!(!matches!(self.map.head(index), Some(Head::Free(_))), "block is already free");
-        let (max, block) = (self.geometry.max_order(), self.geometry.pageblock_order());
-        let (mut index, mut order) = (index, order);
-        let Self { map, areas, blocks, rules, .. } = self;
-        let (frames, mut row) = (&mut map.frames(), areas.row(mt));
-        frames.clear_head(index);
-        while order < max {
-            let buddy = index ^ (1 << order.get());
-            if !frames.is_free_block(buddy, order) {
-                break;
-            }
-            // Types matter only where the buddy lies in another pageblock.
-            if order >= block && !may_merge(blocks, (buddy, order), mt, rules.merge) {
-                break;
-            }
-            areas.extract(frames, &mut row, (buddy, order));
-            frames.clear_head(buddy);
-            index &= buddy;
-            order = Order::from_bits(order.get() + 1);
-        }
-        let end = match placement {
-            Placement::Likely if !will_merge(frames, index, order, max) => End::Head,
-            _ => End::Tail,
-        };
-        areas.insert(frames, &mut row, (index, order), end);
-        areas.keep(row);
+        let mut merging = self.merging(mt);
+        merging.put(index, order, placement);
+        merging.end();
     }
 
     /// Returns a block of any order with the types of its pageblocks. Linux: `free_one_page()`.
@@ -451,46 +428,4 @@ impl Buddy {
     pub(crate) fn index(&self, pfn: Pfn) -> FrameIndex {
         self.map.index(pfn).expect("frame outside the zone")
     }
-}
-
-/// Whether a block of `mt` may merge with its free buddy in another pageblock.
-#[inline(always)]
-fn may_merge(
-    blocks: &mut Pageblocks,
-    buddy: (FrameIndex, Order),
-    mt: MigrateType,
-    rule: MergeRule,
-) -> bool {
-    blocks.is_plain(buddy.0, mt) || may_mix(blocks, buddy, mt, rule)
-}
-
-/// [`may_merge`] when the types differ or the buddy is isolated.
-#[cold]
-fn may_mix(
-    blocks: &mut Pageblocks,
-    buddy: (FrameIndex, Order),
-    mt: MigrateType,
-    rule: MergeRule,
-) -> bool {
-    let other = blocks.migratetype(buddy.0);
-    if other == mt {
-        return true;
-    }
-    let mergeable = other.is_mergeable() && mt.is_mergeable();
-    if mergeable && rule == MergeRule::OverwriteBuddy {
-        blocks.set_migratetypes(buddy, mt);
-    }
-    mergeable
-}
-
-/// Whether the block one order up is one free buddy away from merging again.
-/// Linux: `buddy_merge_likely()`.
-#[inline(always)]
-fn will_merge(frames: &Frames<'_>, index: FrameIndex, order: Order, max: Order) -> bool {
-    if order.get() + 1 >= max.get() {
-        return false;
-    }
-    let above = Order::from_bits(order.get() + 1);
-    let combined = index & !(1 << order.get());
-    frames.is_free_block(combined ^ (1 << above.get()), above)
 }

@@ -187,7 +187,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
         alloc.stats.pgfree += spare.len().get();
         for (pfn, order) in spare.chunks(pageblock) {
             let index = zone.buddy.index(pfn);
-            zone.buddy.join(index, Order::ZERO, order);
+            zone.buddy.map.clear_held(index..index + (1 << order.get()));
             zone.free_unlisted(cpu, index, order);
         }
     }

@@ -8,10 +8,11 @@ use crate::buddy::{Buddy, Placement};
 use crate::event::{Event, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
+use crate::pageblock::Pageblocks;
 use crate::pcp_list::Cached;
 use crate::profile::{BelowHigh, DrainType};
 use crate::run::{is_in_order, joined};
-use crate::units::{CpuId, Order};
+use crate::units::{CpuId, Order, PageCount};
 use crate::watermark::Mark;
 use crate::zone::Zone;
 
@@ -36,21 +37,22 @@ impl Zone {
         let pcp = &mut pcp[cpu.index()];
         let mut drain = pcp.start_drain(pages, list);
         while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
-            if !is_in_order(blocks, order) {
+            let in_order = is_in_order(blocks, order);
+            if !in_order {
                 buddy.map.look_ahead(blocks.iter().map(|block| block.index()), order);
             }
             let mut left = blocks;
             while let Some(&first) = left.first() {
-                let (joined, migratetype) = (joined(buddy, left, order), drain_type(buddy, first));
-                let (together, rest) = left.split_at(1 << (joined.get() - order.get()));
+                let migratetype = buddy.drain_source().of(first, &buddy.blocks);
+                let alike = match in_order {
+                    true => buddy.put_runs(left, order, migratetype),
+                    false => buddy.put_each(left, order, migratetype),
+                };
+                let (put, rest) = left.split_at(alike);
                 left = rest;
-                buddy.join(first.index(), order, joined);
-                buddy.merge(first.index(), joined, migratetype, Placement::Likely);
-                let before = buddy.free;
-                buddy.add_free(joined.pages(), migratetype);
-                let blocks = 1 << (joined.get() - order.get());
-                counters.note_each(cpu, &before, &buddy.free, blocks);
-                for block in together {
+                buddy.add_free(PageCount::new((alike as u64) << order.get()), migratetype);
+                counters.note_each(cpu, 1 << order.get(), alike, migratetype);
+                for block in put {
                     let pfn = buddy.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });
                 }
@@ -61,11 +63,60 @@ impl Zone {
     }
 }
 
-/// The list a drained block goes to.
-#[inline]
-fn drain_type(buddy: &Buddy, cached: Cached) -> MigrateType {
-    match buddy.rules.drain_type {
-        DrainType::Remembered if buddy.blocks.isolated() == 0 => cached.mt(),
-        _ => buddy.blocks.migratetype(cached.index()),
+impl Buddy {
+    /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
+    /// many. Counters are the caller's.
+    fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+        let source = self.drain_source();
+        let mut merging = self.merging(mt);
+        let mut put = 0;
+        for &block in blocks {
+            if source.of(block, merging.blocks) != mt {
+                break;
+            }
+            merging.put(block.index(), order, Placement::Likely);
+            put += 1;
+        }
+        merging.end();
+        put
+    }
+
+    /// [`put_each`](Self::put_each) of blocks many of which lie side by side: these are joined
+    /// before they are freed.
+    fn put_runs(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+        let most = self.geometry.pageblock_order().min(self.geometry.max_order());
+        let source = self.drain_source();
+        let mut merging = self.merging(mt);
+        let mut put = 0;
+        while let Some(&first) = blocks.get(put) {
+            if source.of(first, merging.blocks) != mt {
+                break;
+            }
+            let joined = joined(&blocks[put..], order, most);
+            merging.join(first.index(), order, joined);
+            merging.put(first.index(), joined, Placement::Likely);
+            put += 1 << (joined.get() - order.get());
+        }
+        merging.end();
+        put
+    }
+
+    /// Where the type of a drained block's list comes from.
+    fn drain_source(&self) -> DrainType {
+        match self.rules.drain_type {
+            DrainType::Remembered if self.blocks.isolated() == 0 => DrainType::Remembered,
+            _ => DrainType::Pageblock,
+        }
+    }
+}
+
+impl DrainType {
+    /// The list a drained block goes to.
+    #[inline(always)]
+    fn of(self, cached: Cached, blocks: &Pageblocks) -> MigrateType {
+        match self {
+            Self::Remembered => cached.mt(),
+            Self::Pageblock => blocks.migratetype(cached.index()),
+        }
     }
 }

@@ -402,6 +402,12 @@ impl Frames<'_> {
         self.state[index as usize] == free(order)
     }
 
+    /// Whether a free block of any order starts at `index`. Linux: `PageBuddy()`.
+    #[inline(always)]
+    pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
+        self.state[index as usize] & KIND == FREE
+    }
+
     /// Notes what starts at `index`.
     #[inline(always)]
     pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {

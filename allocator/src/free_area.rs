@@ -39,6 +39,12 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The type of the lists.
+    #[inline(always)]
+    pub(crate) const fn migratetype(&self) -> MigrateType {
+        self.mt
+    }
+
     #[inline(always)]
     const fn clear_mark(&mut self, order: Order) {
         self.non_empty &= !(1 << order.get());

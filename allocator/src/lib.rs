@@ -48,6 +48,7 @@ mod hints;
 mod holders;
 pub mod hotplug;
 pub mod isolate;
+mod merging;
 pub mod migratetype;
 pub mod note;
 pub mod online;

@@ -153,6 +153,21 @@ impl PerCpuPages {
         self.grown(list, order);
     }
 
+    /// `count` refilled blocks side by side, the first one served first.
+    #[inline]
+    pub(crate) fn push_refilled_run(
+        &mut self,
+        list: usize,
+        order: Order,
+        first: Cached,
+        count: u32,
+    ) {
+        self.lists[list].push_oldest_run(first, 1 << order.get(), count as usize);
+        if list != SINGLES {
+            self.others += count << order.get();
+        }
+    }
+
     /// A freed block: served first.
     pub(crate) fn push_freed(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_newest(cached);

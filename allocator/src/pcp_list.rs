@@ -92,10 +92,26 @@ impl PageList {
         self.blocks[self.gap] = block;
     }
 
+    /// Adds `count` blocks at the tail, each `frames` behind the one before it.
+    #[inline]
+    pub(crate) fn push_oldest_run(&mut self, first: Cached, frames: usize, count: usize) {
+        self.make_room(count);
+        let gap = self.gap - count;
+        let blocks = self.blocks[gap..self.gap].iter_mut().rev();
+        blocks.enumerate().for_each(|(nth, slot)| *slot = first.behind(nth * frames));
+        self.gap = gap;
+    }
+
     /// Opens a gap for `count` blocks at the tail, if it is smaller.
-    #[inline(never)]
+    #[inline]
     pub(crate) fn make_room(&mut self, count: usize) {
-        let more = count.saturating_sub(self.gap);
+        if count > self.gap {
+            self.open_gap(count - self.gap);
+        }
+    }
+
+    #[inline(never)]
+    fn open_gap(&mut self, more: usize) {
         let nothing = Cached::new(0, MigrateType::Movable);
         self.blocks.splice(0..0, core::iter::repeat_n(nothing, more));
         self.gap += more;
@@ -157,7 +173,11 @@ mod tests {
                 let block = Cached::new(index, MigrateType::Movable);
                 match operation {
                     0..3 => { list.push_newest(block); twin.push_front(block); }
-                    3..5 => { list.push_oldest(block); twin.push_back(block); }
+                    3 => { list.push_oldest(block); twin.push_back(block); }
+                    4 => {
+                        list.push_oldest_run(block, 3, 2);
+                        twin.extend([block, block.behind(3)]);
+                    }
                     5..7 => prop_assert_eq!(list.pop_newest(), twin.pop_front()),
                     _ => prop_assert_eq!(list.pop_oldest(), twin.pop_back()),
                 }

@@ -5,6 +5,8 @@
 //! taken together, and only what nobody wanted is put back; lists and blocks are the same as if
 //! each had been taken alone.
 
+use core::ops::Range;
+
 use crate::event::{Event, Sink};
 use crate::frame::{FrameIndex, Head};
 use crate::gfp::AllocFlags;
@@ -19,82 +21,116 @@ use crate::zone::Zone;
 impl Zone {
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
     #[inline(never)]
-    pub(crate) fn refill(
+    pub(crate) fn refill<S: Sink>(
         &mut self,
         cpu: CpuId,
         list: usize,
         request: ZoneRequest,
-        sink: &mut impl Sink,
+        sink: &mut S,
     ) {
         let blocks = self.pcp[cpu.index()].refill_blocks(list, request.order, self.pressure);
         let mut mode = Mode::Normal;
         let mut refilled = 0;
         sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         while refilled < blocks {
-            if let Some(run) = self.take_run(request, mode, blocks - refilled) {
-                self.cache_run(cpu, list, request, run, sink);
-                refilled += run.count;
-            } else if let Some(got) = self.take_one(request, &mut mode, sink) {
+            let own = self.take_own(cpu, list, request, mode, blocks - refilled, sink);
+            refilled += own;
+            if own == 0 {
+                let Some(got) = self.take_one(request, &mut mode, sink) else { break };
                 self.cache(cpu, list, request.order, got);
                 refilled += 1;
-            } else {
-                break;
             }
         }
         sink.note(|| Note::PerCpu(PerCpu::Refilled(refilled)));
         self.count_all(cpu);
     }
 
-    /// How many blocks a request that may lie in CMA areas takes of its own type before it prefers
-    /// those, at least.
+    /// Up to `most` blocks of the request's own type, where these are what it gets; says how many.
     #[inline]
-    fn unlent(&self, order: Order) -> u32 {
-        let (free, lag) = (self.counted(), self.counting_lag());
-        if free.cma == PageCount::ZERO {
-            return u32::MAX;
-        }
-        let pages = free.all.saturating_sub(free.cma + free.cma + lag).get();
-        u32::try_from(pages >> order.get()).unwrap_or(u32::MAX)
-    }
-
-    /// Blocks of the request's own type, where these are what it gets.
-    #[inline]
-    fn take_run(&mut self, request: ZoneRequest, mode: Mode, most: u32) -> Option<Run> {
-        if mode != Mode::Normal {
-            return None;
-        }
+    fn take_own<S: Sink>(
+        &mut self,
+        cpu: CpuId,
+        list: usize,
+        request: ZoneRequest,
+        mode: Mode,
+        most: u32,
+        sink: &mut S,
+    ) -> u32 {
         let most = match request.flags.contains(AllocFlags::CMA) {
             true => most.min(self.unlent(request.order)),
             false => most,
         };
-        if most == 0 {
-            return None;
+        if mode != Mode::Normal || most == 0 {
+            return 0;
         }
-        self.buddy.take_run(request.order, request.migratetype, most)
+        if !S::ENABLED {
+            return self.take_quietly(cpu, list, request, most);
+        }
+        let mut taking = self.buddy.taking(request.migratetype);
+        let run = taking.run(request.order, most);
+        taking.end();
+        let Some(run) = run else { return 0 };
+        self.cache_run(cpu, list, request, run, sink);
+        run.count
     }
 
-    /// Up to `most` single pages that lie side by side, past the per-CPU lists, each as if it had
-    /// been asked for alone.
+    /// How many blocks a request that may lie in CMA areas takes of its own type before it prefers
+    /// those, at least: the counters that tell may fall by more than a block at a time.
+    #[inline]
+    fn unlent(&self, order: Order) -> u32 {
+        let free = self.counted();
+        if free.cma == PageCount::ZERO {
+            return u32::MAX;
+        }
+        let pages = free.all.saturating_sub(free.cma + free.cma + self.counting_lag());
+        u32::try_from(pages.get() >> order.get()).unwrap_or(u32::MAX)
+    }
+
+    /// [`take_own`](Self::take_own) where nobody asks what the zone looked like between two of the
+    /// blocks.
+    #[inline]
+    fn take_quietly(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, most: u32) -> u32 {
+        let ZoneRequest { order, migratetype: mt, .. } = request;
+        let pcp = &mut self.pcp[cpu.index()];
+        let mut taking = self.buddy.taking(mt);
+        let mut taken = 0;
+        while let Some(run) = (taken < most).then(|| taking.run(order, most - taken)).flatten() {
+            taking.set_heads(run, Head::PerCpu(order));
+            pcp.push_refilled_run(list, order, Cached::new(run.index, mt), run.count);
+            taken += run.count;
+        }
+        taking.end();
+        self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
+        if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
+            self.counters.note_each(cpu, -(1 << order.get()), taken as usize, mt);
+        }
+        taken
+    }
+
+    /// Up to `most` single pages that lie side by side, past the per-CPU lists, for a request that
+    /// bars CMA areas; each as if it had been asked for alone.
     #[inline]
     pub(crate) fn alloc_run(
         &mut self,
         cpu: CpuId,
         request: ZoneRequest,
         most: u32,
-    ) -> Option<core::ops::Range<FrameIndex>> {
-        let run = self.take_run(request, Mode::Normal, most)?;
-        let pages = run.index..run.index + run.count;
-        let before = self.buddy.free;
-        self.buddy.sub_free(PageCount::new(u64::from(run.count)), request.migratetype);
-        self.counters.note_each(cpu, &before, &self.buddy.free, run.count);
-        for index in pages.clone() {
-            self.buddy.map.set_allocated(index, Order::ZERO, request.movability());
+    ) -> Option<Range<FrameIndex>> {
+        let mt = request.migratetype;
+        self.count_free(cpu);
+        let mut taking = self.buddy.taking(mt);
+        let run = taking.run(Order::ZERO, most);
+        if let Some(run) = run {
+            taking.set_heads(run, Head::Allocated(Order::ZERO, request.movability()));
         }
-        Some(pages)
+        taking.end();
+        let Run { index, count, .. } = run?;
+        self.buddy.sub_free(PageCount::new(u64::from(count)), mt);
+        self.counters.note_each(cpu, -1, count as usize, mt);
+        Some(index..index + count)
     }
 
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.
-    #[inline]
     fn cache_run(
         &mut self,
         cpu: CpuId,

@@ -1,7 +1,8 @@
 //! Blocks of one order that lie side by side.
 
 use crate::buddy::Buddy;
-use crate::frame::FrameIndex;
+use crate::frame::{FrameIndex, Frames, Head};
+use crate::free_area::{FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pcp_list::Cached;
 use crate::units::Order;
@@ -25,49 +26,69 @@ impl Run {
     }
 }
 
+/// The lists of a type that blocks are being taken off. [`end`](Self::end) ends it.
+pub(crate) struct Taking<'a> {
+    frames: Frames<'a>,
+    areas: &'a mut FreeAreas,
+    row: Row,
+}
+
 impl Buddy {
-    /// Takes what up to `most` calls of [`take_first`](Self::take_first) would find in one block.
-    /// Heads and counters are the caller's to set.
-    pub(crate) fn take_run(&mut self, order: Order, mt: MigrateType, most: u32) -> Option<Run> {
-        let mut row = self.areas.row(mt);
-        let frames = &mut self.map.frames();
-        let (index, from) = self.areas.pop_smallest(frames, &mut row, order)?;
+    /// Starts taking blocks off the lists of `mt`. Heads and counters are the caller's to set.
+    #[inline(always)]
+    pub(crate) fn taking(&mut self, mt: MigrateType) -> Taking<'_> {
+        let row = self.areas.row(mt);
+        Taking { frames: self.map.frames(), areas: &mut self.areas, row }
+    }
+}
+
+impl Taking<'_> {
+    /// What up to `most` calls of [`take_first`](Buddy::take_first) would find in one block.
+    #[inline]
+    pub(crate) fn run(&mut self, order: Order, most: u32) -> Option<Run> {
+        let Self { frames, areas, row } = self;
+        let (index, from) = areas.pop_smallest(frames, row, order)?;
+        if from == order {
+            return Some(Run { index, count: 1, from });
+        }
         let whole = 1 << (from.get() - order.get());
         let count = whole.min(most);
         // The rest starts with its smallest block; the lists below `from` are empty.
         let (mut at, end) = (count << order.get(), whole << order.get());
         while at < end {
             let piece = Order::from_bits(at.trailing_zeros().to_le_bytes()[0]);
-            self.areas.insert_only(frames, &mut row, (index + at, piece));
+            areas.insert_only(frames, row, (index + at, piece));
             at += 1 << piece.get();
         }
-        self.areas.keep(row);
         Some(Run { index, count, from })
     }
 
-    /// Makes blocks of `order`, none of which is free, one block of order `joined`.
+    /// Notes what every block of a run is now.
     #[inline]
-    pub(crate) fn join(&mut self, index: FrameIndex, order: Order, joined: Order) {
-        if joined > order {
-            let second = index + (1 << order.get());
-            self.map.clear_held(second..index + (1 << joined.get()));
+    pub(crate) fn set_heads(&mut self, run: Run, head: Head) {
+        for nth in 0..run.count {
+            self.frames.set_head(run.index + (nth << head.order().get()), head);
         }
+    }
+
+    /// Ends it.
+    #[inline(always)]
+    pub(crate) fn end(self) {
+        self.areas.keep(self.row);
     }
 }
 
-/// The order of the block that the first of `blocks` makes up together with those behind it, when
-/// each is freed after the other. Below pageblock order the type does not matter for merging, and
-/// is the same for all frames.
+/// The order of the block, up to `most`, that the first of `blocks` makes up together with those
+/// behind it, when each is freed after the other. Below pageblock order the type does not matter
+/// for merging, and is the same for all frames.
 #[inline]
-pub(crate) fn joined(buddy: &Buddy, blocks: &[Cached], order: Order) -> Order {
+pub(crate) fn joined(blocks: &[Cached], order: Order, most: Order) -> Order {
     // Asked first, since it is foreseen: most lists are in order, or in none.
     if !is_in_order(blocks, order) {
         return order;
     }
     let first = blocks[0];
     let follows = |nth: usize| blocks.get(nth) == Some(&first.behind(nth << order.get()));
-    let geometry = buddy.geometry;
-    let most = geometry.pageblock_order().min(geometry.max_order());
     let mut joined = order;
     while joined < most && first.index() & (1 << joined.get()) == 0 {
         let have = 1 << (joined.get() - order.get());

@@ -187,7 +187,10 @@ impl Both {
     /// The twin takes them one by one.
     fn run(&mut self, order: u8, mt: MigrateType, most: u32) -> Result<(), String> {
         let order = self.order(order);
-        let Some(run) = self.zone.buddy.take_run(order, mt, most) else { return Ok(()) };
+        let mut taking = self.zone.buddy.taking(mt);
+        let run = taking.run(order, most);
+        taking.end();
+        let Some(run) = run else { return Ok(()) };
         let request = ZoneRequest { order, migratetype: mt, flags: AllocFlags::empty() };
         for nth in 0..run.count {
             let index = run.index + (nth << order.get());

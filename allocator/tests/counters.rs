@@ -1,7 +1,7 @@
 //! Counters that lag behind the lists decide between lent and ordinary memory as the kernel's do.
 
 use pagelab_allocator::boot::MachineSpec;
-use pagelab_allocator::event::Event;
+use pagelab_allocator::event::{Event, Silent, Sink};
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::{GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
@@ -11,12 +11,12 @@ use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
 
 /// A zone of 512 MiB, most of whose ordinary memory is taken: a little more is free of it than is
 /// lent. Batches are of 31 pages; a CPU keeps up to 6 to itself.
-fn machine(profile: KernelProfile) -> PageAllocator<Vec<Event>> {
+fn machine<S: Sink + Clone>(profile: KernelProfile, sink: S) -> PageAllocator<S> {
     let memory = PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x6_0000));
     let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Dma, memory);
     spec.reserved = vec![PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x4_2000))];
     spec.cma = vec![PfnRange::new(Pfn::new(0x5_c000), Pfn::new(0x6_0000))];
-    let mut alloc = PageAllocator::boot(&spec, Vec::new()).expect("a machine that fits");
+    let mut alloc = PageAllocator::boot(&spec, sink.clone()).expect("a machine that fits");
     let request = AllocRequest::new(Order::of(9), GfpFlags::KERNEL);
     while {
         let free = alloc.zones()[0].free_pages();
@@ -24,13 +24,13 @@ fn machine(profile: KernelProfile) -> PageAllocator<Vec<Event>> {
     } {
         let _ = alloc.alloc_pages(CpuId::BOOT, &request).expect("there is memory");
     }
-    alloc.sink_mut().clear();
+    *alloc.sink_mut() = sink;
     alloc
 }
 
 /// How many blocks in a row left the lists of one type, for `pages` movable requests.
 fn runs(profile: KernelProfile, pages: u32) -> Vec<(MigrateType, u64)> {
-    let mut alloc = machine(profile);
+    let mut alloc = machine(profile, Vec::new());
     let request = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
     for _ in 0..pages {
         let _ = alloc.alloc_pages(CpuId::BOOT, &request).expect("there is memory");
@@ -73,7 +73,7 @@ fn refills_of_6_12_alternate_in_sevens() {
 #[test]
 fn the_timer_makes_the_counters_exact() {
     for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
-        let mut alloc = machine(profile);
+        let mut alloc = machine(profile, Vec::new());
         let request = AllocRequest::new(Order::of(4), GfpFlags::KERNEL);
         let zone =
             |alloc: &PageAllocator<_>| (alloc.zones()[0].counted(), alloc.zones()[0].free_pages());
@@ -88,5 +88,38 @@ fn the_timer_makes_the_counters_exact() {
         alloc.tick();
         let (counted, free) = zone(&alloc);
         assert_eq!(counted, free);
+    }
+}
+
+/// Blocks that nobody watches are taken and counted together; the twin counts them one by one.
+#[test]
+fn a_machine_that_nobody_watches_counts_as_one_that_is_watched() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut watched = machine(profile, Vec::new());
+        let mut alone = machine(profile, Silent);
+        let mut held = Vec::new();
+        // Odd and even, few and many, ever more, then back in another order.
+        for step in 0..6000_usize {
+            if step % 7 < 4 {
+                let order = Order::of([0, 0, 1, 3][step % 4]);
+                let gfp = if step % 3 == 0 { GfpFlags::KERNEL } else { GfpFlags::HIGHUSER_MOVABLE };
+                let request = AllocRequest::new(order, gfp);
+                let taken = [
+                    watched.alloc_pages(CpuId::BOOT, &request).ok(),
+                    alone.alloc_pages(CpuId::BOOT, &request).ok(),
+                ];
+                let [Some(first), Some(second)] = taken else { continue };
+                assert_eq!(first.pfn(), second.pfn());
+                held.push((first, second));
+            } else if !held.is_empty() {
+                let (first, second) = held.swap_remove(step * 31 % held.len());
+                watched.free_pages(CpuId::BOOT, first);
+                alone.free_pages(CpuId::BOOT, second);
+            }
+            let zones = (&watched.zones()[0], &alone.zones()[0]);
+            assert_eq!(zones.0.counted(), zones.1.counted(), "{profile:?}, step {step}");
+        }
+        assert_eq!(watched.snapshot(), alone.snapshot());
+        alone.check().expect("a sound machine");
     }
 }

@@ -1,0 +1,137 @@
+//! Blocks that come back to the lists of one type, one after the other.
+//!
+//! What each of them looks at stays at hand meanwhile: where the tables lie, which lists have
+//! blocks.
+
+use crate::buddy::{Buddy, Placement};
+use crate::frame::{FrameIndex, Frames};
+use crate::free_area::{End, FreeAreas, Row};
+use crate::migratetype::MigrateType;
+use crate::pageblock::Pageblocks;
+use crate::profile::MergeRule;
+use crate::units::Order;
+
+/// The lists of a type that blocks are being put on. [`end`](Self::end) ends it.
+pub(crate) struct Merging<'a> {
+    frames: Frames<'a>,
+    areas: &'a mut FreeAreas,
+    pub(crate) blocks: &'a mut Pageblocks,
+    row: Row,
+    rule: MergeRule,
+    max: Order,
+    pageblock: Order,
+}
+
+impl Buddy {
+    /// Starts putting blocks on the lists of `mt`.
+    #[inline(always)]
+    pub(crate) fn merging(&mut self, mt: MigrateType) -> Merging<'_> {
+        Merging {
+            row: self.areas.row(mt),
+            frames: self.map.frames(),
+            areas: &mut self.areas,
+            blocks: &mut self.blocks,
+            rule: self.rules.merge,
+            max: self.geometry.max_order(),
+            pageblock: self.geometry.pageblock_order(),
+        }
+    }
+}
+
+impl Merging<'_> {
+    /// Puts a block on the list of its order, merged with free buddies; counters of pages are the
+    /// caller's. Linux: `__free_one_page()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is free already.
+    #[inline(always)]
+    pub(crate) fn put(&mut self, index: FrameIndex, order: Order, placement: Placement) {
+        let Self { frames, areas, blocks, row, .. } = self;
+        let (mut index, mut order) = (index, order);
+        assert!(!frames.is_free(index), "block is already free");
+        frames.clear_head(index);
+        while order < self.max {
+            let buddy = index ^ (1 << order.get());
+            if !frames.is_free_block(buddy, order) {
+                break;
+            }
+            // Types matter only where the buddy lies in another pageblock.
+            if order >= self.pageblock
+                && !may_merge(blocks, (buddy, order), row.migratetype(), self.rule)
+            {
+                break;
+            }
+            areas.extract(frames, row, (buddy, order));
+            frames.clear_head(buddy);
+            index &= buddy;
+            order = Order::from_bits(order.get() + 1);
+        }
+        let end = match placement {
+            Placement::Likely if !will_merge(frames, index, order, self.max) => End::Head,
+            _ => End::Tail,
+        };
+        areas.insert(frames, row, (index, order), end);
+    }
+
+    /// Makes blocks of `order`, none of which is free, one block of order `joined`.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one of them is free already.
+    #[inline]
+    pub(crate) fn join(&mut self, index: FrameIndex, order: Order, joined: Order) {
+        for upper in (index..index + (1 << joined.get())).step_by(1 << order.get()).skip(1) {
+            assert!(!self.frames.is_free(upper), "block is already free");
+            self.frames.clear_head(upper);
+        }
+    }
+
+    /// Ends it.
+    #[inline(always)]
+    pub(crate) fn end(self) {
+        self.areas.keep(self.row);
+    }
+}
+
+/// Whether a block of `mt` may merge with its free buddy in another pageblock.
+#[inline(always)]
+fn may_merge(
+    blocks: &mut Pageblocks,
+    buddy: (FrameIndex, Order),
+    mt: MigrateType,
+    rule: MergeRule,
+) -> bool {
+    blocks.is_plain(buddy.0, mt) || may_mix(blocks, buddy, mt, rule)
+}
+
+/// [`may_merge`] when the types differ or the buddy is isolated.
+#[cold]
+fn may_mix(
+    blocks: &mut Pageblocks,
+    buddy: (FrameIndex, Order),
+    mt: MigrateType,
+    rule: MergeRule,
+) -> bool {
+    let other = blocks.migratetype(buddy.0);
+    if other == mt {
+        return true;
+    }
+    let mergeable = other.is_mergeable() && mt.is_mergeable();
+    if mergeable && rule == MergeRule::OverwriteBuddy {
+        blocks.set_migratetypes(buddy, mt);
+    }
+    mergeable
+}
+
+/// Whether the block one order up is one free buddy away from merging again.
+/// Linux: `buddy_merge_likely()`.
+#[inline(always)]
+fn will_merge(frames: &Frames<'_>, index: FrameIndex, order: Order, max: Order) -> bool {
+    if order.get() + 1 >= max.get() {
+        return false;
+    }
+    let above = Order::from_bits(order.get() + 1);
+    let combined = index & !(1 << order.get());
+    frames.is_free_block(combined ^ (1 << above.get()), above)
+}
