@@ -127,7 +127,7 @@ mod canaries {
     use super::{By, User, race};
 
     #[test]
-    fn canary_isolation_takes_a_page_that_is_gone() {
+    fn canary_a_page_that_is_gone_is_put_back() {
         assert!(refutes(|| race(User::Unmaps, Some(Step::PutbackLooks))));
     }
 

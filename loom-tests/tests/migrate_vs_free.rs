@@ -1,8 +1,8 @@
 //! A page is moved while its last user gives it back.
 //!
-//! Linux: `migrate_pages()` against `folio_put()` of munmap. Isolation takes a reference only from
-//! a page that still has one (`folio_try_get()`); the last put, by whichever of the two, frees the
-//! frame in which the page lies then, once.
+//! Linux: `migrate_pages()` against `folio_put()` of munmap. Whoever moves the page takes it out of
+//! the map, and puts it back only if it still has a reference (`folio_try_get()`); the last put, by
+//! whichever of the two, frees the frame in which the page lies then, once.
 
 use pagelab_loom_tests::mm::{end, machine};
 use pagelab_loom_tests::{model, thread};
@@ -38,7 +38,7 @@ mod canaries {
     use super::race;
 
     #[test]
-    fn canary_isolation_takes_a_page_that_is_gone() {
+    fn canary_a_page_that_is_gone_is_put_back() {
         assert!(refutes(|| race(Some(Step::PutbackLooks))));
     }
 }

@@ -50,8 +50,8 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 
     /// Pins the page in `frame`, whoever has it, as lookups without locks do: takes what the map of
-    /// frames says, and looks whether it is still there. Linux: `get_page_unless_zero()` by frame
-    /// number, `filemap_get_entry()`.
+    /// frames says, and looks whether it is still there. There is none while somebody moves it.
+    /// Linux: `get_page_unless_zero()` by frame number, `filemap_get_entry()`.
     pub fn pin_frame(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Option<Pinned> {
         let folio = self.folios.get(frame).filter(|folio| folio.try_pin())?;
         let pinned = Pinned(folio);
