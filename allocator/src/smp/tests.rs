@@ -234,8 +234,11 @@ fn without_grouping_movable_pages_are_no_obstacle() {
     }
 }
 
-/// Two machines of one CPU, both near the end of their memory; what is held of each is the same.
-fn twins(seed: u64) -> [(Arc<SharedAllocator<Locked>>, Cpu<Locked>, Vec<Pfn>); 2] {
+/// A machine, one of its CPUs, and the pages that it holds.
+type Machine = (Arc<SharedAllocator<Locked>>, Cpu<Locked>, Vec<Pfn>);
+
+/// Two machines near the end of their memory; what is held of each is the same.
+fn twins(seed: u64) -> [Machine; 2] {
     [(); 2].map(|()| {
         let (shared, mut cpus) =
             SharedAllocator::share(machine(KernelProfile::V6_12)).expect("one zone");
