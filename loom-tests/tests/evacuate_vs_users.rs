@@ -8,7 +8,7 @@
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 use pagelab_loom_tests::mm::{DATA, LockedCpu, Memory, TAGS, end, machine};
-use pagelab_loom_tests::{model, model_up_to, thread};
+use pagelab_loom_tests::{model, thread};
 use pagelab_migrate::smp::gup::Pinned;
 use pagelab_migrate::smp::page_table::{Access, SharedTable};
 use pagelab_migrate::smp::{Placement, Step};
@@ -105,16 +105,8 @@ fn the_page_is_pinned_by_its_frame() {
     model(|| race(User::Pins(By::Frame), None));
 }
 
-/// Two claims: a third preemption makes minutes of seconds.
 #[test]
 fn the_page_leaves_to_get_tags() {
-    model_up_to(2, || race(User::Faults, None));
-}
-
-#[test]
-#[cfg(loom)]
-#[ignore = "minutes with three preemptions, where the others take seconds"]
-fn the_page_leaves_to_get_tags_however_often_it_is_interrupted() {
     model(|| race(User::Faults, None));
 }
 
