@@ -38,9 +38,6 @@ impl Zone {
         let mut drain = pcp.start_drain(pages, list);
         while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
             let in_order = is_in_order(blocks, order);
-            if !in_order {
-                buddy.map.look_ahead(blocks.iter().map(|block| block.index()), order);
-            }
             let mut left = blocks;
             while let Some(&first) = left.first() {
                 let migratetype = buddy.drain_source().of(first, &buddy.blocks);

@@ -25,8 +25,6 @@ const LOW_ORDERS: usize = 4;
 const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 /// And two for huge pages, which stay empty where there are none.
 const LISTS: usize = LOW_LISTS + 2;
-/// Blocks given back at a time: enough that the cache misses of one hide behind those of others.
-const DRAIN_WINDOW: usize = 64;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
 
@@ -272,15 +270,15 @@ impl PerCpuPages {
         Drain { left: i64::from(pages.min(self.pages())), list }
     }
 
-    /// The next blocks to give back, and their order: the oldest of the current list, up to
-    /// [`DRAIN_WINDOW`] of them; the next non-empty list follows when it is used up.
+    /// The next blocks to give back, and their order: the oldest of the current list; the next
+    /// non-empty list follows when it is used up.
     pub(crate) fn drain_next(&self, drain: &mut Drain) -> Option<(&[Cached], Order)> {
         let left = usize::try_from(drain.left).ok().filter(|&left| left > 0)?;
         while self.lists[drain.list].is_empty() {
             drain.list = (drain.list + 1) % self.lists.len();
         }
         let order = self.order_of(drain.list);
-        let count = left.div_ceil(1 << order.get()).min(DRAIN_WINDOW);
+        let count = left.div_ceil(1 << order.get());
         Some((self.lists[drain.list].oldest(count), order))
     }
 
