@@ -60,6 +60,9 @@ impl Zone {
     }
 }
 
+/// How many blocks before its turn a block is looked at.
+const AHEAD: usize = 16;
+
 impl Buddy {
     /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
     /// many. Counters are the caller's.
@@ -67,10 +70,13 @@ impl Buddy {
         let source = self.drain_source();
         let mut merging = self.merging(mt);
         let mut put = 0;
-        for &block in blocks {
+        for (nth, &block) in blocks.iter().enumerate() {
             if source.of(block, merging.blocks) != mt {
                 break;
             }
+            // Asked again in its turn, by when the answer is in the cache.
+            let later = blocks.get(nth + AHEAD);
+            assert!(!later.is_some_and(|later| merging.is_free(later.index())), "free already");
             merging.put(block.index(), order, Placement::Likely);
             put += 1;
         }
