@@ -143,6 +143,15 @@ impl Posted {
         FrameIndex::try_from(pfn.get() - self.base.get()).expect("a frame of the zone")
     }
 
+    /// Where `pfn` is in the zone's map, and what is posted there, if the map has it. It may have
+    /// frames of other zones, which nobody holds here.
+    #[inline(always)]
+    pub(super) fn find(&self, pfn: Pfn) -> Option<(FrameIndex, Holding<'_>)> {
+        let index = pfn.get().wrapping_sub(self.base.get());
+        let holding = self.holders.get(usize::try_from(index).ok()?)?;
+        Some((FrameIndex::try_from(index).ok()?, Holding(holding)))
+    }
+
     /// The frame at `index`.
     #[inline(always)]
     pub(super) fn pfn(&self, index: FrameIndex) -> Pfn {

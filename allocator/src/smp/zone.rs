@@ -44,14 +44,31 @@ pub(super) struct SharedZone<P> {
 #[derive(Debug)]
 pub(super) struct CpuLists {
     pub(super) pcp: PerCpuPages,
-    /// Pages handed out and taken back without the zone's lock.
+    /// Pages handed out without the zone's lock.
     pub(super) allocated: u64,
-    pub(super) freed: u64,
+    /// Pages that came to the lists under the lock, less those that left them under it. What is on
+    /// the lists beyond them was freed without it, or was handed out.
+    balance: u64,
 }
 
 impl CpuLists {
     pub(super) fn new(pcp: PerCpuPages) -> Self {
-        Self { pcp, allocated: 0, freed: 0 }
+        let balance = pcp.count().get();
+        Self { pcp, allocated: 0, balance }
+    }
+
+    /// Pages taken back without the zone's lock: a count that frees need not keep.
+    fn freed(&self) -> u64 {
+        (self.pcp.count().get() + self.allocated).wrapping_sub(self.balance)
+    }
+
+    /// Works on the lists under the zone's lock.
+    fn with_balance<R>(&mut self, work: impl FnOnce(&mut PerCpuPages) -> R) -> R {
+        let before = self.pcp.count().get();
+        let result = work(&mut self.pcp);
+        let came = self.pcp.count().get().wrapping_sub(before);
+        self.balance = self.balance.wrapping_add(came);
+        result
     }
 }
 
@@ -89,10 +106,12 @@ impl LockedZone<'_> {
         lists: &mut CpuLists,
         work: impl FnOnce(&mut PageAllocator) -> R,
     ) -> R {
-        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
-        let result = work(&mut self.core);
-        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
-        result
+        lists.with_balance(|pcp| {
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            let result = work(&mut self.core);
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            result
+        })
     }
 }
 
@@ -180,7 +199,7 @@ impl<P: Exclusive> SharedZone<P> {
     pub(super) fn stats(&self) -> VmStat {
         let mut stats = *self.lock().stats();
         for remote in &self.remotes {
-            let (allocated, freed) = remote.with(|lists| (lists.allocated, lists.freed));
+            let (allocated, freed) = remote.with(|lists| (lists.allocated, lists.freed()));
             stats.pgalloc[self.kind.index()] += allocated;
             stats.pgfree += freed;
         }
@@ -200,10 +219,12 @@ fn hold_all<P: Exclusive>(
 ) {
     let Some((first, rest)) = remotes.split_first() else { return work(held) };
     first.with(|lists| {
-        let at = held.len();
-        let empty = lists.pcp.like_new();
-        held.push(core::mem::replace(&mut lists.pcp, empty));
-        hold_all(rest, held, work);
-        core::mem::swap(&mut lists.pcp, &mut held[at]);
+        lists.with_balance(|pcp| {
+            let at = held.len();
+            let empty = pcp.like_new();
+            held.push(core::mem::replace(pcp, empty));
+            hold_all(rest, held, work);
+            core::mem::swap(pcp, &mut held[at]);
+        });
     });
 }
