@@ -30,17 +30,36 @@ const DRAIN_WINDOW: usize = 64;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
 
-/// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
-#[derive(Clone, Debug)]
-pub struct PerCpuPages {
+/// Which lists there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
     /// The largest order with lists by type. Linux: `PAGE_ALLOC_COSTLY_ORDER`; smaller where
     /// pageblocks are smaller, since a cached block has one migratetype.
     low: Order,
     huge: Option<Order>,
+}
+
+/// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
+#[derive(Clone, Debug)]
+pub struct PerCpuPages {
+    shape: Shape,
     lists: [PageList; LISTS],
     /// Pages on all lists but that of users' single pages.
     others: u32,
     pub(crate) tuning: Tuning,
+}
+
+impl Shape {
+    /// The list for a block, or `None` for orders that have none.
+    /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
+    #[inline(always)]
+    pub(crate) fn list_of(&self, order: Order, mt: MigrateType) -> Option<usize> {
+        let mt = if mt.is_mergeable() { mt } else { MigrateType::Movable };
+        if order <= self.low {
+            return Some(MigrateType::PCP.len() * order.index() + mt.index());
+        }
+        (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))
+    }
 }
 
 impl PerCpuPages {
@@ -52,8 +71,7 @@ impl PerCpuPages {
             _ => None,
         };
         Self {
-            low: Order::COSTLY.min(geometry.pageblock_order()),
-            huge,
+            shape: Shape { low: Order::COSTLY.min(geometry.pageblock_order()), huge },
             lists: Default::default(),
             others: 0,
             tuning: Tuning::new(rules),
@@ -97,15 +115,15 @@ impl PerCpuPages {
         self.tuning.note_alloc();
     }
 
-    /// The list for a block, or `None` for orders that have none.
-    /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
-    #[inline]
+    /// Which lists there are.
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// See [`Shape::list_of`].
+    #[inline(always)]
     pub(crate) fn list_of(&self, order: Order, mt: MigrateType) -> Option<usize> {
-        let mt = if mt.is_mergeable() { mt } else { MigrateType::Movable };
-        if order <= self.low {
-            return Some(MigrateType::PCP.len() * order.index() + mt.index());
-        }
-        (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))
+        self.shape.list_of(order, mt)
     }
 
     /// The type by which a list is known: the one non-movable list of huge blocks is UNMOVABLE.
@@ -119,14 +137,14 @@ impl PerCpuPages {
 
     /// The order of the blocks on a list. Linux: `pindex_to_order()`.
     pub(crate) fn order_of(&self, list: usize) -> Order {
-        match self.huge {
+        match self.shape.huge {
             Some(huge) if list >= LOW_LISTS => huge,
             _ => Order::of(u8::try_from(list / MigrateType::PCP.len()).expect("few lists")),
         }
     }
 
     /// The block to hand out next: the head of its list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
         self.shrunk(list, order);
@@ -171,7 +189,7 @@ impl PerCpuPages {
         zone: ZonePressure,
     ) -> bool {
         let pages = self.others as usize + self.lists[SINGLES].len() + (1 << order.get());
-        let calm = !Tuning::is_high_order(order) && self.tuning.is_calm(pages, zone);
+        let calm = self.tuning.is_calm(order, pages, zone);
         if !calm || !self.lists[list].push_if_room(cached) {
             return false;
         }
@@ -239,7 +257,7 @@ impl PerCpuPages {
 
     /// Takes a particular block off its list; says whether it was on one.
     pub(crate) fn withdraw(&mut self, index: FrameIndex, order: Order) -> bool {
-        let first = if Some(order) == self.huge {
+        let first = if Some(order) == self.shape.huge {
             LOW_LISTS
         } else {
             MigrateType::PCP.len() * order.index()
@@ -300,7 +318,7 @@ impl PerCpuPages {
 
     /// Whether there are lists of huge blocks.
     pub(crate) const fn thp(&self) -> Thp {
-        if self.huge.is_some() { Thp::Configured } else { Thp::Absent }
+        if self.shape.huge.is_some() { Thp::Configured } else { Thp::Absent }
     }
 }
 

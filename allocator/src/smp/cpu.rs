@@ -9,11 +9,11 @@ use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
 use crate::contig::ContigRange;
 use crate::event::Silent;
-use crate::frame::Movability;
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, handed_out};
+use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::cpu_zone::{CpuZone, CpuZones};
@@ -29,9 +29,8 @@ pub struct Cpu<P = Asymmetric> {
     id: CpuId,
     shared: Arc<SharedAllocator<P>>,
     zones: CpuZones<P>,
-    /// The last request for a user's single page, which a list of the zone at hand serves while
-    /// that fares well.
-    single: SingleKey,
+    /// A request for movable memory that the lists of the zone at hand serve first.
+    user: PlainKey,
     /// How the last request that was not served so was tried first.
     route: Option<Route>,
 }
@@ -45,18 +44,18 @@ struct Route {
     flags: AllocFlags,
 }
 
-/// A request for a user's single page in one word.
+/// A request in one word, but for its order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct SingleKey(u64);
+struct PlainKey(u64);
 
-impl SingleKey {
+impl PlainKey {
     /// Of no request.
     const NONE: Self = Self(u64::MAX);
 
-    /// `None` for larger blocks, and where flags are barred or granted.
+    /// `None` where flags are barred or granted.
     #[inline(always)]
     fn of(req: &AllocRequest) -> Option<Self> {
-        let plain = req.order == Order::ZERO && req.barred.is_empty() && req.granted.is_empty();
+        let plain = req.barred.is_empty() && req.granted.is_empty();
         plain.then(|| Self(u64::from(req.gfp.bits()) | u64::from(req.node.get()) << 32))
     }
 }
@@ -76,7 +75,7 @@ impl<P: Exclusive> Cpu<P> {
         lists: Vec<Owner<CpuLists, P>>,
     ) -> Self {
         let zones = CpuZones::new(&shared.zones, lists);
-        Self { id, zones, shared, single: SingleKey::NONE, route: None }
+        Self { id, zones, shared, user: PlainKey::NONE, route: None }
     }
 
     /// Number of the CPU.
@@ -108,20 +107,21 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
-    /// A page off the list that served the last request, for one that is like it. Most requests are
-    /// for single pages of users.
+    /// A block off the lists of the zone at hand, for a request like those that they serve. Most
+    /// requests are of users.
     #[inline(always)]
     fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
-        let CpuZone { lists, posted, .. } = &mut self.zones.hot;
-        if SingleKey::of(req)? != self.single || !posted.mood().is_calm(Order::ZERO) {
+        let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
+        let posted: &Posted = posted;
+        if PlainKey::of(req)? != self.user || !posted.mood().is_calm(req.order) {
             return None;
         }
-        lists.with(|lists| {
-            let index = lists.pcp.pop_single()?;
-            lists.allocated += 1;
-            posted.hold(index, Order::ZERO, Movability::Movable);
-            Some(Pages::new(posted.pfn(index), Order::ZERO))
-        })
+        let list = shape.list_of(req.order, MigrateType::Movable)?;
+        let pfn = lists.with(
+            #[inline(always)]
+            |lists| pop(posted, lists, list, req),
+        )?;
+        Some(Pages::new(pfn, req.order))
     }
 
     /// A copy of the request, so that the caller's can stay in registers.
@@ -197,6 +197,7 @@ impl<P: Exclusive> Cpu<P> {
     fn walk(&mut self, req: &AllocRequest, route: Route) -> Option<Pfn> {
         let Route { mut rank, flags, .. } = route;
         let first = *self.shared.zonelist(req).get(rank)?;
+        self.keep_at_hand(first, req, flags);
         let found = self.take(first, req, flags);
         if found.is_some() {
             return found;
@@ -219,20 +220,28 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
+    /// Remembers that a request is to be tried first in the zone at `at`, if that has lists for it.
+    #[inline]
+    fn keep_at_hand(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) {
+        let Some(user) = PlainKey::of(req).filter(|user| *user != self.user) else { return };
+        let migratetype = self.shared.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let has_list = self.shared.zones[at].list_of(request).is_some();
+        if migratetype == MigrateType::Movable && has_list {
+            self.user = user;
+            self.zones.warm(at);
+        }
+    }
+
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
         let migratetype = self.shared.migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags };
-        let (id, zone) = (self.id, &self.shared.zones[at]);
+        let id = self.id;
+        let zone = &self.shared.zones[at];
         let Some(list) = zone.list_of(request) else {
             return take_no_list(&mut zone.lock(), id, zone, req, request);
         };
-        if migratetype == MigrateType::Movable
-            && let Some(single) = SingleKey::of(req)
-        {
-            self.single = single;
-            self.zones.warm(at);
-        }
         let CpuZone { lists, zone, .. } = self.zones.at(at);
         lists.with(|lists| {
             // What such a request gets is kept back, which needs the lock.
@@ -255,29 +264,35 @@ impl<P: Exclusive> Cpu<P> {
     #[inline(always)]
     pub fn free_pages(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
-        if order != Order::ZERO || !self.free_like_last(pfn) {
+        if !self.free_like_last(pfn, order) {
             core::hint::cold_path();
             self.free_any(pfn, order);
         }
     }
 
-    /// Puts a user's single page on the list of the zone at hand if that is all there is to do;
+    /// Puts a block of movable memory on its list in the zone at hand if that is all there is to do;
     /// says whether it was.
     #[inline(always)]
-    fn free_like_last(&mut self, pfn: Pfn) -> bool {
-        let CpuZone { lists, posted, .. } = &mut self.zones.hot;
+    fn free_like_last(&mut self, pfn: Pfn, order: Order) -> bool {
+        let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
+        let posted: &Posted = posted;
+        let Some(list) = shape.list_of(order, MigrateType::Movable) else { return false };
         let Some((index, holding)) = posted.find(pfn) else { return false };
         // Only a canary looks at the type before its turn.
         let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
-        lists.with(|lists| {
-            let pushed = (looked || posted.is_movable(index))
-                && holding.is_of(Order::ZERO)
-                && lists.pcp.push_single_calmly(index, posted.mood().pressure);
-            if pushed {
-                holding.end();
-            }
-            pushed
-        })
+        lists.with(
+            #[inline(always)]
+            |lists| {
+                let cached = Cached::new(index, MigrateType::Movable);
+                let pushed = (looked || posted.is_movable(index))
+                    && holding.is_of(order)
+                    && lists.pcp.push_calmly(list, order, cached, posted.mood().pressure);
+                if pushed {
+                    holding.end();
+                }
+                pushed
+            },
+        )
     }
 
     #[inline(never)]
@@ -318,6 +333,7 @@ fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> boo
 }
 
 /// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
+#[inline(always)]
 fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, req: &AllocRequest) -> Option<Pfn> {
     let index = lists.pcp.pop(list, req.order)?.index();
     lists.pcp.note_alloc();

@@ -7,6 +7,7 @@ use crate::event::Silent;
 use crate::frame::{FrameIndex, Head};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{PageAllocator, Pages};
+use crate::pcp::Shape;
 use crate::pcp_list::Cached;
 use crate::smp::posted::Posted;
 use crate::smp::zone::{CpuLists, SharedZone};
@@ -22,6 +23,7 @@ pub(super) struct CpuZone<P = Asymmetric> {
     pub(super) zone: Arc<SharedZone<P>>,
     /// The zone's, one step nearer.
     pub(super) posted: Arc<CachePadded<Posted>>,
+    pub(super) shape: Shape,
 }
 
 /// All zones of one CPU.
@@ -37,7 +39,7 @@ impl<P> CpuZones<P> {
         let zones = lists.into_iter().zip(zones).enumerate();
         let mut zones = zones.map(|(at, (lists, zone))| {
             let posted = Arc::clone(&zone.posted);
-            CpuZone { at, lists, zone: Arc::clone(zone), posted }
+            CpuZone { at, lists, zone: Arc::clone(zone), posted, shape: zone.shape }
         });
         let hot = zones.next().expect("a machine has a zone");
         Self { hot, others: zones.collect() }
@@ -74,8 +76,8 @@ impl<P> CpuZones<P> {
 impl<P: Exclusive> CpuZone<P> {
     /// A free of anything. Linux: `free_unref_page_commit()`.
     pub(super) fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
-        let Self { lists, zone, .. } = self;
-        if zone.shape.list_of(order, MigrateType::Movable).is_none() {
+        let Self { lists, zone, shape, .. } = self;
+        if shape.list_of(order, MigrateType::Movable).is_none() {
             zone.posted.release(index, order);
             let core = &mut *zone.lock();
             core.stats.pgfree += order.pages().get();

@@ -149,7 +149,9 @@ impl Posted {
     pub(super) fn find(&self, pfn: Pfn) -> Option<(FrameIndex, Holding<'_>)> {
         let index = pfn.get().wrapping_sub(self.base.get());
         let holding = self.holders.get(usize::try_from(index).ok()?)?;
-        Some((FrameIndex::try_from(index).ok()?, Holding(holding)))
+        // A map has fewer than 2^32 frames.
+        let [a, b, c, d, ..] = index.to_le_bytes();
+        Some((FrameIndex::from_le_bytes([a, b, c, d]), Holding(holding)))
     }
 
     /// The frame at `index`.
@@ -161,7 +163,7 @@ impl Posted {
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
     #[inline(always)]
     pub(super) fn migratetype(&self, index: FrameIndex) -> MigrateType {
-        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
         MigrateType::from_index(usize::from(raw))
     }
 
@@ -173,7 +175,7 @@ impl Posted {
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
     #[inline(always)]
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
-        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
         raw == MigrateType::Movable as u8
     }
 

@@ -12,7 +12,7 @@ use crate::highatomic::Unreserve;
 use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::PerCpuPages;
+use crate::pcp::{PerCpuPages, Shape};
 use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
@@ -31,8 +31,8 @@ pub(super) struct SharedZone<P> {
     pub(super) nofragment: AllocFlags,
     /// Flags without which a movable request may not use the per-CPU lists.
     pub(super) movable_pcp_needs: AllocFlags,
-    /// Empty lists, which say what has a list.
-    pub(super) shape: PerCpuPages,
+    /// Which per-CPU lists there are.
+    pub(super) shape: Shape,
     pub(super) posted: Arc<CachePadded<Posted>>,
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
@@ -130,7 +130,7 @@ impl<P: Exclusive> SharedZone<P> {
             span: zone.span,
             nofragment,
             movable_pcp_needs: zone.movable_pcp_needs,
-            shape: zone.pcp[0].like_new(),
+            shape: zone.pcp[0].shape(),
             posted,
             core: CachePadded::new(Mutex::new(core)),
             remotes,
