@@ -206,16 +206,12 @@ impl PerCpuPages {
 
     #[inline(always)]
     fn grown(&mut self, list: usize, order: Order) {
-        if list != SINGLES {
-            self.others += 1 << order.get();
-        }
+        self.others += counted(list, order);
     }
 
     #[inline(always)]
     fn shrunk(&mut self, list: usize, order: Order) {
-        if list != SINGLES {
-            self.others -= 1 << order.get();
-        }
+        self.others -= counted(list, order);
     }
 
     /// How many blocks to bring in for an empty list, which has room for them afterwards.
@@ -320,6 +316,13 @@ impl PerCpuPages {
     pub(crate) const fn thp(&self) -> Thp {
         if self.shape.huge.is_some() { Thp::Configured } else { Thp::Absent }
     }
+}
+
+/// What a block of a list is among [`PerCpuPages::others`]. Orders that come at random make a branch
+/// here hard to predict.
+#[inline(always)]
+fn counted(list: usize, order: Order) -> u32 {
+    u32::from(list != SINGLES) << order.get()
 }
 
 /// Progress of a drain.

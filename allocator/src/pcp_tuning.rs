@@ -157,7 +157,7 @@ impl Tuning {
     pub(crate) fn is_calm(&self, order: Order, pages: usize, zone: ZonePressure) -> bool {
         pages < self.calm as usize
             && zone == ZonePressure::default()
-            && !(Self::is_high_order(order) && self.frees >= self.many)
+            && !(self.frees >= self.many && Self::is_high_order(order))
     }
 
     /// What [`drain`](Self::drain) does for a block when all [is calm](Self::is_calm).
