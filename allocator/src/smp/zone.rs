@@ -17,7 +17,7 @@ use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex, MutexGuard, lock_spinning};
 use crate::units::{CpuId, NodeId, PfnRange};
 use crate::vm_stat::VmStat;
 
@@ -146,7 +146,7 @@ impl<P: Exclusive> SharedZone<P> {
 
     /// Linux: `spin_lock(&zone->lock)`.
     pub(super) fn lock(&self) -> LockedZone<'_> {
-        LockedZone { core: self.core.lock(), posted: &self.posted }
+        LockedZone { core: lock_spinning(&self.core), posted: &self.posted }
     }
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
