@@ -15,6 +15,7 @@
 
 mod claim;
 mod cpu;
+mod cpu_zone;
 mod exact;
 pub mod hotplug;
 mod posted;
