@@ -45,10 +45,11 @@ impl Zone {
                     true => buddy.put_runs(left, order, migratetype),
                     false => buddy.put_each(left, order, migratetype),
                 };
-                let (put, rest) = left.split_at(alike);
+                let (put, rest) = left.split_at(alike as usize);
                 left = rest;
-                buddy.add_free(PageCount::new((alike as u64) << order.get()), migratetype);
-                counters.note_each(cpu, 1 << order.get(), alike, migratetype);
+                let before = buddy.free;
+                buddy.add_free(PageCount::new(u64::from(alike) << order.get()), migratetype);
+                counters.note_each(cpu, &before, &buddy.free, alike);
                 for block in put {
                     let pfn = buddy.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });
@@ -66,7 +67,7 @@ const AHEAD: usize = 16;
 impl Buddy {
     /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
     /// many. Counters are the caller's.
-    fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+    fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let source = self.drain_source();
         let mut merging = self.merging(mt);
         let mut put = 0;
@@ -86,16 +87,16 @@ impl Buddy {
 
     /// [`put_each`](Self::put_each) of blocks many of which lie side by side: these are joined
     /// before they are freed.
-    fn put_runs(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+    fn put_runs(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let most = self.geometry.pageblock_order().min(self.geometry.max_order());
         let source = self.drain_source();
         let mut merging = self.merging(mt);
         let mut put = 0;
-        while let Some(&first) = blocks.get(put) {
+        while let Some(&first) = blocks.get(put as usize) {
             if source.of(first, merging.blocks) != mt {
                 break;
             }
-            let joined = joined(&blocks[put..], order, most);
+            let joined = joined(&blocks[put as usize..], order, most);
             merging.join(first.index(), order, joined);
             merging.put(first.index(), joined, Placement::Likely);
             put += 1 << (joined.get() - order.get());

@@ -83,9 +83,10 @@ impl Zone {
             taken += run.count;
         }
         taking.end();
+        let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-            self.counters.note_each(cpu, -(1 << order.get()), taken as usize, mt);
+            self.counters.note_each(cpu, &before, &self.buddy.free, taken);
         }
         taken
     }
