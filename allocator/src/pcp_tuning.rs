@@ -152,12 +152,15 @@ impl Tuning {
     }
 
     /// Whether a block that makes the lists hold `pages` pages asks for nothing but
-    /// [`note_calm_free`](Self::note_calm_free).
+    /// [`note_calm_free`](Self::note_calm_free). Where orders are mixed, each of the three parts of
+    /// the last condition alone would be a branch that is foreseen wrongly.
     #[inline(always)]
     pub(crate) fn is_calm(&self, order: Order, pages: usize, zone: ZonePressure) -> bool {
         pages < self.calm as usize
             && zone == ZonePressure::default()
-            && !(self.frees >= self.many && Self::is_high_order(order))
+            && !(Self::is_high_order(order)
+                & (self.frees >= self.many)
+                & (self.freed_high_order | (self.rule == PcpTuning::Fixed)))
     }
 
     /// What [`drain`](Self::drain) does for a block when all [is calm](Self::is_calm).
