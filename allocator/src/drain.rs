@@ -5,10 +5,12 @@
 //! each had been freed alone.
 
 use crate::buddy::{Buddy, Placement};
-use crate::event::{Event, Sink};
+use crate::counters::FreeCounters;
+use crate::event::{Event, Silent, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
+use crate::pcp::PerCpuPages;
 use crate::pcp_list::Cached;
 use crate::profile::{BelowHigh, DrainType};
 use crate::run::{is_in_order, joined};
@@ -22,6 +24,23 @@ impl Zone {
     #[inline(never)]
     pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         self.drain_pcp(cpu, pages, list, sink);
+        self.note_above_high();
+    }
+
+    /// [`give_back`](Self::give_back) of lists that are not in the zone's hands.
+    #[inline(never)]
+    pub(crate) fn give_back_lent(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        cpu: CpuId,
+        pages: u32,
+        list: usize,
+    ) {
+        self.buddy.drain(pcp, &mut self.counters, cpu, (pages, list), &mut Silent);
+        self.note_above_high();
+    }
+
+    fn note_above_high(&mut self) {
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked
             && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
@@ -34,30 +53,7 @@ impl Zone {
     /// Linux: `free_pcppages_bulk()`.
     pub(crate) fn drain_pcp(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         let Self { pcp, buddy, counters, .. } = self;
-        let pcp = &mut pcp[cpu.index()];
-        let mut drain = pcp.start_drain(pages, list);
-        while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
-            let in_order = is_in_order(blocks, order);
-            let mut left = blocks;
-            while let Some(&first) = left.first() {
-                let migratetype = buddy.drain_source().of(first, &buddy.blocks);
-                let alike = match in_order {
-                    true => buddy.put_runs(left, order, migratetype),
-                    false => buddy.put_each(left, order, migratetype),
-                };
-                let (put, rest) = left.split_at(alike as usize);
-                left = rest;
-                let before = buddy.free;
-                buddy.add_free(PageCount::new(u64::from(alike) << order.get()), migratetype);
-                counters.note_each(cpu, &before, &buddy.free, alike);
-                for block in put {
-                    let pfn = buddy.map.pfn(block.index());
-                    sink.emit(Event::PcpuDrain { pfn, order, migratetype });
-                }
-            }
-            let count = blocks.len();
-            pcp.drained(&mut drain, count);
-        }
+        buddy.drain(&mut pcp[cpu.index()], counters, cpu, (pages, list), sink);
     }
 }
 
@@ -65,6 +61,41 @@ impl Zone {
 const AHEAD: usize = 16;
 
 impl Buddy {
+    /// Frees so many pages of a CPU's lists, starting with a list.
+    #[inline]
+    fn drain(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        counters: &mut FreeCounters,
+        cpu: CpuId,
+        (pages, list): (u32, usize),
+        sink: &mut impl Sink,
+    ) {
+        let mut drain = pcp.start_drain(pages, list);
+        while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
+            let in_order = is_in_order(blocks, order);
+            let mut left = blocks;
+            while let Some(&first) = left.first() {
+                let migratetype = self.drain_source().of(first, &self.blocks);
+                let alike = match in_order {
+                    true => self.put_runs(left, order, migratetype),
+                    false => self.put_each(left, order, migratetype),
+                };
+                let (put, rest) = left.split_at(alike as usize);
+                left = rest;
+                let before = self.free;
+                self.add_free(PageCount::new(u64::from(alike) << order.get()), migratetype);
+                counters.note_each(cpu, &before, &self.free, alike);
+                for block in put {
+                    let pfn = self.map.pfn(block.index());
+                    sink.emit(Event::PcpuDrain { pfn, order, migratetype });
+                }
+            }
+            let count = blocks.len();
+            pcp.drained(&mut drain, count);
+        }
+    }
+
     /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
     /// many. Counters are the caller's.
     fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {

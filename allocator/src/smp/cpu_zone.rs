@@ -3,7 +3,6 @@
 use crossbeam_utils::CachePadded;
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
-use crate::event::Silent;
 use crate::frame::{FrameIndex, Head};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{PageAllocator, Pages};
@@ -108,9 +107,7 @@ fn push<P: Exclusive>(
 ) {
     let pressure = zone.posted.mood().pressure;
     if let Some(pages) = lists.pcp.commit_freed(list, order, cached, pressure) {
-        zone.lock().with_lists(id, lists, |core| {
-            core.zones[0].give_back(id, pages, list, &mut Silent);
-        });
+        lists.with_balance(|pcp| zone.lock().zones[0].give_back_lent(pcp, id, pages, list));
     }
 }
 

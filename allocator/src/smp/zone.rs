@@ -63,7 +63,7 @@ impl CpuLists {
     }
 
     /// Works on the lists under the zone's lock.
-    fn with_balance<R>(&mut self, work: impl FnOnce(&mut PerCpuPages) -> R) -> R {
+    pub(super) fn with_balance<R>(&mut self, work: impl FnOnce(&mut PerCpuPages) -> R) -> R {
         let before = self.pcp.count().get();
         let result = work(&mut self.pcp);
         let came = self.pcp.count().get().wrapping_sub(before);
