@@ -243,14 +243,22 @@ impl<P: Exclusive> Cpu<P> {
             return take_no_list(&mut zone.lock(), id, zone, req, request);
         };
         let CpuZone { lists, zone, .. } = self.zones.at(at);
+        // What such a request gets is kept back, which needs the lock.
+        let keeps = flags.contains(AllocFlags::HIGHATOMIC);
+        let is_calm = || zone.posted.mood().is_calm(req.order) && !keeps;
         lists.with(|lists| {
-            // What such a request gets is kept back, which needs the lock.
-            let keeps = flags.contains(AllocFlags::HIGHATOMIC);
-            let calm = zone.posted.mood().is_calm(req.order) && !keeps;
-            let hit = if calm { pop(&zone.posted, lists, list, req) } else { None };
+            let hit = if is_calm() { pop(&zone.posted, lists, list, req) } else { None };
             hit.or_else(|| {
                 let mut locked = zone.lock();
-                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, request))
+                if !is_calm() {
+                    let take = |core: &mut _| take_locked(core, id, zone, req, request);
+                    return locked.with_lists(id, lists, take);
+                }
+                lists.with_balance(|pcp| locked.zones[0].refill_lent(pcp, id, list, request));
+                pop(&zone.posted, lists, list, req).or_else(|| {
+                    lists.pcp.note_alloc();
+                    take_no_list(&mut locked, id, zone, req, request)
+                })
             })
         })
     }
