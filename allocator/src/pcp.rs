@@ -331,8 +331,8 @@ impl PerCpuPages {
     }
 }
 
-/// What a block of a list is among [`PerCpuPages::others`]. Orders that come at random make a branch
-/// here hard to predict.
+/// What a block of a list is among [`PerCpuPages::others`]. Orders that come at random would make a
+/// branch here hard to predict.
 #[inline(always)]
 fn counted(list: usize, order: Order) -> u32 {
     u32::from(list != SINGLES) << order.get()

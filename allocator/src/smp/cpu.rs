@@ -278,8 +278,8 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
-    /// Puts a block of movable memory on its list in the zone at hand if that is all there is to do;
-    /// says whether it was.
+    /// Puts a block of movable memory on its list in the zone at hand if that is all there is to
+    /// do; says whether it was.
     #[inline(always)]
     fn free_like_last(&mut self, pfn: Pfn, order: Order) -> bool {
         let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
