@@ -7,7 +7,6 @@
 
 use crate::buddy::FreePages;
 use crate::geometry::Geometry;
-use crate::migratetype::MigrateType;
 use crate::units::{CpuId, PageCount};
 use crate::zone::Zone;
 
@@ -52,19 +51,28 @@ impl Counter {
         }
     }
 
-    /// [`note`](Self::note) of `count` steps, one after the other.
+    /// [`note`](Self::note) of blocks of one size, which came or went one after the other; what was
+    /// to be noted `before` them is noted with the first.
     #[inline]
-    fn note_each(&mut self, cpu: CpuId, step: i64, count: usize, threshold: i64) {
-        let slot = &mut self.kept[cpu.index()];
-        let mut kept = *slot;
-        for _ in 0..count {
-            kept += step;
-            if kept.abs() > threshold {
-                self.shared += core::mem::take(&mut kept);
-            }
+    fn note_each(&mut self, cpu: CpuId, before: PageCount, now: PageCount, rules: (i64, i64)) {
+        let (threshold, blocks) = rules;
+        let change = signed(now) - signed(before);
+        if blocks <= 1 || change == 0 {
+            return self.note(cpu, now, threshold);
         }
-        *slot = kept;
-        self.known += step * i64::try_from(count).expect("a zone has fewer than 2^32 frames");
+        let (sign, size) = (change.signum(), change.abs() / blocks);
+        let first = signed(now) - change + size * sign;
+        self.note(cpu, PageCount::new(first.unsigned_abs()), threshold);
+        let (kept, blocks) = (self.kept[cpu.index()] * sign, blocks - 1);
+        // After how many blocks the threshold is exceeded first, and then again each time.
+        let (first, every) = ((threshold - kept) / size + 1, threshold / size + 1);
+        let left = match blocks < first {
+            true => kept + blocks * size,
+            false => (blocks - first) % every * size,
+        };
+        self.shared += (kept + blocks * size - left) * sign;
+        self.kept[cpu.index()] = left * sign;
+        self.known = signed(now);
     }
 
     /// Linux: one item of `refresh_cpu_vm_stats()`.
@@ -121,19 +129,13 @@ impl FreeCounters {
         self.metadata.note(cpu, free.metadata, threshold);
     }
 
-    /// A CPU has put `count` blocks of `step` pages on the buddy lists, or taken them off where it
-    /// is negative, one after the other, each counted as `mt`. What came before has been noted.
-    #[inline]
-    pub(crate) fn note_each(&mut self, cpu: CpuId, step: i64, count: usize, mt: MigrateType) {
-        let threshold = i64::from(self.threshold);
-        if mt != MigrateType::Isolate {
-            self.all.note_each(cpu, step, count, threshold);
-        }
-        match mt {
-            MigrateType::Cma => self.cma.note_each(cpu, step, count, threshold),
-            MigrateType::Metadata => self.metadata.note_each(cpu, step, count, threshold),
-            _ => {}
-        }
+    /// [`note`](Self::note) of `blocks` blocks of one size and type, one after the other.
+    #[inline(always)]
+    pub(crate) fn note_each(&mut self, cpu: CpuId, from: &FreePages, to: &FreePages, blocks: u32) {
+        let rules = (i64::from(self.threshold), i64::from(blocks));
+        self.all.note_each(cpu, from.all, to.all, rules);
+        self.cma.note_each(cpu, from.cma, to.cma, rules);
+        self.metadata.note_each(cpu, from.metadata, to.metadata, rules);
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -254,23 +256,26 @@ mod tests {
         counter.collect(second);
         assert_eq!(counter.read().get(), 98);
     }
+
     #[test]
-    fn many_steps_are_steps_one_after_the_other() {
-        let cpu = CpuId::new(0);
-        for (start, step, count) in [(0, 1, 20), (5, -1, 40), (-6, 8, 3), (3, -512, 2), (0, 2, 0)] {
-            let mut counter = Counter::new(1);
-            (counter.shared, counter.known) = (1 << 12, (1 << 12) + start);
-            counter.kept[0] = start;
-            let mut twin = counter.clone();
-            counter.note_each(cpu, step, count, 6);
-            for _ in 0..count {
-                let now = u64::try_from(twin.known + step).expect("some are left");
-                twin.note(cpu, PageCount::new(now), 6);
-            }
-            assert_eq!(
-                (counter.shared, counter.kept, counter.known),
-                (twin.shared, twin.kept, twin.known)
-            );
+    fn many_blocks_are_noted_as_one_by_one() {
+        let cpu = CpuId::BOOT;
+        let cases = (0..6).flat_map(|threshold| {
+            let sizes = [-3, -1, 1, 2, 5].into_iter();
+            let kept = sizes.flat_map(move |size| (-threshold..=threshold).map(move |k| (size, k)));
+            kept.flat_map(move |(size, k)| (1..40).map(move |blocks| (threshold, size, k, blocks)))
+        });
+        for ((threshold, size, kept, blocks), late) in
+            cases.flat_map(|case| [-4, 0, 1].map(|late| (case, late)))
+        {
+            let start = Counter { shared: 1000 - kept, kept: vec![kept], known: 1000 };
+            let (mut single, mut together) = (start.clone(), start);
+            let pages = |blocks: i64| PageCount::new((1000 + late + size * blocks).unsigned_abs());
+            (1..=blocks).for_each(|nth| single.note(cpu, pages(nth), threshold));
+            together.note_each(cpu, pages(0), pages(blocks), (threshold, blocks));
+            let all = |counter: &Counter| (counter.shared, counter.kept[0], counter.known);
+            let case = (threshold, size, kept, blocks, late);
+            assert_eq!(all(&together), all(&single), "{case:?}");
         }
     }
 }

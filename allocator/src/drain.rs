@@ -5,10 +5,12 @@
 //! each had been freed alone.
 
 use crate::buddy::{Buddy, Placement};
-use crate::event::{Event, Sink};
+use crate::counters::FreeCounters;
+use crate::event::{Event, Silent, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
+use crate::pcp::PerCpuPages;
 use crate::pcp_list::Cached;
 use crate::profile::{BelowHigh, DrainType};
 use crate::run::{is_in_order, joined};
@@ -22,6 +24,23 @@ impl Zone {
     #[inline(never)]
     pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         self.drain_pcp(cpu, pages, list, sink);
+        self.note_above_high();
+    }
+
+    /// [`give_back`](Self::give_back) of lists that are not in the zone's hands.
+    #[inline(never)]
+    pub(crate) fn give_back_lent(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        cpu: CpuId,
+        pages: u32,
+        list: usize,
+    ) {
+        self.buddy.drain(pcp, &mut self.counters, cpu, (pages, list), &mut Silent);
+        self.note_above_high();
+    }
+
+    fn note_above_high(&mut self) {
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked
             && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
@@ -34,26 +53,41 @@ impl Zone {
     /// Linux: `free_pcppages_bulk()`.
     pub(crate) fn drain_pcp(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         let Self { pcp, buddy, counters, .. } = self;
-        let pcp = &mut pcp[cpu.index()];
+        buddy.drain(&mut pcp[cpu.index()], counters, cpu, (pages, list), sink);
+    }
+}
+
+/// How many blocks before its turn a block is looked at.
+const AHEAD: usize = 16;
+
+impl Buddy {
+    /// Frees so many pages of a CPU's lists, starting with a list.
+    #[inline]
+    fn drain(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        counters: &mut FreeCounters,
+        cpu: CpuId,
+        (pages, list): (u32, usize),
+        sink: &mut impl Sink,
+    ) {
         let mut drain = pcp.start_drain(pages, list);
         while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
             let in_order = is_in_order(blocks, order);
-            if !in_order {
-                buddy.map.look_ahead(blocks.iter().map(|block| block.index()), order);
-            }
             let mut left = blocks;
             while let Some(&first) = left.first() {
-                let migratetype = buddy.drain_source().of(first, &buddy.blocks);
+                let migratetype = self.drain_source().of(first, &self.blocks);
                 let alike = match in_order {
-                    true => buddy.put_runs(left, order, migratetype),
-                    false => buddy.put_each(left, order, migratetype),
+                    true => self.put_runs(left, order, migratetype),
+                    false => self.put_each(left, order, migratetype),
                 };
-                let (put, rest) = left.split_at(alike);
+                let (put, rest) = left.split_at(alike as usize);
                 left = rest;
-                buddy.add_free(PageCount::new((alike as u64) << order.get()), migratetype);
-                counters.note_each(cpu, 1 << order.get(), alike, migratetype);
+                let before = self.free;
+                self.add_free(PageCount::new(u64::from(alike) << order.get()), migratetype);
+                counters.note_each(cpu, &before, &self.free, alike);
                 for block in put {
-                    let pfn = buddy.map.pfn(block.index());
+                    let pfn = self.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });
                 }
             }
@@ -61,19 +95,20 @@ impl Zone {
             pcp.drained(&mut drain, count);
         }
     }
-}
 
-impl Buddy {
     /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
     /// many. Counters are the caller's.
-    fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+    fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let source = self.drain_source();
         let mut merging = self.merging(mt);
         let mut put = 0;
-        for &block in blocks {
+        for (nth, &block) in blocks.iter().enumerate() {
             if source.of(block, merging.blocks) != mt {
                 break;
             }
+            // Asked again in its turn, by when the answer is in the cache.
+            let later = blocks.get(nth + AHEAD);
+            assert!(!later.is_some_and(|later| merging.is_free(later.index())), "free already");
             merging.put(block.index(), order, Placement::Likely);
             put += 1;
         }
@@ -83,16 +118,16 @@ impl Buddy {
 
     /// [`put_each`](Self::put_each) of blocks many of which lie side by side: these are joined
     /// before they are freed.
-    fn put_runs(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> usize {
+    fn put_runs(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let most = self.geometry.pageblock_order().min(self.geometry.max_order());
         let source = self.drain_source();
         let mut merging = self.merging(mt);
         let mut put = 0;
-        while let Some(&first) = blocks.get(put) {
+        while let Some(&first) = blocks.get(put as usize) {
             if source.of(first, merging.blocks) != mt {
                 break;
             }
-            let joined = joined(&blocks[put..], order, most);
+            let joined = joined(&blocks[put as usize..], order, most);
             merging.join(first.index(), order, joined);
             merging.put(first.index(), joined, Placement::Likely);
             put += 1 << (joined.get() - order.get());

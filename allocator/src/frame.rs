@@ -311,23 +311,6 @@ impl MemMap {
         })
     }
 
-    /// Reads what it takes to merge each of `blocks` with its buddy, and changes nothing: cache
-    /// misses then come all at once, where one merge after the other would wait for each.
-    #[inline]
-    pub(crate) fn look_ahead(&self, blocks: impl Iterator<Item = FrameIndex>, order: Order) {
-        let mut seen = 0;
-        for block in blocks {
-            let buddy = block ^ (1 << order.get());
-            let Some(&state) = self.state.get(buddy as usize) else { continue };
-            // Without a branch, which would be foreseen wrongly half of the time.
-            let is_free = Node::from(state == free(order));
-            let [next, prev] = self.links[self.nodes.of(buddy) as usize];
-            seen ^= self.links[(next * is_free) as usize][PREV];
-            seen ^= self.links[(prev * is_free) as usize][NEXT];
-        }
-        core::hint::black_box(seen);
-    }
-
     /// The free block that has the block of `order` at `index`: where it starts, and its order.
     pub(crate) fn free_around(
         &self,

@@ -39,6 +39,12 @@ impl Buddy {
 }
 
 impl Merging<'_> {
+    /// Whether a free block starts at `index`.
+    #[inline(always)]
+    pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
+        self.frames.is_free(index)
+    }
+
     /// Puts a block on the list of its order, merged with free buddies; counters of pages are the
     /// caller's. Linux: `__free_one_page()`.
     ///

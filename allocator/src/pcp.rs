@@ -25,22 +25,39 @@ const LOW_ORDERS: usize = 4;
 const LOW_LISTS: usize = LOW_ORDERS * MigrateType::PCP.len();
 /// And two for huge pages, which stay empty where there are none.
 const LISTS: usize = LOW_LISTS + 2;
-/// Blocks given back at a time: enough that the cache misses of one hide behind those of others.
-const DRAIN_WINDOW: usize = 64;
 /// The list of users' single pages.
 const SINGLES: usize = MigrateType::Movable.index();
 
-/// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
-#[derive(Clone, Debug)]
-pub struct PerCpuPages {
+/// Which lists there are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
     /// The largest order with lists by type. Linux: `PAGE_ALLOC_COSTLY_ORDER`; smaller where
     /// pageblocks are smaller, since a cached block has one migratetype.
     low: Order,
     huge: Option<Order>,
+}
+
+/// One CPU's page lists in one zone. Linux: `struct per_cpu_pages`.
+#[derive(Clone, Debug)]
+pub struct PerCpuPages {
+    shape: Shape,
     lists: [PageList; LISTS],
     /// Pages on all lists but that of users' single pages.
     others: u32,
     pub(crate) tuning: Tuning,
+}
+
+impl Shape {
+    /// The list for a block, or `None` for orders that have none.
+    /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
+    #[inline(always)]
+    pub(crate) fn list_of(&self, order: Order, mt: MigrateType) -> Option<usize> {
+        let mt = if mt.is_mergeable() { mt } else { MigrateType::Movable };
+        if order <= self.low {
+            return Some(MigrateType::PCP.len() * order.index() + mt.index());
+        }
+        (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))
+    }
 }
 
 impl PerCpuPages {
@@ -52,8 +69,7 @@ impl PerCpuPages {
             _ => None,
         };
         Self {
-            low: Order::COSTLY.min(geometry.pageblock_order()),
-            huge,
+            shape: Shape { low: Order::COSTLY.min(geometry.pageblock_order()), huge },
             lists: Default::default(),
             others: 0,
             tuning: Tuning::new(rules),
@@ -97,15 +113,15 @@ impl PerCpuPages {
         self.tuning.note_alloc();
     }
 
-    /// The list for a block, or `None` for orders that have none.
-    /// Linux: `pcp_allowed_order()`, `order_to_pindex()`.
-    #[inline]
+    /// Which lists there are.
+    pub(crate) const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// See [`Shape::list_of`].
+    #[inline(always)]
     pub(crate) fn list_of(&self, order: Order, mt: MigrateType) -> Option<usize> {
-        let mt = if mt.is_mergeable() { mt } else { MigrateType::Movable };
-        if order <= self.low {
-            return Some(MigrateType::PCP.len() * order.index() + mt.index());
-        }
-        (Some(order) == self.huge).then(|| LOW_LISTS + usize::from(mt == MigrateType::Movable))
+        self.shape.list_of(order, mt)
     }
 
     /// The type by which a list is known: the one non-movable list of huge blocks is UNMOVABLE.
@@ -119,14 +135,14 @@ impl PerCpuPages {
 
     /// The order of the blocks on a list. Linux: `pindex_to_order()`.
     pub(crate) fn order_of(&self, list: usize) -> Order {
-        match self.huge {
+        match self.shape.huge {
             Some(huge) if list >= LOW_LISTS => huge,
             _ => Order::of(u8::try_from(list / MigrateType::PCP.len()).expect("few lists")),
         }
     }
 
     /// The block to hand out next: the head of its list.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
         self.shrunk(list, order);
@@ -186,7 +202,7 @@ impl PerCpuPages {
         zone: ZonePressure,
     ) -> bool {
         let pages = self.others as usize + self.lists[SINGLES].len() + (1 << order.get());
-        let calm = !Tuning::is_high_order(order) && self.tuning.is_calm(pages, zone);
+        let calm = self.tuning.is_calm(order, pages, zone);
         if !calm || !self.lists[list].push_if_room(cached) {
             return false;
         }
@@ -203,16 +219,12 @@ impl PerCpuPages {
 
     #[inline(always)]
     fn grown(&mut self, list: usize, order: Order) {
-        if list != SINGLES {
-            self.others += 1 << order.get();
-        }
+        self.others += counted(list, order);
     }
 
     #[inline(always)]
     fn shrunk(&mut self, list: usize, order: Order) {
-        if list != SINGLES {
-            self.others -= 1 << order.get();
-        }
+        self.others -= counted(list, order);
     }
 
     /// How many blocks to bring in for an empty list, which has room for them afterwards.
@@ -254,7 +266,7 @@ impl PerCpuPages {
 
     /// Takes a particular block off its list; says whether it was on one.
     pub(crate) fn withdraw(&mut self, index: FrameIndex, order: Order) -> bool {
-        let first = if Some(order) == self.huge {
+        let first = if Some(order) == self.shape.huge {
             LOW_LISTS
         } else {
             MigrateType::PCP.len() * order.index()
@@ -272,15 +284,15 @@ impl PerCpuPages {
         Drain { left: i64::from(pages.min(self.pages())), list }
     }
 
-    /// The next blocks to give back, and their order: the oldest of the current list, up to
-    /// [`DRAIN_WINDOW`] of them; the next non-empty list follows when it is used up.
+    /// The next blocks to give back, and their order: the oldest of the current list; the next
+    /// non-empty list follows when it is used up.
     pub(crate) fn drain_next(&self, drain: &mut Drain) -> Option<(&[Cached], Order)> {
         let left = usize::try_from(drain.left).ok().filter(|&left| left > 0)?;
         while self.lists[drain.list].is_empty() {
             drain.list = (drain.list + 1) % self.lists.len();
         }
         let order = self.order_of(drain.list);
-        let count = left.div_ceil(1 << order.get()).min(DRAIN_WINDOW);
+        let count = left.div_ceil(1 << order.get());
         Some((self.lists[drain.list].oldest(count), order))
     }
 
@@ -315,8 +327,15 @@ impl PerCpuPages {
 
     /// Whether there are lists of huge blocks.
     pub(crate) const fn thp(&self) -> Thp {
-        if self.huge.is_some() { Thp::Configured } else { Thp::Absent }
+        if self.shape.huge.is_some() { Thp::Configured } else { Thp::Absent }
     }
+}
+
+/// What a block of a list is among [`PerCpuPages::others`]. Orders that come at random would make a
+/// branch here hard to predict.
+#[inline(always)]
+fn counted(list: usize, order: Order) -> u32 {
+    u32::from(list != SINGLES) << order.get()
 }
 
 /// Progress of a drain.

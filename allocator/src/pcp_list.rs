@@ -51,7 +51,8 @@ impl PageList {
     /// Whether there is no block.
     #[inline]
     pub(crate) const fn is_empty(&self) -> bool {
-        self.blocks.len() == self.gap
+        // Not `==`: that there is a block follows from `>`.
+        self.blocks.len() <= self.gap
     }
 
     /// Number of blocks.

@@ -88,9 +88,12 @@ pub(crate) struct Tuning {
     frees_bound: u32,
     alloc_factor: u32,
     freed_high_order: bool,
-    /// Below this many pages, a free of no high order drains nothing and raises `frees`, and that
-    /// is all; as long as the zone is under no pressure. Zero when the rules have to be asked.
+    /// Below this many pages, a free drains nothing and is counted, and that is all; as long as the
+    /// zone is under no pressure, and unless it is one of many of high order. Zero when the rules
+    /// have to be asked.
     calm: u32,
+    /// From so many `frees` on, a free of a high order may drain all.
+    many: u32,
 }
 
 impl Tuning {
@@ -104,6 +107,7 @@ impl Tuning {
             alloc_factor: 0,
             freed_high_order: false,
             calm: 0,
+            many: 0,
         }
     }
 
@@ -114,9 +118,9 @@ impl Tuning {
     pub(crate) fn set_sizes(&mut self, sizes: PcpSizes) {
         self.sizes = sizes;
         self.calm = 0;
-        self.frees_bound = match self.rule {
-            PcpTuning::Fixed => 0,
-            PcpTuning::Adaptive => sizes.batch << SCALE_MAX,
+        (self.frees_bound, self.many) = match self.rule {
+            PcpTuning::Fixed => (0, 0),
+            PcpTuning::Adaptive => (sizes.batch << SCALE_MAX, sizes.batch),
         };
     }
 
@@ -131,12 +135,12 @@ impl Tuning {
 
     pub(crate) fn set_counters(&mut self, counters: PcpCounters) {
         self.high = counters.high;
-        self.frees = match self.rule {
-            PcpTuning::Fixed => counters.free_factor,
-            PcpTuning::Adaptive => counters.free_count,
+        (self.frees, self.alloc_factor, self.freed_high_order) = match self.rule {
+            PcpTuning::Fixed => (counters.free_factor, 0, false),
+            PcpTuning::Adaptive => {
+                (counters.free_count, counters.alloc_factor, counters.freed_high_order)
+            }
         };
-        self.alloc_factor = counters.alloc_factor;
-        self.freed_high_order = counters.freed_high_order;
         self.calm = 0;
     }
 
@@ -147,16 +151,23 @@ impl Tuning {
         self.frees >>= 1;
     }
 
-    /// Whether a block that is no [high order](Self::is_high_order) and makes the lists hold
-    /// `pages` pages asks for nothing but [`note_calm_free`](Self::note_calm_free).
+    /// Whether a block that makes the lists hold `pages` pages asks for nothing but
+    /// [`note_calm_free`](Self::note_calm_free). Where orders are mixed, each of the three parts of
+    /// the last condition alone would be a branch that is foreseen wrongly.
     #[inline(always)]
-    pub(crate) fn is_calm(&self, pages: usize, zone: ZonePressure) -> bool {
-        pages < self.calm as usize && zone == ZonePressure::default()
+    pub(crate) fn is_calm(&self, order: Order, pages: usize, zone: ZonePressure) -> bool {
+        pages < self.calm as usize
+            && zone == ZonePressure::default()
+            && !(Self::is_high_order(order)
+                & (self.frees >= self.many)
+                & (self.freed_high_order | (self.rule == PcpTuning::Fixed)))
     }
 
     /// What [`drain`](Self::drain) does for a block when all [is calm](Self::is_calm).
     #[inline(always)]
     pub(crate) fn note_calm_free(&mut self, order: Order) {
+        self.alloc_factor >>= 1;
+        self.freed_high_order = Self::is_high_order(order);
         if self.frees < self.frees_bound {
             self.frees += 1 << order.get();
         }
@@ -165,7 +176,6 @@ impl Tuning {
     /// How many blocks to bring in for an empty list while all lists hold `pages` pages.
     /// Linux: `nr_pcp_alloc()`.
     pub(crate) fn refill(&mut self, order: Order, pages: u32, zone: ZonePressure) -> u32 {
-        self.calm = 0;
         let batch = self.sizes.batch;
         let blocks = match self.rule {
             PcpTuning::Fixed => {
@@ -173,6 +183,7 @@ impl Tuning {
             }
             PcpTuning::Adaptive => self.adaptive_refill(order, pages, zone),
         };
+        self.calm = self.calm_below();
         if blocks > 1 { (blocks >> order.get()).max(2) } else { blocks }
     }
 
@@ -205,14 +216,18 @@ impl Tuning {
             PcpTuning::Fixed => self.fixed_drain(order, pages, zone),
             PcpTuning::Adaptive => self.adaptive_drain(order, pages, zone),
         };
-        self.calm = match self.rule {
+        self.calm = self.calm_below();
+        excess
+    }
+
+    /// Up to which count of pages frees are calm, once the high mark is within its bounds.
+    fn calm_below(&self) -> u32 {
+        match self.rule {
             PcpTuning::Fixed => self.sizes.high_min,
-            PcpTuning::Adaptive if self.freed_high_order || self.alloc_factor > 0 => 0,
             // Bounds that cross: the next free lowers the mark to the upper one.
             PcpTuning::Adaptive if self.high > self.sizes.high_max => 0,
             PcpTuning::Adaptive => self.high,
-        };
-        excess
+        }
     }
 
     /// Orders whose frees in a row empty the lists. Linux: `order && order <= COSTLY_ORDER`.
@@ -375,10 +390,10 @@ mod tests {
         let low = ZonePressure { below_high: true, reclaim_active: false };
         assert!(tuning.drain(Order::ZERO, 2_100, low).is_some());
         assert_eq!(tuning.counters().high, 2_000);
-        assert!(!tuning.is_calm(600, ZonePressure::default()));
+        assert!(!tuning.is_calm(Order::ZERO, 600, ZonePressure::default()));
         assert!(tuning.drain(Order::ZERO, 600, ZonePressure::default()).is_some());
         assert_eq!(tuning.counters().high, 500);
-        assert!(tuning.is_calm(499, ZonePressure::default()));
+        assert!(tuning.is_calm(Order::ZERO, 499, ZonePressure::default()));
     }
 
     /// The short cut for frees of any order against the rules it stands for.
@@ -390,13 +405,14 @@ mod tests {
             let mut calm = 0;
             for step in 0..600u32 {
                 let order = match step % 97 {
-                    13 => Order::of(1),
+                    13..18 => Order::of(1),
+                    30 | 31 | 70 => Order::of(3),
                     51 => Order::of(4),
                     _ => Order::ZERO,
                 };
                 if step % 5 == 4 {
                     short.note_alloc();
-                    pages -= 1;
+                    pages = u32::saturating_sub(pages, 1);
                     continue;
                 }
                 if step % 61 == 60 {
@@ -405,8 +421,7 @@ mod tests {
                 pages += 1 << order.get();
                 let mut long = short.clone();
                 let excess = long.drain(order, pages, ZonePressure::default());
-                let calmly = short.is_calm(pages as usize, ZonePressure::default());
-                if !Tuning::is_high_order(order) && calmly {
+                if short.is_calm(order, pages as usize, ZonePressure::default()) {
                     calm += 1;
                     short.note_calm_free(order);
                     assert_eq!((excess, long.counters()), (None, short.counters()), "step {step}");

@@ -7,37 +7,40 @@
 
 use core::ops::Range;
 
-use crate::event::{Event, Sink};
+use crate::event::{Event, Silent, Sink};
 use crate::frame::{FrameIndex, Head};
 use crate::gfp::AllocFlags;
 use crate::note::{Note, PerCpu};
+use crate::pcp::PerCpuPages;
 use crate::pcp_list::Cached;
 use crate::profile::RefillAccounting;
 use crate::rmqueue::{Got, Mode, ZoneRequest};
 use crate::run::Run;
 use crate::units::{CpuId, Order, PageCount};
-use crate::zone::Zone;
+use crate::zone::{Boosted, Zone};
 
 impl Zone {
-    /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
+    /// Fills an empty list of a CPU's lists, which are not in the zone's hands, from the buddy
+    /// lists. Linux: `rmqueue_bulk()`.
     #[inline(never)]
     pub(crate) fn refill<S: Sink>(
         &mut self,
+        pcp: &mut PerCpuPages,
         cpu: CpuId,
         list: usize,
         request: ZoneRequest,
         sink: &mut S,
     ) {
-        let blocks = self.pcp[cpu.index()].refill_blocks(list, request.order, self.pressure);
+        let blocks = pcp.refill_blocks(list, request.order, self.pressure);
         let mut mode = Mode::Normal;
         let mut refilled = 0;
         sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         while refilled < blocks {
-            let own = self.take_own(cpu, list, request, mode, blocks - refilled, sink);
+            let own = self.take_own(pcp, cpu, list, request, mode, blocks - refilled, sink);
             refilled += own;
             if own == 0 {
                 let Some(got) = self.take_one(request, &mut mode, sink) else { break };
-                self.cache(cpu, list, request.order, got);
+                self.cache(pcp, cpu, (list, request.order), got);
                 refilled += 1;
             }
         }
@@ -45,10 +48,24 @@ impl Zone {
         self.count_all(cpu);
     }
 
+    /// [`refill`](Self::refill) for a CPU that takes the block itself.
+    pub(crate) fn refill_lent(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        cpu: CpuId,
+        list: usize,
+        request: ZoneRequest,
+    ) {
+        self.refill(pcp, cpu, list, request, &mut Silent);
+        // Nobody listens for who is woken.
+        self.boosted = Boosted::No;
+    }
+
     /// Up to `most` blocks of the request's own type, where these are what it gets; says how many.
     #[inline]
     fn take_own<S: Sink>(
         &mut self,
+        pcp: &mut PerCpuPages,
         cpu: CpuId,
         list: usize,
         request: ZoneRequest,
@@ -64,13 +81,13 @@ impl Zone {
             return 0;
         }
         if !S::ENABLED {
-            return self.take_quietly(cpu, list, request, most);
+            return self.take_quietly(pcp, cpu, list, request, most);
         }
         let mut taking = self.buddy.taking(request.migratetype);
         let run = taking.run(request.order, most);
         taking.end();
         let Some(run) = run else { return 0 };
-        self.cache_run(cpu, list, request, run, sink);
+        self.cache_run(pcp, cpu, list, request, run, sink);
         run.count
     }
 
@@ -89,9 +106,15 @@ impl Zone {
     /// [`take_own`](Self::take_own) where nobody asks what the zone looked like between two of the
     /// blocks.
     #[inline]
-    fn take_quietly(&mut self, cpu: CpuId, list: usize, request: ZoneRequest, most: u32) -> u32 {
+    fn take_quietly(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        cpu: CpuId,
+        list: usize,
+        request: ZoneRequest,
+        most: u32,
+    ) -> u32 {
         let ZoneRequest { order, migratetype: mt, .. } = request;
-        let pcp = &mut self.pcp[cpu.index()];
         let mut taking = self.buddy.taking(mt);
         let mut taken = 0;
         while let Some(run) = (taken < most).then(|| taking.run(order, most - taken)).flatten() {
@@ -100,9 +123,10 @@ impl Zone {
             taken += run.count;
         }
         taking.end();
+        let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-            self.counters.note_each(cpu, -(1 << order.get()), taken as usize, mt);
+            self.counters.note_each(cpu, &before, &self.buddy.free, taken);
         }
         taken
     }
@@ -117,7 +141,6 @@ impl Zone {
         most: u32,
     ) -> Option<Range<FrameIndex>> {
         let mt = request.migratetype;
-        self.count_free(cpu);
         let mut taking = self.buddy.taking(mt);
         let run = taking.run(Order::ZERO, most);
         if let Some(run) = run {
@@ -125,14 +148,16 @@ impl Zone {
         }
         taking.end();
         let Run { index, count, .. } = run?;
+        let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(count)), mt);
-        self.counters.note_each(cpu, -1, count as usize, mt);
+        self.counters.note_each(cpu, &before, &self.buddy.free, count);
         Some(index..index + count)
     }
 
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.
     fn cache_run(
         &mut self,
+        pcp: &mut PerCpuPages,
         cpu: CpuId,
         list: usize,
         request: ZoneRequest,
@@ -150,15 +175,21 @@ impl Zone {
             });
             self.buddy.sub_free(order.pages(), mt);
             sink.emit(Event::ZoneLocked { pfn, order, migratetype: mt });
-            self.cache(cpu, list, order, Got { index, mt });
+            self.cache(pcp, cpu, (list, order), Got { index, mt });
         }
     }
 
     /// Puts a block on a CPU's list, to be used last.
     #[inline(always)]
-    fn cache(&mut self, cpu: CpuId, list: usize, order: Order, got: Got) {
+    fn cache(
+        &mut self,
+        pcp: &mut PerCpuPages,
+        cpu: CpuId,
+        (list, order): (usize, Order),
+        got: Got,
+    ) {
         self.buddy.map.set_head(got.index, Head::PerCpu(order));
-        self.pcp[cpu.index()].push_refilled(list, order, Cached::new(got.index, got.mt));
+        pcp.push_refilled(list, order, Cached::new(got.index, got.mt));
         self.count_lent(cpu);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
             self.count_all(cpu);

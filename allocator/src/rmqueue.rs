@@ -167,8 +167,12 @@ impl Zone {
             sink.note(|| Note::PerCpu(PerCpu::Hit));
         }
         let cached = hit.or_else(|| {
-            self.refill(cpu, list, request, sink);
-            self.pcp[cpu.index()].pop(list, request.order)
+            let mut all = core::mem::take(&mut self.pcp);
+            let pcp = &mut all[cpu.index()];
+            self.refill(pcp, cpu, list, request, sink);
+            let cached = pcp.pop(list, request.order);
+            self.pcp = all;
+            cached
         })?;
         Some(cached.index())
     }

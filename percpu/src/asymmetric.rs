@@ -7,25 +7,32 @@ use crate::{
     step::Step,
     steps::Steps,
     sync::{
-        Backoff, Mutex, MutexGuard,
-        atomic::{AtomicBool, Ordering},
+        Backoff, Mutex,
+        atomic::{AtomicBool, AtomicU8, Ordering, compiler_fence},
     },
 };
 
 /// Two flags, each stored by one side and read by the other, and a fence of which the remote side
 /// carries the weight.
 ///
-/// The owner raises `busy`, then looks at `claimed`; a remote raises `claimed`, then looks at
+/// The owner raises `busy`, then looks at `asks`; a remote claims the value there, then looks at
 /// `busy`. With a fence between the two on both sides at least one of them sees the other. An owner
 /// that sees a claim steps back and queues for the mutex, which every remote holds during its turn.
 #[derive(Debug)]
 pub struct Asymmetric {
     busy: AtomicBool,
-    claimed: AtomicBool,
+    /// What asks for more of the owner than to be busy: [`CLAIMED`], [`FENCED`]. Mostly nothing,
+    /// and then one look tells.
+    asks: AtomicU8,
     fence: Fence,
     steps: Steps<Step>,
     remotes: Mutex<()>,
 }
+
+/// A remote has the value or is waiting for it.
+const CLAIMED: u8 = 1;
+/// The owner's half of the fence is an instruction. Never changes.
+const FENCED: u8 = 2;
 
 impl Asymmetric {
     /// With the fence that is cheapest for the owner on this system.
@@ -49,25 +56,38 @@ impl Asymmetric {
     }
 
     fn with_steps(fence: Fence, steps: Steps<Step>) -> Self {
-        let (busy, claimed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { busy, claimed, fence, steps, remotes: Mutex::new(()) }
+        let asks = AtomicU8::new(asked_by(fence));
+        let (busy, remotes) = (AtomicBool::new(false), Mutex::new(()));
+        Self { busy, asks, fence, steps, remotes }
     }
 
-    /// Whether a remote has the value or is waiting for it. A claim that is gone was taken back
-    /// with a Release; Acquire makes what its remote did visible.
+    /// What is asked of the owner. A claim that is gone was taken back with a Release; Acquire
+    /// makes what its remote did visible.
     #[inline(always)]
-    fn is_claimed(&self) -> bool {
+    fn asked(&self) -> u8 {
         let acquires = self.steps.has(Step::OwnerAcquires);
-        let order = if acquires { Ordering::Acquire } else { Ordering::Relaxed };
-        self.steps.has(Step::OwnerLooks) && self.claimed.load(order)
+        self.asks.load(if acquires { Ordering::Acquire } else { Ordering::Relaxed })
     }
 
-    /// The owner's turn once it has stepped back: holding the mutex, as a remote would, but with no
-    /// claim to make, for nobody else is in the way.
+    /// The owner, which is busy, does what is asked of it.
     #[cold]
     #[inline(never)]
-    fn queue(&self) -> Turn<'_> {
-        Turn::Queued { _lock: self.remotes.lock() }
+    fn attend(&self) {
+        if self.steps.has(Step::LightFence) {
+            self.fence.light();
+        }
+        if self.steps.has(Step::OwnerLooks) && self.asked() & CLAIMED != 0 {
+            self.queue();
+        }
+    }
+
+    /// Steps back and queues behind the remotes, then is busy again. It need not look for claims a
+    /// second time: no remote is there while it holds the mutex, and whoever has it next finds the
+    /// owner busy.
+    fn queue(&self) {
+        self.busy.store(false, Ordering::Release);
+        let _lock = self.remotes.lock();
+        self.busy.store(true, Ordering::Relaxed);
     }
 
     /// Waits for the end of the owner's turn.
@@ -79,12 +99,25 @@ impl Asymmetric {
     }
 }
 
-/// What makes it the owner's turn, until it is dropped.
-enum Turn<'a> {
-    /// No remote is there.
-    Busy { _flag: Raised<'a> },
-    /// Remotes are kept out.
-    Queued { _lock: MutexGuard<'a, ()> },
+/// What a fence asks of the owner at every turn.
+fn asked_by(fence: Fence) -> u8 {
+    if fence.is_light() { 0 } else { FENCED }
+}
+
+/// A remote's claim, until it is dropped.
+struct Claim<'a>(&'a Asymmetric);
+
+impl<'a> Claim<'a> {
+    fn new(of: &'a Asymmetric) -> Self {
+        of.asks.store(asked_by(of.fence) | CLAIMED, Ordering::Relaxed);
+        Self(of)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.asks.store(asked_by(self.0.fence), Ordering::Release);
+    }
 }
 
 impl Default for Asymmetric {
@@ -96,23 +129,18 @@ impl Default for Asymmetric {
 impl Protocol for Asymmetric {
     #[inline(always)]
     fn owner<R>(&self, work: impl FnOnce() -> R) -> R {
-        let busy = Raised::by_store(&self.busy);
-        if self.steps.has(Step::LightFence) {
-            self.fence.light();
+        let _busy = Raised::by_store(&self.busy);
+        // The light fence, which costs nothing; where there is a heavier one it is asked for.
+        compiler_fence(Ordering::SeqCst);
+        if self.asked() != 0 {
+            self.attend();
         }
-        // The work is called in one place, so that it can be compiled into the caller.
-        let _turn = if self.is_claimed() {
-            drop(busy);
-            self.queue()
-        } else {
-            Turn::Busy { _flag: busy }
-        };
         work()
     }
 
     fn remote<R>(&self, work: impl FnOnce() -> R) -> R {
         let _turn = self.steps.has(Step::RemotesQueue).then(|| self.remotes.lock());
-        let _claim = Raised::by_store(&self.claimed);
+        let _claim = Claim::new(self);
         if self.steps.has(Step::HeavyFence) {
             self.fence.heavy();
         }

@@ -29,15 +29,18 @@ impl Fence {
         Self(if membarrier::is_granted() { Kind::Kernel } else { Kind::Full })
     }
 
+    /// Whether the owner's half is no instruction.
+    #[inline]
+    pub(crate) const fn is_light(self) -> bool {
+        matches!(self.0, Kind::Kernel)
+    }
+
     /// The owner's half: at most the compiler is kept from moving the load up.
-    #[inline(always)]
+    #[inline]
     pub(crate) fn light(self) {
         match self.0 {
             Kind::Kernel => compiler_fence(Ordering::SeqCst),
-            Kind::Full => {
-                core::hint::cold_path();
-                fence(Ordering::SeqCst);
-            }
+            Kind::Full => fence(Ordering::SeqCst),
         }
     }
 

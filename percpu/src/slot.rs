@@ -66,9 +66,15 @@ impl<T, P: Exclusive> Slot<T, P> {
     /// Lends the value to the owner. Only [`Owner::with`] calls it.
     #[inline(always)]
     fn with_owner<R>(&self, work: impl FnOnce(&mut T) -> R) -> R {
-        // SAFETY: the pointer is valid as long as `self`; `Exclusive` keeps all other work away
-        // meanwhile, since calls of this function do not overlap.
-        self.protocol.owner(|| self.value.with_mut(|value| work(unsafe { &mut *value })))
+        let lend = |value: *mut T| {
+            // SAFETY: the pointer is valid as long as `self`; `Exclusive` keeps all other work away
+            // meanwhile, since calls of this function do not overlap.
+            work(unsafe { &mut *value })
+        };
+        self.protocol.owner(
+            #[inline(always)]
+            || self.value.with_mut(lend),
+        )
     }
 
     /// Lends the value to a remote.

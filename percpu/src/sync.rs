@@ -4,14 +4,14 @@
 //! As in the allocator, two gates must be open before loom's types appear: `--cfg loom`, and the
 //! feature `loom`; likewise for shuttle.
 
-pub(crate) use imp::{Arc, Backoff, Mutex, MutexGuard, UnsafeCell, atomic};
+pub(crate) use imp::{Arc, Backoff, Mutex, UnsafeCell, atomic};
 
 #[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 mod imp {
     pub(crate) use std::sync::{Arc, atomic};
 
     pub(crate) use crossbeam_utils::Backoff;
-    pub(crate) use parking_lot::{Mutex, MutexGuard};
+    pub(crate) use parking_lot::Mutex;
 
     pub(crate) use super::cell::UnsafeCell;
 }
@@ -44,7 +44,8 @@ mod imp {
     use loom::{sync, thread};
     #[cfg(all(shuttle, feature = "shuttle"))]
     use shuttle::{sync, thread};
-    pub(crate) use sync::{Arc, MutexGuard};
+    pub(crate) use sync::Arc;
+    use sync::MutexGuard;
 
     #[cfg(all(shuttle, feature = "shuttle"))]
     pub(crate) use super::cell::UnsafeCell;
@@ -52,7 +53,7 @@ mod imp {
     pub(crate) mod atomic {
         pub(crate) use std::sync::atomic::compiler_fence;
 
-        pub(crate) use super::sync::atomic::{AtomicBool, Ordering, fence};
+        pub(crate) use super::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
     }
 
     /// The model checker's mutex with the interface of parking_lot's.

@@ -2,12 +2,15 @@
 
 use pagelab_percpu::Exclusive;
 
+use crate::frame::FrameIndex;
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::AllocRequest;
+use crate::page_alloc::{AllocRequest, PageAllocator};
 use crate::rmqueue::ZoneRequest;
-use crate::smp::cpu::{Cpu, CpuZone, free_locked, push_listed, push_single};
-use crate::units::{Order, Pfn};
+use crate::smp::cpu::Cpu;
+use crate::smp::cpu_zone::{CpuZone, free_locked, push_listed};
+use crate::smp::posted::Posted;
+use crate::units::{CpuId, Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
     /// Up to `wanted` single pages, those that as many calls of
@@ -38,7 +41,7 @@ impl<P: Exclusive> Cpu<P> {
         let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
         let migratetype = self.shared().migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags: route.flags };
-        let (id, zone) = (self.id(), &self.zones[at].zone);
+        let (id, zone) = (self.id, &self.zones.at(at).zone);
         let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
             && migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
@@ -68,56 +71,56 @@ impl<P: Exclusive> Cpu<P> {
     ///
     /// Panics when one of them is not allocated as a single page.
     pub fn free_singles(&mut self, pages: &[Pfn]) {
-        let mut left = pages;
+        let (id, mut left) = (self.id, pages);
         while let Some(&first) = left.first() {
-            let has = |zone: &CpuZone<P>| zone.zone.span.contains(first);
-            let at = self.zones.iter().position(has).expect("a page lies in a zone");
-            let freed = self.free_to_lists(at, left);
-            left = &left[freed..];
-            let freed = self.free_unlisted(at, left);
-            left = &left[freed..];
+            let zone = self.zones.of(first).expect("a page lies in a zone");
+            left = &left[zone.free_to_lists(id, left)..];
+            left = &left[zone.free_unlisted(id, left)..];
         }
     }
+}
 
+impl<P: Exclusive> CpuZone<P> {
     /// Frees the pages at the start of `pages` that have a list of this CPU, in one turn; says how
     /// many.
-    fn free_to_lists(&mut self, at: usize, pages: &[Pfn]) -> usize {
-        let (id, CpuZone { lists, zone, posted }) = (self.id, &mut self.zones[at]);
+    fn free_to_lists(&mut self, id: CpuId, pages: &[Pfn]) -> usize {
+        let Self { lists, zone, .. } = self;
         lists.with(|lists| {
-            let push = |pfn: &&Pfn| {
-                let index = posted.index(**pfn);
-                (posted.is_movable(index) && push_single(posted, lists, index))
-                    || push_listed(zone, id, lists, index, Order::ZERO)
-            };
-            pages.iter().take_while(|pfn| zone.span.contains(**pfn)).take_while(push).count()
+            let mut push =
+                |pfn: &&Pfn| push_listed(zone, id, lists, zone.posted.index(**pfn), Order::ZERO);
+            let here = pages.iter().take_while(|pfn| zone.span.contains(**pfn));
+            here.take_while(|pfn| push(pfn)).count()
         })
     }
 
     /// Frees the pages at the start of `pages` whose pageblocks are isolated, under one hold of the
     /// zone's lock; says how many. Linux: `free_one_page()`.
-    fn free_unlisted(&mut self, at: usize, pages: &[Pfn]) -> usize {
-        let CpuZone { zone, posted, .. } = &self.zones[at];
+    fn free_unlisted(&mut self, id: CpuId, pages: &[Pfn]) -> usize {
+        let Self { lists, zone, .. } = self;
+        let posted = &zone.posted;
         let bypasses = |pfn: &&Pfn| posted.migratetype(posted.index(**pfn)).bypasses_pcp();
         let here = pages.iter().take_while(|pfn| zone.span.contains(**pfn));
         let count = here.take_while(bypasses).count();
-        let (id, pages) = (self.id, &pages[..count]);
         if count > 0 {
-            self.with_core(at, |core, posted| {
-                let indices = pages.iter().map(|&pfn| posted.index(pfn));
-                core.zones[0].buddy.map.look_ahead(indices.clone(), Order::ZERO);
-                for index in indices {
-                    let zone = &mut core.zones[0];
-                    if !zone.buddy.blocks.migratetype(index).bypasses_pcp() {
-                        // The isolation has ended meanwhile.
-                        free_locked(core, id, posted, index, Order::ZERO);
-                        continue;
+            lists.with(|lists| {
+                zone.lock().with_lists(id, lists, |core| {
+                    for &pfn in &pages[..count] {
+                        free_isolated(core, id, posted, posted.index(pfn));
                     }
-                    posted.release(index, Order::ZERO);
-                    zone.free_unlisted(id, index, Order::ZERO);
-                    core.stats.pgfree += 1;
-                }
+                });
             });
         }
         count
     }
+}
+
+/// Frees a single page of a pageblock that is isolated, or was a moment ago.
+fn free_isolated(core: &mut PageAllocator, id: CpuId, posted: &Posted, index: FrameIndex) {
+    let zone = &mut core.zones[0];
+    if !zone.buddy.blocks.migratetype(index).bypasses_pcp() {
+        return free_locked(core, id, posted, index, Order::ZERO);
+    }
+    posted.release(index, Order::ZERO);
+    zone.free_unlisted(id, index, Order::ZERO);
+    core.stats.pgfree += 1;
 }

@@ -5,12 +5,10 @@
 //! to drain them: a free either comes before that turn, and its page is drained, or after it, and
 //! sees the isolation.
 
-use crossbeam_utils::CachePadded;
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
 use crate::contig::ContigRange;
 use crate::event::Silent;
-use crate::frame::{FrameIndex, Head, Movability};
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
@@ -18,6 +16,7 @@ use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, h
 use crate::pcp_list::Cached;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
+use crate::smp::cpu_zone::{CpuZone, CpuZones};
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
 use crate::smp::zone::{CpuLists, SharedZone};
@@ -29,27 +28,11 @@ use crate::units::{CpuId, Order, Pfn};
 pub struct Cpu<P = Asymmetric> {
     pub(super) id: CpuId,
     shared: Arc<SharedAllocator<P>>,
-    pub(super) zones: Vec<CpuZone<P>>,
-    /// Where the last request for a user's single page went that was served off a list.
-    single: Option<Single>,
+    pub(super) zones: CpuZones<P>,
+    /// A request for movable memory that the lists of the zone at hand serve first.
+    user: PlainKey,
     /// How the last request that was not served so was tried first.
     route: Option<Route>,
-}
-
-/// A zone as a CPU sees it.
-#[derive(Debug)]
-pub(super) struct CpuZone<P> {
-    pub(super) lists: Owner<CpuLists, P>,
-    pub(super) zone: Arc<SharedZone<P>>,
-    /// The zone's, one step nearer.
-    pub(super) posted: Arc<CachePadded<Posted>>,
-}
-
-/// A request for a user's single page, and the zone whose list serves it while that fares well.
-#[derive(Clone, Copy, Debug)]
-struct Single {
-    key: (u64, u64),
-    zone: usize,
 }
 
 /// How requests are tried that differ in nothing but their order.
@@ -61,8 +44,24 @@ pub(super) struct Route {
     pub(super) flags: AllocFlags,
 }
 
+/// A request in one word, but for its order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct PlainKey(u64);
+
+impl PlainKey {
+    /// Of no request.
+    const NONE: Self = Self(u64::MAX);
+
+    /// `None` where flags are barred or granted.
+    #[inline(always)]
+    fn of(req: &AllocRequest) -> Option<Self> {
+        let plain = req.barred.is_empty() && req.granted.is_empty();
+        plain.then(|| Self(u64::from(req.gfp.bits()) | u64::from(req.node.get()) << 32))
+    }
+}
+
 /// A request in two words, which are compared faster than five fields.
-#[inline(always)]
+#[inline]
 fn key(req: &AllocRequest) -> (u64, u64) {
     let (order, node) = (u64::from(req.order.get()), u64::from(req.node.get()));
     let (barred, granted) = (u64::from(req.barred.bits()), u64::from(req.granted.bits()));
@@ -75,12 +74,8 @@ impl<P: Exclusive> Cpu<P> {
         shared: Arc<SharedAllocator<P>>,
         lists: Vec<Owner<CpuLists, P>>,
     ) -> Self {
-        let zones = lists.into_iter().zip(&shared.zones);
-        let zones = zones.map(|(lists, zone)| {
-            let posted = Arc::clone(&zone.posted);
-            CpuZone { lists, zone: Arc::clone(zone), posted }
-        });
-        Self { id, zones: zones.collect(), shared, single: None, route: None }
+        let zones = CpuZones::new(&shared.zones, lists);
+        Self { id, zones, shared, user: PlainKey::NONE, route: None }
     }
 
     /// Number of the CPU.
@@ -112,21 +107,21 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
-    /// A page off the list that served the last request, for one that is like it. Most requests are
-    /// for single pages of users.
+    /// A block off the lists of the zone at hand, for a request like those that they serve. Most
+    /// requests are of users.
     #[inline(always)]
     fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
-        let single = self.single.as_ref().filter(|single| single.key == key(req))?;
-        let CpuZone { lists, posted, .. } = self.zones.get_mut(single.zone)?;
-        if !posted.mood().is_calm(Order::ZERO) {
+        let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
+        let posted: &Posted = posted;
+        if PlainKey::of(req)? != self.user || !posted.mood().is_calm(req.order) {
             return None;
         }
-        lists.with(|lists| {
-            let index = lists.pcp.pop_single()?;
-            lists.allocated += 1;
-            posted.hold(index, Order::ZERO, Movability::Movable);
-            Some(Pages::new(posted.pfn(index), Order::ZERO))
-        })
+        let list = shape.list_of(req.order, MigrateType::Movable)?;
+        let pfn = lists.with(
+            #[inline(always)]
+            |lists| pop(posted, lists, list, req),
+        )?;
+        Some(Pages::new(pfn, req.order))
     }
 
     /// A copy of the request, so that the caller's can stay in registers.
@@ -202,6 +197,7 @@ impl<P: Exclusive> Cpu<P> {
     fn walk(&mut self, req: &AllocRequest, route: Route) -> Option<Pfn> {
         let Route { mut rank, flags, .. } = route;
         let first = *self.shared.zonelist(req).get(rank)?;
+        self.keep_at_hand(first, req, flags);
         let found = self.take(first, req, flags);
         if found.is_some() {
             return found;
@@ -224,26 +220,45 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
+    /// Remembers that a request is to be tried first in the zone at `at`, if that has lists for it.
+    #[inline]
+    fn keep_at_hand(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) {
+        let Some(user) = PlainKey::of(req).filter(|user| *user != self.user) else { return };
+        let migratetype = self.shared.migratetype_of(req.gfp);
+        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let has_list = self.shared.zones[at].list_of(request).is_some();
+        if migratetype == MigrateType::Movable && has_list {
+            self.user = user;
+            self.zones.warm(at);
+        }
+    }
+
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
         let migratetype = self.shared.migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags };
-        let CpuZone { lists, zone, .. } = &mut self.zones[at];
-        let Some(list) = zone.list_of(request) else {
-            return take_no_list(&mut zone.lock(), self.id, zone, req, request);
-        };
-        if req.order == Order::ZERO && migratetype == MigrateType::Movable {
-            self.single = Some(Single { key: key(req), zone: at });
-        }
         let id = self.id;
+        let zone = &self.shared.zones[at];
+        let Some(list) = zone.list_of(request) else {
+            return take_no_list(&mut zone.lock(), id, zone, req, request);
+        };
+        let CpuZone { lists, zone, .. } = self.zones.at(at);
+        // What such a request gets is kept back, which needs the lock.
+        let keeps = flags.contains(AllocFlags::HIGHATOMIC);
+        let is_calm = || zone.posted.mood().is_calm(req.order) && !keeps;
         lists.with(|lists| {
-            // What such a request gets is kept back, which needs the lock.
-            let keeps = flags.contains(AllocFlags::HIGHATOMIC);
-            let calm = zone.posted.mood().is_calm(req.order) && !keeps;
-            let hit = if calm { pop(&zone.posted, lists, list, req) } else { None };
+            let hit = if is_calm() { pop(&zone.posted, lists, list, req) } else { None };
             hit.or_else(|| {
                 let mut locked = zone.lock();
-                locked.with_lists(id, lists, |core| take_locked(core, id, zone, req, request))
+                if !is_calm() {
+                    let take = |core: &mut _| take_locked(core, id, zone, req, request);
+                    return locked.with_lists(id, lists, take);
+                }
+                lists.with_balance(|pcp| locked.zones[0].refill_lent(pcp, id, list, request));
+                pop(&zone.posted, lists, list, req).or_else(|| {
+                    lists.pcp.note_alloc();
+                    take_no_list(&mut locked, id, zone, req, request)
+                })
             })
         })
     }
@@ -257,20 +272,42 @@ impl<P: Exclusive> Cpu<P> {
     #[inline(always)]
     pub fn free_pages(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
-        let has = |zone: &&mut CpuZone<P>| zone.zone.span.contains(pfn);
-        let zone = self.zones.iter_mut().find(has).expect("the block of a handle lies in a zone");
-        let posted = &zone.posted;
-        let index = posted.index(pfn);
+        if !self.free_like_last(pfn, order) {
+            core::hint::cold_path();
+            self.free_any(pfn, order);
+        }
+    }
+
+    /// Puts a block of movable memory on its list in the zone at hand if that is all there is to
+    /// do; says whether it was.
+    #[inline(always)]
+    fn free_like_last(&mut self, pfn: Pfn, order: Order) -> bool {
+        let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
+        let posted: &Posted = posted;
+        let Some(list) = shape.list_of(order, MigrateType::Movable) else { return false };
+        let Some((index, holding)) = posted.find(pfn) else { return false };
         // Only a canary looks at the type before its turn.
         let looked = !self.shared.steps.has(Step::FreeLooksInTurn) && posted.is_movable(index);
-        let single = order == Order::ZERO
-            && zone.lists.with(|lists| {
-                (looked || posted.is_movable(index)) && push_single(posted, lists, index)
-            });
-        if !single {
-            core::hint::cold_path();
-            zone.free_any(self.id, index, order);
-        }
+        lists.with(
+            #[inline(always)]
+            |lists| {
+                let cached = Cached::new(index, MigrateType::Movable);
+                let pushed = (looked || posted.is_movable(index))
+                    && holding.is_of(order)
+                    && lists.pcp.push_calmly(list, order, cached, posted.mood().pressure);
+                if pushed {
+                    holding.end();
+                }
+                pushed
+            },
+        )
+    }
+
+    #[inline(never)]
+    fn free_any(&mut self, pfn: Pfn, order: Order) {
+        let zone = self.zones.of(pfn).expect("the block of a handle lies in a zone");
+        let index = zone.posted.index(pfn);
+        zone.free_any(self.id, index, order);
     }
 
     /// Frees the pages of a claimed range one by one, ascending. Linux: `free_contig_range()`.
@@ -290,30 +327,9 @@ impl<P: Exclusive> Cpu<P> {
         at: usize,
         work: impl FnOnce(&mut PageAllocator, &Posted) -> R,
     ) -> R {
-        let CpuZone { lists, zone, .. } = &mut self.zones[at];
+        let CpuZone { lists, zone, .. } = self.zones.at(at);
         let id = self.id;
         lists.with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
-    }
-}
-
-impl<P: Exclusive> CpuZone<P> {
-    /// A free of anything. Linux: `free_unref_page_commit()`.
-    #[inline(never)]
-    fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
-        let Self { lists, zone, .. } = self;
-        if zone.shape.list_of(order, MigrateType::Movable).is_none() {
-            zone.posted.release(index, order);
-            let core = &mut *zone.lock();
-            core.stats.pgfree += order.pages().get();
-            return core.zones[0].free_unlisted(id, index, order);
-        }
-        lists.with(|lists| {
-            if !push_listed(zone, id, lists, index, order) {
-                zone.lock().with_lists(id, lists, |core| {
-                    free_locked(core, id, &zone.posted, index, order);
-                });
-            }
-        });
     }
 }
 
@@ -325,49 +341,13 @@ fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> boo
 }
 
 /// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
+#[inline(always)]
 fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, req: &AllocRequest) -> Option<Pfn> {
     let index = lists.pcp.pop(list, req.order)?.index();
     lists.pcp.note_alloc();
     lists.allocated += req.order.pages().get();
     posted.hold(index, req.order, req.movability());
     Some(posted.pfn(index))
-}
-
-/// Puts a page of movable memory on its list if that is all there is to do; says whether it was.
-#[inline(always)]
-pub(super) fn push_single(posted: &Posted, lists: &mut CpuLists, index: FrameIndex) -> bool {
-    let holding = posted.holding(index);
-    let pushed =
-        holding.is_of(Order::ZERO) && lists.pcp.push_single_calmly(index, posted.mood().pressure);
-    if pushed {
-        holding.end();
-        lists.freed += 1;
-    }
-    pushed
-}
-
-/// Puts a freed block on its list, if its type and order have one, and gives back what is too much;
-/// says whether it was put there. Linux: `free_unref_page_commit()`.
-pub(super) fn push_listed<P: Exclusive>(
-    zone: &SharedZone<P>,
-    id: CpuId,
-    lists: &mut CpuLists,
-    index: FrameIndex,
-    order: Order,
-) -> bool {
-    let mt = zone.posted.migratetype(index);
-    let Some(list) = lists.pcp.list_of(order, mt).filter(|_| !mt.bypasses_pcp()) else {
-        return false;
-    };
-    zone.posted.release(index, order);
-    lists.freed += order.pages().get();
-    let pressure = zone.posted.mood().pressure;
-    if let Some(pages) = lists.pcp.commit_freed(list, order, Cached::new(index, mt), pressure) {
-        zone.lock().with_lists(id, lists, |core| {
-            core.zones[0].give_back(id, pages, list, &mut Silent);
-        });
-    }
-    true
 }
 
 /// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
@@ -406,20 +386,4 @@ fn take_no_list<P: Exclusive>(
     let pfn = handed_out(own, stats, req, request, pfn, &mut Silent)?;
     zone.posted.hold(zone.posted.index(pfn), req.order, req.movability());
     Some(pfn)
-}
-
-/// A free to the buddy lists: there is no list for the order, or the pageblock is isolated, or was
-/// a moment ago. Linux: `free_one_page()`.
-pub(super) fn free_locked(
-    core: &mut PageAllocator,
-    id: CpuId,
-    posted: &Posted,
-    index: FrameIndex,
-    order: Order,
-) {
-    let movability = posted.release(index, order);
-    let map = &mut core.zones[0].buddy.map;
-    map.set_head(index, Head::Allocated(order, movability));
-    let pfn = map.pfn(index);
-    core.free_pages(id, Pages::new(pfn, order));
 }

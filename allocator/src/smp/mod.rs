@@ -16,6 +16,7 @@
 mod batch;
 mod claim;
 mod cpu;
+mod cpu_zone;
 mod exact;
 pub mod hotplug;
 mod posted;

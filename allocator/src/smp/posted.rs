@@ -143,6 +143,17 @@ impl Posted {
         FrameIndex::try_from(pfn.get() - self.base.get()).expect("a frame of the zone")
     }
 
+    /// Where `pfn` is in the zone's map, and what is posted there, if the map has it. It may have
+    /// frames of other zones, which nobody holds here.
+    #[inline(always)]
+    pub(super) fn find(&self, pfn: Pfn) -> Option<(FrameIndex, Holding<'_>)> {
+        let index = pfn.get().wrapping_sub(self.base.get());
+        let holding = self.holders.get(usize::try_from(index).ok()?)?;
+        // A map has fewer than 2^32 frames.
+        let [a, b, c, d, ..] = index.to_le_bytes();
+        Some((FrameIndex::from_le_bytes([a, b, c, d]), Holding(holding)))
+    }
+
     /// The frame at `index`.
     #[inline(always)]
     pub(super) fn pfn(&self, index: FrameIndex) -> Pfn {
@@ -152,7 +163,7 @@ impl Posted {
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
     #[inline(always)]
     pub(super) fn migratetype(&self, index: FrameIndex) -> MigrateType {
-        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
         MigrateType::from_index(usize::from(raw))
     }
 
@@ -164,7 +175,7 @@ impl Posted {
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
     #[inline(always)]
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
-        let raw = self.types[(index >> self.pageblock.get()) as usize].load(Relaxed);
+        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
         raw == MigrateType::Movable as u8
     }
 

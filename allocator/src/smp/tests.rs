@@ -10,7 +10,8 @@ use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
-use crate::units::Order;
+use crate::units::{NodeId, Order};
+use crate::zone::ZoneSpec;
 
 const CPUS: u16 = 3;
 
@@ -52,6 +53,19 @@ fn machine(profile: KernelProfile) -> PageAllocator {
     PageAllocator::boot(&spec, Silent).expect("a small machine")
 }
 
+/// The same memory in two zones: requests that find the upper one low go to the other.
+fn two_zones(profile: KernelProfile) -> PageAllocator {
+    let memory = PfnRange::new(Pfn::new(0), Pfn::new(16384));
+    let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    let zone = |kind, from, to| {
+        let span = PfnRange::new(Pfn::new(from), Pfn::new(to));
+        ZoneSpec { kind, node: NodeId::default(), span }
+    };
+    spec.zones = vec![zone(ZoneType::Dma32, 0, 4608), zone(ZoneType::Normal, 4608, 16384)];
+    spec.cpus = CPUS;
+    PageAllocator::boot(&spec, Silent).expect("two zones side by side")
+}
+
 /// Both machines, and what is held of each.
 struct Pair<P: Exclusive> {
     plain: PageAllocator,
@@ -63,8 +77,12 @@ struct Pair<P: Exclusive> {
 
 impl<P: Exclusive + Default> Pair<P> {
     fn new(profile: KernelProfile) -> Self {
-        let (shared, cpus) = SharedAllocator::share(machine(profile)).expect("one zone");
-        Self { plain: machine(profile), shared, cpus, held: Vec::new(), claimed: Vec::new() }
+        Self::of([machine(profile), machine(profile)])
+    }
+
+    fn of([plain, shared]: [PageAllocator; 2]) -> Self {
+        let (shared, cpus) = SharedAllocator::share(shared).expect("zones side by side");
+        Self { plain, shared, cpus, held: Vec::new(), claimed: Vec::new() }
     }
 
     fn step(&mut self, step: Step) -> (Answer, Answer) {
@@ -205,6 +223,37 @@ fn atomic_requests_of_a_machine_that_is_low_get_the_same_pages() {
         let (plain, shared) = pair.step(alloc(1, GfpFlags::ATOMIC));
         assert!(matches!(shared, Answer::Pages(Some(_))), "there is a reserve");
         assert_eq!(plain, shared, "{profile:?}");
+        assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
+    }
+}
+
+/// Which zone serves a request is decided anew each time: one that was low may fare well again, and
+/// then the one that stood in has pages on its lists and is not asked.
+#[test]
+fn a_zone_that_stood_in_is_left_alone_later() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut pair = Pair::<Asymmetric>::of([two_zones(profile), two_zones(profile)]);
+        let mut state = 1u64;
+        let mut drawn = |bound: usize| {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            usize::try_from(state >> 33).expect("31 bits") % bound
+        };
+        for at in 0..10_000 {
+            let cpu = u16::try_from(drawn(2)).expect("few");
+            // The upper zone has 11776 pages.
+            let level = 10_000 + 2_500 * (at / 1_000 % 2);
+            let used: PageCount = pair.held.iter().map(|(pages, _)| pages.order().pages()).sum();
+            let grows = used.get() < level;
+            let step = match grows {
+                true => {
+                    let gfp = [GfpFlags::HIGHUSER_MOVABLE, GfpFlags::KERNEL][drawn(8) / 7];
+                    Step::Alloc { cpu, order: [0, 0, 0, 0, 1, 2, 3, 5][drawn(8)], gfp }
+                }
+                false => Step::Free { cpu, which: drawn(1 << 30) },
+            };
+            let (plain, shared) = pair.step(step);
+            assert_eq!(plain, shared, "{profile:?} step {at} {step:?}");
+        }
         assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
     }
 }

@@ -12,12 +12,12 @@ use crate::highatomic::Unreserve;
 use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::PerCpuPages;
+use crate::pcp::{PerCpuPages, Shape};
 use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Arc, Mutex, MutexGuard};
+use crate::sync::{Arc, Mutex, MutexGuard, lock_spinning};
 use crate::units::{CpuId, NodeId, PfnRange};
 use crate::vm_stat::VmStat;
 
@@ -31,8 +31,8 @@ pub(super) struct SharedZone<P> {
     pub(super) nofragment: AllocFlags,
     /// Flags without which a movable request may not use the per-CPU lists.
     pub(super) movable_pcp_needs: AllocFlags,
-    /// Empty lists, which say what has a list.
-    pub(super) shape: PerCpuPages,
+    /// Which per-CPU lists there are.
+    pub(super) shape: Shape,
     pub(super) posted: Arc<CachePadded<Posted>>,
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
@@ -44,14 +44,31 @@ pub(super) struct SharedZone<P> {
 #[derive(Debug)]
 pub(super) struct CpuLists {
     pub(super) pcp: PerCpuPages,
-    /// Pages handed out and taken back without the zone's lock.
+    /// Pages handed out without the zone's lock.
     pub(super) allocated: u64,
-    pub(super) freed: u64,
+    /// Pages that came to the lists under the lock, less those that left them under it. What is on
+    /// the lists beyond them was freed without it, or was handed out.
+    balance: u64,
 }
 
 impl CpuLists {
     pub(super) fn new(pcp: PerCpuPages) -> Self {
-        Self { pcp, allocated: 0, freed: 0 }
+        let balance = pcp.count().get();
+        Self { pcp, allocated: 0, balance }
+    }
+
+    /// Pages taken back without the zone's lock: a count that frees need not keep.
+    fn freed(&self) -> u64 {
+        (self.pcp.count().get() + self.allocated).wrapping_sub(self.balance)
+    }
+
+    /// Works on the lists under the zone's lock.
+    pub(super) fn with_balance<R>(&mut self, work: impl FnOnce(&mut PerCpuPages) -> R) -> R {
+        let before = self.pcp.count().get();
+        let result = work(&mut self.pcp);
+        let came = self.pcp.count().get().wrapping_sub(before);
+        self.balance = self.balance.wrapping_add(came);
+        result
     }
 }
 
@@ -89,10 +106,12 @@ impl LockedZone<'_> {
         lists: &mut CpuLists,
         work: impl FnOnce(&mut PageAllocator) -> R,
     ) -> R {
-        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
-        let result = work(&mut self.core);
-        core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], &mut lists.pcp);
-        result
+        lists.with_balance(|pcp| {
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            let result = work(&mut self.core);
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            result
+        })
     }
 }
 
@@ -111,7 +130,7 @@ impl<P: Exclusive> SharedZone<P> {
             span: zone.span,
             nofragment,
             movable_pcp_needs: zone.movable_pcp_needs,
-            shape: zone.pcp[0].like_new(),
+            shape: zone.pcp[0].shape(),
             posted,
             core: CachePadded::new(Mutex::new(core)),
             remotes,
@@ -127,7 +146,7 @@ impl<P: Exclusive> SharedZone<P> {
 
     /// Linux: `spin_lock(&zone->lock)`.
     pub(super) fn lock(&self) -> LockedZone<'_> {
-        LockedZone { core: self.core.lock(), posted: &self.posted }
+        LockedZone { core: lock_spinning(&self.core), posted: &self.posted }
     }
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
@@ -180,7 +199,7 @@ impl<P: Exclusive> SharedZone<P> {
     pub(super) fn stats(&self) -> VmStat {
         let mut stats = *self.lock().stats();
         for remote in &self.remotes {
-            let (allocated, freed) = remote.with(|lists| (lists.allocated, lists.freed));
+            let (allocated, freed) = remote.with(|lists| (lists.allocated, lists.freed()));
             stats.pgalloc[self.kind.index()] += allocated;
             stats.pgfree += freed;
         }
@@ -200,10 +219,12 @@ fn hold_all<P: Exclusive>(
 ) {
     let Some((first, rest)) = remotes.split_first() else { return work(held) };
     first.with(|lists| {
-        let at = held.len();
-        let empty = lists.pcp.like_new();
-        held.push(core::mem::replace(&mut lists.pcp, empty));
-        hold_all(rest, held, work);
-        core::mem::swap(&mut lists.pcp, &mut held[at]);
+        lists.with_balance(|pcp| {
+            let at = held.len();
+            let empty = pcp.like_new();
+            held.push(core::mem::replace(pcp, empty));
+            hold_all(rest, held, work);
+            core::mem::swap(pcp, &mut held[at]);
+        });
     });
 }

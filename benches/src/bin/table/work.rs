@@ -55,6 +55,8 @@ pub(crate) trait Work<P: Shared>: Send + Sized {
 
 /// Pairs asked for between two looks at the clock.
 const BATCH: u32 = 256;
+/// Steps that are not timed at the start of a round: others have emptied the caches.
+const WARM_STEPS: u32 = 30_000;
 
 /// a, o9: a block and back, on a fresh pool. The order is a constant, as where pages are asked for.
 pub(crate) struct Pairs<P, const ORDER: u8>(P);
@@ -241,9 +243,6 @@ pub(crate) struct Mixed<P: Shared> {
     steps: u64,
 }
 
-/// Steps that are not timed at the start of a round: others have emptied the caches.
-const WARM_STEPS: u32 = 30_000;
-
 impl<P: Shared> Work<P> for Mixed<P> {
     fn new(peer: P, share: Share) -> Self {
         let level = PageCount::new(share.pages().get() / 4 * 3);
@@ -281,6 +280,19 @@ pub(crate) struct Claims<P, const ORDER: u8> {
     rng: Pcg32,
 }
 
+impl<P: Shared, const ORDER: u8> Claims<P, ORDER> {
+    /// Whether the block that was drawn could be had.
+    #[inline(always)]
+    fn claim(&mut self) -> bool {
+        let block = u64::try_from(below(&mut self.rng, self.blocks)).expect("a number");
+        let start = Pfn::new(self.first + (block << ORDER));
+        let order = Order::of(ORDER);
+        let Some(block) = self.peer.alloc_at(start, order) else { return false };
+        self.peer.free(std::hint::black_box(block), order);
+        true
+    }
+}
+
 impl<P: Shared, const ORDER: u8> Work<P> for Claims<P, ORDER> {
     fn new(peer: P, share: Share) -> Self {
         let frames = share.pages().get();
@@ -293,20 +305,14 @@ impl<P: Shared, const ORDER: u8> Work<P> for Claims<P, ORDER> {
         &mut self.peer
     }
 
+    fn before(&mut self) {
+        (0..WARM_STEPS).for_each(|_| {
+            self.claim();
+        });
+    }
+
     #[inline(never)]
     fn timed(&mut self, slice: Duration) -> u32 {
-        let order = Order::of(ORDER);
-        Stopwatch::start().repeat(slice, || {
-            let mut claims = 0;
-            for _ in 0..BATCH {
-                let block = u64::try_from(below(&mut self.rng, self.blocks)).expect("a number");
-                let start = Pfn::new(self.first + (block << ORDER));
-                if let Some(block) = self.peer.alloc_at(start, order) {
-                    self.peer.free(std::hint::black_box(block), order);
-                    claims += 1;
-                }
-            }
-            claims
-        })
+        Stopwatch::start().repeat(slice, || (0..BATCH).map(|_| u32::from(self.claim())).sum())
     }
 }
