@@ -19,44 +19,45 @@ use crate::run::Run;
 use crate::units::{CpuId, Order, PageCount};
 use crate::zone::{Boosted, Zone};
 
+/// A list that is being filled, of a CPU whose lists are not in the zone's hands meanwhile.
+pub(crate) struct Filling<'a> {
+    pub(crate) pcp: &'a mut PerCpuPages,
+    pub(crate) cpu: CpuId,
+    pub(crate) list: usize,
+}
+
 impl Zone {
-    /// Fills an empty list of a CPU's lists, which are not in the zone's hands, from the buddy
-    /// lists. Linux: `rmqueue_bulk()`.
+    /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
     #[inline(never)]
     pub(crate) fn refill<S: Sink>(
         &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        list: usize,
+        mut to: Filling<'_>,
         request: ZoneRequest,
         sink: &mut S,
     ) {
-        let blocks = pcp.refill_blocks(list, request.order, self.pressure);
+        let blocks = to.pcp.refill_blocks(to.list, request.order, self.pressure);
         let mut mode = Mode::Normal;
         let mut refilled = 0;
         sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         while refilled < blocks {
-            let own = self.take_own(pcp, cpu, list, request, mode, blocks - refilled, sink);
+            let own = match mode {
+                Mode::Normal => self.take_own(&mut to, request, blocks - refilled, sink),
+                _ => 0,
+            };
             refilled += own;
             if own == 0 {
                 let Some(got) = self.take_one(request, &mut mode, sink) else { break };
-                self.cache(pcp, cpu, (list, request.order), got);
+                self.cache(&mut to, request.order, got);
                 refilled += 1;
             }
         }
         sink.note(|| Note::PerCpu(PerCpu::Refilled(refilled)));
-        self.count_all(cpu);
+        self.count_all(to.cpu);
     }
 
     /// [`refill`](Self::refill) for a CPU that takes the block itself.
-    pub(crate) fn refill_lent(
-        &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        list: usize,
-        request: ZoneRequest,
-    ) {
-        self.refill(pcp, cpu, list, request, &mut Silent);
+    pub(crate) fn refill_lent(&mut self, to: Filling<'_>, request: ZoneRequest) {
+        self.refill(to, request, &mut Silent);
         // Nobody listens for who is woken.
         self.boosted = Boosted::No;
     }
@@ -65,11 +66,8 @@ impl Zone {
     #[inline]
     fn take_own<S: Sink>(
         &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        list: usize,
+        to: &mut Filling<'_>,
         request: ZoneRequest,
-        mode: Mode,
         most: u32,
         sink: &mut S,
     ) -> u32 {
@@ -77,17 +75,17 @@ impl Zone {
             true => most.min(self.unlent(request.order)),
             false => most,
         };
-        if mode != Mode::Normal || most == 0 {
+        if most == 0 {
             return 0;
         }
         if !S::ENABLED {
-            return self.take_quietly(pcp, cpu, list, request, most);
+            return self.take_quietly(to, request, most);
         }
         let mut taking = self.buddy.taking(request.migratetype);
         let run = taking.run(request.order, most);
         taking.end();
         let Some(run) = run else { return 0 };
-        self.cache_run(pcp, cpu, list, request, run, sink);
+        self.cache_run(to, request, run, sink);
         run.count
     }
 
@@ -106,27 +104,20 @@ impl Zone {
     /// [`take_own`](Self::take_own) where nobody asks what the zone looked like between two of the
     /// blocks.
     #[inline]
-    fn take_quietly(
-        &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        list: usize,
-        request: ZoneRequest,
-        most: u32,
-    ) -> u32 {
+    fn take_quietly(&mut self, to: &mut Filling<'_>, request: ZoneRequest, most: u32) -> u32 {
         let ZoneRequest { order, migratetype: mt, .. } = request;
         let mut taking = self.buddy.taking(mt);
         let mut taken = 0;
         while let Some(run) = (taken < most).then(|| taking.run(order, most - taken)).flatten() {
             taking.set_heads(run, Head::PerCpu(order));
-            pcp.push_refilled_run(list, order, Cached::new(run.index, mt), run.count);
+            to.pcp.push_refilled_run(to.list, order, Cached::new(run.index, mt), run.count);
             taken += run.count;
         }
         taking.end();
         let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-            self.counters.note_each(cpu, &before, &self.buddy.free, taken);
+            self.counters.note_each(to.cpu, &before, &self.buddy.free, taken);
         }
         taken
     }
@@ -157,9 +148,7 @@ impl Zone {
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.
     fn cache_run(
         &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        list: usize,
+        to: &mut Filling<'_>,
         request: ZoneRequest,
         run: Run,
         sink: &mut impl Sink,
@@ -175,24 +164,18 @@ impl Zone {
             });
             self.buddy.sub_free(order.pages(), mt);
             sink.emit(Event::ZoneLocked { pfn, order, migratetype: mt });
-            self.cache(pcp, cpu, (list, order), Got { index, mt });
+            self.cache(to, order, Got { index, mt });
         }
     }
 
     /// Puts a block on a CPU's list, to be used last.
     #[inline(always)]
-    fn cache(
-        &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        (list, order): (usize, Order),
-        got: Got,
-    ) {
+    fn cache(&mut self, to: &mut Filling<'_>, order: Order, got: Got) {
         self.buddy.map.set_head(got.index, Head::PerCpu(order));
-        pcp.push_refilled(list, order, Cached::new(got.index, got.mt));
-        self.count_lent(cpu);
+        to.pcp.push_refilled(to.list, order, Cached::new(got.index, got.mt));
+        self.count_lent(to.cpu);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-            self.count_all(cpu);
+            self.count_all(to.cpu);
         }
     }
 }

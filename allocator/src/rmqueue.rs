@@ -7,6 +7,7 @@ use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::note::{Note, PerCpu, Raid};
 use crate::profile::FallbackRule;
+use crate::refill::Filling;
 use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::{Boosted, Zone};
 
@@ -169,7 +170,7 @@ impl Zone {
         let cached = hit.or_else(|| {
             let mut all = core::mem::take(&mut self.pcp);
             let pcp = &mut all[cpu.index()];
-            self.refill(pcp, cpu, list, request, sink);
+            self.refill(Filling { pcp, cpu, list }, request, sink);
             let cached = pcp.pop(list, request.order);
             self.pcp = all;
             cached

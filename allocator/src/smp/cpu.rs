@@ -14,6 +14,7 @@ use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, handed_out};
 use crate::pcp_list::Cached;
+use crate::refill::Filling;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::cpu_zone::{CpuZone, CpuZones};
@@ -254,7 +255,10 @@ impl<P: Exclusive> Cpu<P> {
                     let take = |core: &mut _| take_locked(core, id, zone, req, request);
                     return locked.with_lists(id, lists, take);
                 }
-                lists.with_balance(|pcp| locked.zones[0].refill_lent(pcp, id, list, request));
+                lists.with_balance(|pcp| {
+                    let list = Filling { pcp, cpu: id, list };
+                    locked.zones[0].refill_lent(list, request);
+                });
                 pop(&zone.posted, lists, list, req).or_else(|| {
                     lists.pcp.note_alloc();
                     take_no_list(&mut locked, id, zone, req, request)
