@@ -55,8 +55,9 @@ pub(crate) trait Work<P: Shared>: Send + Sized {
 
 /// Pairs asked for between two looks at the clock.
 const BATCH: u32 = 256;
-/// Steps that are not timed at the start of a round: others have emptied the caches.
-const WARM_STEPS: u32 = 30_000;
+/// Steps that are not timed at the start of a round: others have emptied the caches, and a table as
+/// large as the pool's is back in them after about so many draws.
+const WARM_STEPS: u32 = 200_000;
 
 /// a, o9: a block and back, on a fresh pool. The order is a constant, as where pages are asked for.
 pub(crate) struct Pairs<P, const ORDER: u8>(P);
