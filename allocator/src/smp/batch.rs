@@ -5,11 +5,11 @@ use pagelab_percpu::Exclusive;
 use crate::frame::FrameIndex;
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocRequest, PageAllocator};
+use crate::page_alloc::AllocRequest;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::cpu::Cpu;
-use crate::smp::cpu_zone::{CpuZone, free_locked, push_listed};
-use crate::smp::posted::Posted;
+use crate::smp::cpu_zone::{CpuZone, push_listed};
+use crate::smp::locked_zone::LockedZone;
 use crate::units::{CpuId, Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
@@ -103,9 +103,9 @@ impl<P: Exclusive> CpuZone<P> {
         let count = here.take_while(bypasses).count();
         if count > 0 {
             lists.with(|lists| {
-                zone.lock().with_lists(id, lists, |core| {
+                zone.lock().with_lists(id, lists, |locked| {
                     for &pfn in &pages[..count] {
-                        free_isolated(core, id, posted, posted.index(pfn));
+                        free_isolated(locked, id, posted.index(pfn));
                     }
                 });
             });
@@ -115,12 +115,9 @@ impl<P: Exclusive> CpuZone<P> {
 }
 
 /// Frees a single page of a pageblock that is isolated, or was a moment ago.
-fn free_isolated(core: &mut PageAllocator, id: CpuId, posted: &Posted, index: FrameIndex) {
-    let zone = &mut core.zones[0];
-    if !zone.buddy.blocks.migratetype(index).bypasses_pcp() {
-        return free_locked(core, id, posted, index, Order::ZERO);
+fn free_isolated(locked: &mut LockedZone<'_>, id: CpuId, index: FrameIndex) {
+    match locked.zones[0].buddy.blocks.migratetype(index).bypasses_pcp() {
+        true => locked.free_unlisted(id, index, Order::ZERO),
+        false => locked.free(id, index, Order::ZERO),
     }
-    posted.release(index, Order::ZERO);
-    zone.free_unlisted(id, index, Order::ZERO);
-    core.stats.pgfree += 1;
 }

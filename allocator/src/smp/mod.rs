@@ -19,6 +19,7 @@ mod cpu;
 mod cpu_zone;
 mod exact;
 pub mod hotplug;
+mod locked_zone;
 mod posted;
 mod step;
 #[cfg(test)]
