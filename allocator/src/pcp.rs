@@ -142,7 +142,7 @@ impl PerCpuPages {
     }
 
     /// The order of the blocks on a list. Linux: `pindex_to_order()`.
-    pub(crate) fn order_of(&self, list: usize) -> Order {
+    fn order_of(&self, list: usize) -> Order {
         match self.shape.huge {
             Some(huge) if list >= LOW_LISTS => huge,
             _ => Order::of(u8::try_from(list / MigrateType::PCP.len()).expect("few lists")),

@@ -15,7 +15,10 @@ use crate::units::{CpuId, Order, Pfn};
 impl<P: Exclusive> Cpu<P> {
     /// Up to `wanted` single pages, those that as many calls of
     /// [`alloc_pages`](Self::alloc_pages) would find, until one would fail. They are the caller's,
-    /// to be given back by [`free_singles`](Self::free_singles).
+    /// who has numbers and no handles: for [`free_singles`](Self::free_singles),
+    /// [`free_raw`](Self::free_raw), or
+    /// [`reclaim`](crate::smp::SharedAllocator::reclaim). Linux: `alloc_pages_bulk()`, which stays
+    /// in one zone.
     ///
     /// # Panics
     ///
@@ -65,11 +68,12 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
-    /// Gives single pages back one after the other. Linux: `free_unref_page_list()`.
+    /// Gives single pages back one after the other, as many calls of [`free_raw`](Self::free_raw)
+    /// would. Linux: `free_unref_page_list()`.
     ///
     /// # Panics
     ///
-    /// Panics when one of them is not allocated as a single page.
+    /// Panics when nobody holds one of them as a single page; those before it are free then.
     pub fn free_singles(&mut self, pages: &[Pfn]) {
         let (id, mut left) = (self.id, pages);
         while let Some(&first) = left.first() {
