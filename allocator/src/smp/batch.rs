@@ -6,7 +6,6 @@ use crate::frame::FrameIndex;
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::AllocRequest;
-use crate::rmqueue::ZoneRequest;
 use crate::smp::cpu::Cpu;
 use crate::smp::cpu_zone::{CpuZone, push_listed};
 use crate::smp::locked_zone::LockedZone;
@@ -42,11 +41,10 @@ impl<P: Exclusive> Cpu<P> {
     fn alloc_unlisted(&mut self, req: &AllocRequest, wanted: usize, got: &mut Vec<Pfn>) {
         let Some(route) = self.route(req) else { return };
         let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
-        let migratetype = self.shared().migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags: route.flags };
+        let request = self.shared().zone_request(req, route.flags);
         let (id, zone) = (self.id, &self.zones.at(at).zone);
         let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
-            && migratetype == MigrateType::Movable
+            && request.migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
         if !plain {
             return;

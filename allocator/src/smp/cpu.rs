@@ -13,7 +13,6 @@ use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocError, AllocRequest, Pages, Reach};
 use crate::pcp_list::Cached;
-use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::cpu_zone::{CpuZone, CpuZones};
 use crate::smp::locked_zone::LockedZone;
@@ -224,10 +223,9 @@ impl<P: Exclusive> Cpu<P> {
     #[inline]
     fn keep_at_hand(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) {
         let Some(user) = PlainKey::of(req).filter(|user| *user != self.user) else { return };
-        let migratetype = self.shared.migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let request = self.shared.zone_request(req, flags);
         let has_list = self.shared.zones[at].list_of(request).is_some();
-        if migratetype == MigrateType::Movable && has_list {
+        if request.migratetype == MigrateType::Movable && has_list {
             self.user = user;
             self.zones.warm(at);
         }
@@ -235,8 +233,7 @@ impl<P: Exclusive> Cpu<P> {
 
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
-        let migratetype = self.shared.migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let request = self.shared.zone_request(req, flags);
         let zone = &self.shared.zones[at];
         match zone.list_of(request) {
             Some(list) => self.zones.at(at).alloc_any(self.id, list, req, request),

@@ -77,8 +77,8 @@ impl<P> CpuZones<P> {
 }
 
 impl<P: Exclusive> CpuZone<P> {
-    /// A block for a request that `list` may serve: off the list where the zone fares well, which
-    /// is refilled if empty, else as the zone has it. Linux: `rmqueue()`.
+    /// A block for a request that `list` may serve: off the list, refilled if empty, while the zone
+    /// fares well; else under its lock, where the watermarks are looked at. Linux: `rmqueue()`.
     pub(super) fn alloc_any(
         &mut self,
         id: CpuId,
@@ -95,7 +95,7 @@ impl<P: Exclusive> CpuZone<P> {
             hit.or_else(|| {
                 let mut locked = zone.lock();
                 if !is_calm() {
-                    return locked.with_lists(id, lists, |zone| zone.take(id, req, request));
+                    return locked.with_lists(id, lists, |locked| locked.take(id, req, request));
                 }
                 lists.with_balance(|pcp| {
                     let own = &mut locked.zones[0];
@@ -119,7 +119,7 @@ impl<P: Exclusive> CpuZone<P> {
         }
         lists.with(|lists| {
             if !push_listed(zone, id, lists, index, order) {
-                zone.lock().with_lists(id, lists, |zone| zone.free(id, index, order));
+                zone.lock().with_lists(id, lists, |locked| locked.free(id, index, order));
             }
         });
     }

@@ -120,7 +120,7 @@ impl<P: Exclusive> SharedZone<P> {
         for (cpu, remote) in (0..).map(CpuId::new).zip(&self.remotes) {
             remote.with(|lists| {
                 self.lock()
-                    .with_lists(cpu, lists, |zone| zone.zones[0].drain_cpu(cpu, &mut Silent));
+                    .with_lists(cpu, lists, |locked| locked.zones[0].drain_cpu(cpu, &mut Silent));
             });
         }
     }
