@@ -71,6 +71,25 @@ pub struct Busy {
     pub movability: Movability,
 }
 
+impl Busy {
+    /// The first block at or after `from`, inside `range`.
+    pub(crate) fn first<S: Sink>(
+        alloc: &PageAllocator<S>,
+        range: PfnRange,
+        from: Pfn,
+    ) -> Option<Self> {
+        let mut pfn = from.max(range.start());
+        while pfn < range.end() {
+            let frame = alloc.frame(pfn);
+            if let Frame::Allocated { head, order, movability } = frame {
+                return Some(Self { pfn: head, order, movability });
+            }
+            pfn = frame.next(pfn);
+        }
+        None
+    }
+}
+
 /// A range being emptied: its pageblocks are isolated while this lives. Linux: the middle of
 /// `alloc_contig_range()`.
 ///
@@ -132,15 +151,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     /// The first block at or after `from`, inside the range, that somebody holds.
     #[must_use]
     pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
-        let mut pfn = from.max(self.range.start());
-        while pfn < self.range.end() {
-            let frame = self.alloc.frame(pfn);
-            if let Frame::Allocated { head, order, movability } = frame {
-                return Some(Busy { pfn: head, order, movability });
-            }
-            pfn = frame.next(pfn);
-        }
-        None
+        Busy::first(self.alloc, self.range, from)
     }
 
     /// Takes the range if it is free by now, and ends the isolation either way.

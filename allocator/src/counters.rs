@@ -8,7 +8,6 @@
 use crate::buddy::FreePages;
 use crate::geometry::Geometry;
 use crate::units::{CpuId, PageCount};
-use crate::zone::Zone;
 
 /// Changes that a CPU has not added to the zone's counters yet, in pages. Linux: `vm_stat_diff`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -28,6 +27,25 @@ struct Counter {
     kept: Vec<i64>,
     /// All of it together, to tell what is new.
     known: i64,
+}
+
+/// Blocks of one size that come one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Series {
+    blocks: i64,
+    /// How many pages a CPU may keep to itself.
+    threshold: i64,
+}
+
+impl Series {
+    /// What a CPU keeps after them, `size` pages each, that kept `kept` pages before.
+    #[inline]
+    const fn kept_after(self, kept: i64, size: i64) -> i64 {
+        let Self { blocks, threshold } = self;
+        // After how many blocks the threshold is exceeded first, and then again each time.
+        let (first, every) = ((threshold - kept) / size + 1, threshold / size + 1);
+        if blocks < first { kept + blocks * size } else { (blocks - first) % every * size }
+    }
 }
 
 impl Counter {
@@ -54,8 +72,8 @@ impl Counter {
     /// [`note`](Self::note) of blocks of one size, which came or went one after the other; what was
     /// to be noted `before` them is noted with the first.
     #[inline]
-    fn note_each(&mut self, cpu: CpuId, before: PageCount, now: PageCount, rules: (i64, i64)) {
-        let (threshold, blocks) = rules;
+    fn note_each(&mut self, cpu: CpuId, before: PageCount, now: PageCount, series: Series) {
+        let Series { blocks, threshold } = series;
         let change = signed(now) - signed(before);
         if blocks <= 1 || change == 0 {
             return self.note(cpu, now, threshold);
@@ -63,14 +81,10 @@ impl Counter {
         let (sign, size) = (change.signum(), change.abs() / blocks);
         let first = signed(now) - change + size * sign;
         self.note(cpu, PageCount::new(first.unsigned_abs()), threshold);
-        let (kept, blocks) = (self.kept[cpu.index()] * sign, blocks - 1);
-        // After how many blocks the threshold is exceeded first, and then again each time.
-        let (first, every) = ((threshold - kept) / size + 1, threshold / size + 1);
-        let left = match blocks < first {
-            true => kept + blocks * size,
-            false => (blocks - first) % every * size,
-        };
-        self.shared += (kept + blocks * size - left) * sign;
+        let rest = Series { blocks: blocks - 1, threshold };
+        let kept = self.kept[cpu.index()] * sign;
+        let left = rest.kept_after(kept, size);
+        self.shared += (kept + rest.blocks * size - left) * sign;
         self.kept[cpu.index()] = left * sign;
         self.known = signed(now);
     }
@@ -132,10 +146,46 @@ impl FreeCounters {
     /// [`note`](Self::note) of `blocks` blocks of one size and type, one after the other.
     #[inline(always)]
     pub(crate) fn note_each(&mut self, cpu: CpuId, from: &FreePages, to: &FreePages, blocks: u32) {
-        let rules = (i64::from(self.threshold), i64::from(blocks));
-        self.all.note_each(cpu, from.all, to.all, rules);
-        self.cma.note_each(cpu, from.cma, to.cma, rules);
-        self.metadata.note_each(cpu, from.metadata, to.metadata, rules);
+        let (blocks, threshold) = (i64::from(blocks), i64::from(self.threshold));
+        let series = Series { blocks, threshold };
+        self.all.note_each(cpu, from.all, to.all, series);
+        self.cma.note_each(cpu, from.cma, to.cma, series);
+        self.metadata.note_each(cpu, from.metadata, to.metadata, series);
+    }
+
+    /// The part of [`note`](Self::note) that has to do with all pages.
+    #[inline]
+    pub(crate) fn note_all(&mut self, cpu: CpuId, free: &FreePages) {
+        self.all.note(cpu, free.all, i64::from(self.threshold));
+    }
+
+    /// The part of [`note`](Self::note) that has to do with lent pages.
+    #[inline]
+    pub(crate) fn note_lent(&mut self, cpu: CpuId, free: &FreePages) {
+        let threshold = i64::from(self.threshold);
+        self.cma.note(cpu, free.cma, threshold);
+        self.metadata.note(cpu, free.metadata, threshold);
+    }
+
+    /// Adds what a CPU has kept. Linux: `refresh_cpu_vm_stats()`.
+    pub(crate) fn collect(&mut self, cpu: CpuId) {
+        self.all.collect(cpu);
+        self.cma.collect(cpu);
+        self.metadata.collect(cpu);
+    }
+
+    /// What the counters say while `free` is on the lists: the same where nothing is kept.
+    #[inline]
+    pub(crate) fn read(&self, free: &FreePages) -> FreePages {
+        if self.threshold == 0 {
+            return *free;
+        }
+        FreePages {
+            all: self.all.read(),
+            cma: self.cma.read(),
+            metadata: self.metadata.read(),
+            highatomic: free.highatomic,
+        }
     }
 
     pub(crate) const fn threshold(&self) -> u32 {
@@ -160,68 +210,6 @@ impl FreeCounters {
         self.all.restore(free.all, kept.iter().map(|kept| kept.all));
         self.cma.restore(free.cma, kept.iter().map(|kept| kept.cma));
         self.metadata.restore(free.metadata, kept.iter().map(|kept| kept.metadata));
-    }
-}
-
-impl Zone {
-    /// Free pages as the zone's counters say: a few pages behind
-    /// [`free_pages`](Self::free_pages). Linux: `zone_page_state()`.
-    #[inline]
-    #[must_use]
-    pub fn counted(&self) -> FreePages {
-        if self.counters.threshold == 0 {
-            return self.buddy.free;
-        }
-        FreePages {
-            all: self.counters.all.read(),
-            cma: self.counters.cma.read(),
-            metadata: self.counters.metadata.read(),
-            highatomic: self.buddy.free.highatomic,
-        }
-    }
-
-    /// How many pages [`counted`](Self::counted) may lag behind for each CPU.
-    /// Linux: `stat_threshold`.
-    #[must_use]
-    pub fn counting_lag(&self) -> PageCount {
-        PageCount::new(u64::from(self.counters.threshold))
-    }
-
-    /// A CPU has put pages on the buddy lists or taken them off.
-    /// Linux: `__mod_zone_freepage_state()`, `account_freepages()`.
-    #[inline]
-    pub(crate) fn count_free(&mut self, cpu: CpuId) {
-        self.counters.note(cpu, &self.buddy.free);
-    }
-
-    /// The part of [`count_free`](Self::count_free) that has to do with all pages.
-    #[inline]
-    pub(crate) fn count_all(&mut self, cpu: CpuId) {
-        let threshold = i64::from(self.counters.threshold);
-        self.counters.all.note(cpu, self.buddy.free.all, threshold);
-    }
-
-    /// The part of [`count_free`](Self::count_free) that has to do with lent pages.
-    #[inline]
-    pub(crate) fn count_lent(&mut self, cpu: CpuId) {
-        let threshold = i64::from(self.counters.threshold);
-        self.counters.cma.note(cpu, self.buddy.free.cma, threshold);
-        self.counters.metadata.note(cpu, self.buddy.free.metadata, threshold);
-    }
-
-    /// Adds what a CPU has kept to the zone's counters. Linux: `refresh_cpu_vm_stats()`.
-    pub(crate) fn collect_counts(&mut self, cpu: CpuId) {
-        self.count_free(cpu);
-        self.counters.all.collect(cpu);
-        self.counters.cma.collect(cpu);
-        self.counters.metadata.collect(cpu);
-    }
-
-    /// Lets CPUs keep up to `threshold` pages from now on, and starts with exact counters.
-    /// Linux: `refresh_zone_stat_thresholds()`.
-    pub(crate) fn set_stat_threshold(&mut self, threshold: u32) {
-        let kept = vec![Uncounted::default(); self.pcp.len()];
-        self.counters.restore(threshold, self.buddy.free, &kept);
     }
 }
 
@@ -272,7 +260,7 @@ mod tests {
             let (mut single, mut together) = (start.clone(), start);
             let pages = |blocks: i64| PageCount::new((1000 + late + size * blocks).unsigned_abs());
             (1..=blocks).for_each(|nth| single.note(cpu, pages(nth), threshold));
-            together.note_each(cpu, pages(0), pages(blocks), (threshold, blocks));
+            together.note_each(cpu, pages(0), pages(blocks), Series { blocks, threshold });
             let all = |counter: &Counter| (counter.shared, counter.kept[0], counter.known);
             let case = (threshold, size, kept, blocks, late);
             assert_eq!(all(&together), all(&single), "{case:?}");

@@ -6,11 +6,11 @@
 
 use crate::buddy::{Buddy, Placement};
 use crate::counters::FreeCounters;
-use crate::event::{Event, Silent, Sink};
+use crate::event::{Event, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
-use crate::pcp::PerCpuPages;
+use crate::pcp::CpuList;
 use crate::pcp_list::Cached;
 use crate::profile::{BelowHigh, DrainType};
 use crate::run::{is_in_order, joined};
@@ -19,28 +19,11 @@ use crate::watermark::Mark;
 use crate::zone::Zone;
 
 impl Zone {
-    /// The drain that a free brings about. It ends the below-high state when it brings the zone
-    /// above the high mark.
+    /// The drain that a free brings about: `pages` pages, starting with a list. It ends the
+    /// below-high state when it brings the zone above the high mark.
     #[inline(never)]
-    pub(crate) fn give_back(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
-        self.drain_pcp(cpu, pages, list, sink);
-        self.note_above_high();
-    }
-
-    /// [`give_back`](Self::give_back) of lists that are not in the zone's hands.
-    #[inline(never)]
-    pub(crate) fn give_back_lent(
-        &mut self,
-        pcp: &mut PerCpuPages,
-        cpu: CpuId,
-        pages: u32,
-        list: usize,
-    ) {
-        self.buddy.drain(pcp, &mut self.counters, cpu, (pages, list), &mut Silent);
-        self.note_above_high();
-    }
-
-    fn note_above_high(&mut self) {
+    pub(crate) fn give_back(&mut self, from: CpuList<'_>, pages: u32, sink: &mut impl Sink) {
+        self.buddy.drain(from, pages, &mut self.counters, sink);
         if self.pressure.below_high
             && self.buddy.rules.below_high == BelowHigh::Tracked
             && self.watermark_ok(Order::ZERO, Mark::High, ZoneType::Movable, AllocFlags::empty())
@@ -53,7 +36,8 @@ impl Zone {
     /// Linux: `free_pcppages_bulk()`.
     pub(crate) fn drain_pcp(&mut self, cpu: CpuId, pages: u32, list: usize, sink: &mut impl Sink) {
         let Self { pcp, buddy, counters, .. } = self;
-        buddy.drain(&mut pcp[cpu.index()], counters, cpu, (pages, list), sink);
+        let from = CpuList { pcp: &mut pcp[cpu.index()], cpu, list };
+        buddy.drain(from, pages, counters, sink);
     }
 }
 
@@ -61,16 +45,16 @@ impl Zone {
 const AHEAD: usize = 16;
 
 impl Buddy {
-    /// Frees so many pages of a CPU's lists, starting with a list.
+    /// Frees `pages` pages of a CPU's lists, starting with a list.
     #[inline]
     fn drain(
         &mut self,
-        pcp: &mut PerCpuPages,
+        from: CpuList<'_>,
+        pages: u32,
         counters: &mut FreeCounters,
-        cpu: CpuId,
-        (pages, list): (u32, usize),
         sink: &mut impl Sink,
     ) {
+        let CpuList { pcp, cpu, list } = from;
         let mut drain = pcp.start_drain(pages, list);
         while let Some((blocks, order)) = pcp.drain_next(&mut drain) {
             let in_order = is_in_order(blocks, order);

@@ -10,7 +10,7 @@ pub(crate) trait Holders: Debug + Send + Sync {
     /// What somebody holds from `index` on; `None` where nobody does.
     fn holder(&self, index: FrameIndex) -> Option<Head>;
 
-    /// Another way to the same.
+    /// Another way to the same. A box, as a model checker's `Arc` cannot be one of a trait.
     fn again(&self) -> Box<dyn Holders>;
 }
 

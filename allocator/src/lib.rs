@@ -71,6 +71,7 @@ pub mod units;
 pub mod vm_stat;
 pub mod watermark;
 pub mod zone;
+mod zone_counters;
 mod zone_watermark;
 
 #[cfg(test)]

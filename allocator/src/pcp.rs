@@ -9,7 +9,7 @@ use crate::pcp_list::{Cached, PageList};
 pub use crate::pcp_tuning::{PcpCounters, PcpSizes};
 use crate::pcp_tuning::{Tuning, ZonePressure};
 use crate::profile::Rules;
-use crate::units::{Order, PageCount};
+use crate::units::{CpuId, Order, PageCount};
 
 /// Whether the kernel was built with transparent huge pages, which have lists of their own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,6 +45,14 @@ pub struct PerCpuPages {
     /// Pages on all lists but that of users' single pages.
     others: u32,
     pub(crate) tuning: Tuning,
+}
+
+/// A list of a CPU whose lists are not in the zone's hands meanwhile. Linux: `pcp` and `pindex`.
+#[derive(Debug)]
+pub(crate) struct CpuList<'a> {
+    pub(crate) pcp: &'a mut PerCpuPages,
+    pub(crate) cpu: CpuId,
+    pub(crate) list: usize,
 }
 
 impl Shape {
@@ -134,7 +142,7 @@ impl PerCpuPages {
     }
 
     /// The order of the blocks on a list. Linux: `pindex_to_order()`.
-    pub(crate) fn order_of(&self, list: usize) -> Order {
+    fn order_of(&self, list: usize) -> Order {
         match self.shape.huge {
             Some(huge) if list >= LOW_LISTS => huge,
             _ => Order::of(u8::try_from(list / MigrateType::PCP.len()).expect("few lists")),

@@ -119,7 +119,7 @@ impl PageList {
     }
 
     /// Takes the block at the tail.
-    pub(crate) fn pop_oldest(&mut self) -> Option<Cached> {
+    fn pop_oldest(&mut self) -> Option<Cached> {
         let block = *self.blocks.get(self.gap)?;
         self.drop_oldest(1);
         Some(block)

@@ -232,7 +232,7 @@ impl Tuning {
 
     /// Orders whose frees in a row empty the lists. Linux: `order && order <= COSTLY_ORDER`.
     #[inline(always)]
-    pub(crate) fn is_high_order(order: Order) -> bool {
+    fn is_high_order(order: Order) -> bool {
         order > Order::ZERO && order <= Order::COSTLY
     }
 

@@ -7,33 +7,26 @@
 
 use core::ops::Range;
 
-use crate::event::{Event, Silent, Sink};
+use crate::event::{Event, Sink};
 use crate::frame::{FrameIndex, Head};
 use crate::gfp::AllocFlags;
 use crate::note::{Note, PerCpu};
-use crate::pcp::PerCpuPages;
+use crate::pcp::CpuList;
 use crate::pcp_list::Cached;
 use crate::profile::RefillAccounting;
 use crate::rmqueue::{Got, Mode, ZoneRequest};
 use crate::run::Run;
 use crate::units::{CpuId, Order, PageCount};
-use crate::zone::{Boosted, Zone};
-
-/// A list that is being filled, of a CPU whose lists are not in the zone's hands meanwhile.
-pub(crate) struct Filling<'a> {
-    pub(crate) pcp: &'a mut PerCpuPages,
-    pub(crate) cpu: CpuId,
-    pub(crate) list: usize,
-}
+use crate::zone::Zone;
 
 impl Zone {
     /// Fills an empty per-CPU list from the buddy lists. Linux: `rmqueue_bulk()`.
     #[inline(never)]
-    pub(crate) fn refill<S: Sink>(
+    pub(crate) fn refill(
         &mut self,
-        mut to: Filling<'_>,
+        to: &mut CpuList<'_>,
         request: ZoneRequest,
-        sink: &mut S,
+        sink: &mut impl Sink,
     ) {
         let blocks = to.pcp.refill_blocks(to.list, request.order, self.pressure);
         let mut mode = Mode::Normal;
@@ -41,13 +34,13 @@ impl Zone {
         sink.note(|| Note::PerCpu(PerCpu::Refill(blocks)));
         while refilled < blocks {
             let own = match mode {
-                Mode::Normal => self.take_own(&mut to, request, blocks - refilled, sink),
+                Mode::Normal => self.take_own(to, request, blocks - refilled, sink),
                 _ => 0,
             };
             refilled += own;
             if own == 0 {
                 let Some(got) = self.take_one(request, &mut mode, sink) else { break };
-                self.cache(&mut to, request.order, got);
+                self.cache(to, request.order, got);
                 refilled += 1;
             }
         }
@@ -55,18 +48,11 @@ impl Zone {
         self.count_all(to.cpu);
     }
 
-    /// [`refill`](Self::refill) for a CPU that takes the block itself.
-    pub(crate) fn refill_lent(&mut self, to: Filling<'_>, request: ZoneRequest) {
-        self.refill(to, request, &mut Silent);
-        // Nobody listens for who is woken.
-        self.boosted = Boosted::No;
-    }
-
     /// Up to `most` blocks of the request's own type, where these are what it gets; says how many.
     #[inline]
     fn take_own<S: Sink>(
         &mut self,
-        to: &mut Filling<'_>,
+        to: &mut CpuList<'_>,
         request: ZoneRequest,
         most: u32,
         sink: &mut S,
@@ -104,7 +90,7 @@ impl Zone {
     /// [`take_own`](Self::take_own) where nobody asks what the zone looked like between two of the
     /// blocks.
     #[inline]
-    fn take_quietly(&mut self, to: &mut Filling<'_>, request: ZoneRequest, most: u32) -> u32 {
+    fn take_quietly(&mut self, to: &mut CpuList<'_>, request: ZoneRequest, most: u32) -> u32 {
         let ZoneRequest { order, migratetype: mt, .. } = request;
         let mut taking = self.buddy.taking(mt);
         let mut taken = 0;
@@ -148,7 +134,7 @@ impl Zone {
     /// Puts blocks that were taken together on a CPU's list, each as if it had been taken alone.
     fn cache_run(
         &mut self,
-        to: &mut Filling<'_>,
+        to: &mut CpuList<'_>,
         request: ZoneRequest,
         run: Run,
         sink: &mut impl Sink,
@@ -170,7 +156,7 @@ impl Zone {
 
     /// Puts a block on a CPU's list, to be used last.
     #[inline(always)]
-    fn cache(&mut self, to: &mut Filling<'_>, order: Order, got: Got) {
+    fn cache(&mut self, to: &mut CpuList<'_>, order: Order, got: Got) {
         self.buddy.map.set_head(got.index, Head::PerCpu(order));
         to.pcp.push_refilled(to.list, order, Cached::new(got.index, got.mt));
         self.count_lent(to.cpu);

@@ -7,7 +7,6 @@ use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::note::{Note, PerCpu, Raid};
 use crate::profile::FallbackRule;
-use crate::refill::Filling;
 use crate::units::{CpuId, Order, PageCount, Pfn};
 use crate::zone::{Boosted, Zone};
 
@@ -168,12 +167,10 @@ impl Zone {
             sink.note(|| Note::PerCpu(PerCpu::Hit));
         }
         let cached = hit.or_else(|| {
-            let mut all = core::mem::take(&mut self.pcp);
-            let pcp = &mut all[cpu.index()];
-            self.refill(Filling { pcp, cpu, list }, request, sink);
-            let cached = pcp.pop(list, request.order);
-            self.pcp = all;
-            cached
+            self.lend_list(cpu, list, |zone, mut to| {
+                zone.refill(&mut to, request, sink);
+                to.pcp.pop(list, request.order)
+            })
         })?;
         Some(cached.index())
     }

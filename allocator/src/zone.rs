@@ -12,7 +12,7 @@ use crate::frame::{FrameIndex, Head, Movability};
 use crate::geometry::Geometry;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
-use crate::pcp::{PcpSizes, PerCpuPages, Thp};
+use crate::pcp::{CpuList, PcpSizes, PerCpuPages, Thp};
 use crate::pcp_list::Cached;
 use crate::pcp_tuning::ZonePressure;
 use crate::profile::KernelProfile;
@@ -277,7 +277,7 @@ impl Zone {
                 self.buddy.map.set_head(index, Head::PerCpu(order));
                 let cached = Cached::new(index, mt);
                 if let Some(pages) = pcp.commit_freed(list, order, cached, self.pressure) {
-                    self.give_back(cpu, pages, list, sink);
+                    self.lend_list(cpu, list, |zone, from| zone.give_back(from, pages, sink));
                 }
             }
             bypassed => {
@@ -289,6 +289,20 @@ impl Zone {
                 self.free_unlisted(cpu, index, order);
             }
         }
+    }
+
+    /// Works on a list of a CPU whose lists are not in the zone's hands meanwhile.
+    #[inline]
+    pub(crate) fn lend_list<R>(
+        &mut self,
+        cpu: CpuId,
+        list: usize,
+        work: impl FnOnce(&mut Self, CpuList<'_>) -> R,
+    ) -> R {
+        let mut all = core::mem::take(&mut self.pcp);
+        let result = work(self, CpuList { pcp: &mut all[cpu.index()], cpu, list });
+        self.pcp = all;
+        result
     }
 
     /// Frees a block that goes past the per-CPU lists. Linux: `free_one_page()`.

@@ -37,36 +37,10 @@ pub fn model<F>(body: F)
 where
     F: Fn() + Sync + Send + 'static,
 {
-    checker().check(body);
-}
-
-/// Runs `body` under every schedule with at most so many preemptions, or fewer if all models do.
-#[cfg(loom)]
-pub fn model_up_to<F>(preemptions: usize, body: F)
-where
-    F: Fn() + Sync + Send + 'static,
-{
-    let mut checker = checker();
-    let bound = checker.preemption_bound.map_or(preemptions, |all| all.min(preemptions));
-    checker.preemption_bound = Some(bound);
-    checker.check(body);
-}
-
-#[cfg(loom)]
-fn checker() -> loom::model::Builder {
     let mut builder = loom::model::Builder::new();
     // Setting up a machine takes more steps than loom expects of a whole model.
     builder.max_branches = 20_000;
-    builder
-}
-
-/// [`model`]: only loom counts preemptions.
-#[cfg(not(loom))]
-pub fn model_up_to<F>(_preemptions: usize, body: F)
-where
-    F: Fn() + Sync + Send + 'static,
-{
-    model(body);
+    builder.check(body);
 }
 
 /// Runs `body` under random schedules, and under those that PCT picks. A failure prints the
@@ -105,16 +79,6 @@ where
     F: Fn() + Sync + Send + 'static,
 {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| model(body))).is_err()
-}
-
-/// [`refutes`] within so many preemptions, as [`model_up_to`].
-#[must_use]
-pub fn refutes_up_to<F>(preemptions: usize, body: F) -> bool
-where
-    F: Fn() + Sync + Send + 'static,
-{
-    let body = || model_up_to(preemptions, body);
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(body)).is_err()
 }
 
 /// Geometry of the models: pageblocks of two pages, blocks of at most four.

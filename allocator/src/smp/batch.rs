@@ -5,17 +5,19 @@ use pagelab_percpu::Exclusive;
 use crate::frame::FrameIndex;
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocRequest, PageAllocator};
-use crate::rmqueue::ZoneRequest;
+use crate::page_alloc::AllocRequest;
 use crate::smp::cpu::Cpu;
-use crate::smp::cpu_zone::{CpuZone, free_locked, push_listed};
-use crate::smp::posted::Posted;
+use crate::smp::cpu_zone::{CpuZone, push_listed};
+use crate::smp::locked_zone::LockedZone;
 use crate::units::{CpuId, Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
     /// Up to `wanted` single pages, those that as many calls of
     /// [`alloc_pages`](Self::alloc_pages) would find, until one would fail. They are the caller's,
-    /// to be given back by [`free_singles`](Self::free_singles).
+    /// who has numbers and no handles: for [`free_singles`](Self::free_singles),
+    /// [`free_raw`](Self::free_raw), or
+    /// [`reclaim`](crate::smp::SharedAllocator::reclaim). Linux: `alloc_pages_bulk()`, which stays
+    /// in one zone.
     ///
     /// # Panics
     ///
@@ -39,11 +41,10 @@ impl<P: Exclusive> Cpu<P> {
     fn alloc_unlisted(&mut self, req: &AllocRequest, wanted: usize, got: &mut Vec<Pfn>) {
         let Some(route) = self.route(req) else { return };
         let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
-        let migratetype = self.shared().migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags: route.flags };
+        let request = self.shared().zone_request(req, route.flags);
         let (id, zone) = (self.id, &self.zones.at(at).zone);
         let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
-            && migratetype == MigrateType::Movable
+            && request.migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
         if !plain {
             return;
@@ -65,11 +66,12 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
-    /// Gives single pages back one after the other. Linux: `free_unref_page_list()`.
+    /// Gives single pages back one after the other, as many calls of [`free_raw`](Self::free_raw)
+    /// would. Linux: `free_unref_page_list()`.
     ///
     /// # Panics
     ///
-    /// Panics when one of them is not allocated as a single page.
+    /// Panics when nobody holds one of them as a single page; those before it are free then.
     pub fn free_singles(&mut self, pages: &[Pfn]) {
         let (id, mut left) = (self.id, pages);
         while let Some(&first) = left.first() {
@@ -103,9 +105,9 @@ impl<P: Exclusive> CpuZone<P> {
         let count = here.take_while(bypasses).count();
         if count > 0 {
             lists.with(|lists| {
-                zone.lock().with_lists(id, lists, |core| {
+                zone.lock().with_lists(id, lists, |locked| {
                     for &pfn in &pages[..count] {
-                        free_isolated(core, id, posted, posted.index(pfn));
+                        free_isolated(locked, id, posted.index(pfn));
                     }
                 });
             });
@@ -115,12 +117,9 @@ impl<P: Exclusive> CpuZone<P> {
 }
 
 /// Frees a single page of a pageblock that is isolated, or was a moment ago.
-fn free_isolated(core: &mut PageAllocator, id: CpuId, posted: &Posted, index: FrameIndex) {
-    let zone = &mut core.zones[0];
-    if !zone.buddy.blocks.migratetype(index).bypasses_pcp() {
-        return free_locked(core, id, posted, index, Order::ZERO);
+fn free_isolated(locked: &mut LockedZone<'_>, id: CpuId, index: FrameIndex) {
+    match locked.zones[0].buddy.blocks.migratetype(index).bypasses_pcp() {
+        true => locked.free_unlisted(id, index, Order::ZERO),
+        false => locked.free(id, index, Order::ZERO),
     }
-    posted.release(index, Order::ZERO);
-    zone.free_unlisted(id, index, Order::ZERO);
-    core.stats.pgfree += 1;
 }

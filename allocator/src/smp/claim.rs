@@ -6,12 +6,11 @@ use pagelab_percpu::{Asymmetric, Exclusive};
 
 use crate::contig::{Busy, ClaimError, ContigClaim, ContigRange};
 use crate::event::Silent;
-use crate::frame::{Frame, Movability};
 use crate::hotplug::Hotplug;
 use crate::isolate::{IsolateError, IsolateMode};
 use crate::smp::step::Step;
 use crate::smp::{Cpu, SharedAllocator};
-use crate::units::{Order, Pfn, PfnRange};
+use crate::units::{Pfn, PfnRange};
 
 /// A range being emptied: its pageblocks are isolated while this lives. No lock is held between
 /// calls: blocks are freed and allocated meanwhile. Linux: the middle of `alloc_contig_range()`.
@@ -50,7 +49,9 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     }
 
     /// Isolates the pageblocks of each of `ranges`, then drains every CPU's lists once for all: as
-    /// many claims that are made at the same time. A range that cannot be claimed is left out.
+    /// many claims that are made at the same time. They come in the order of the ranges; one that
+    /// [`claim`](Self::claim) would refuse is left out, which [`range`](Self::range) tells.
+    #[must_use = "dropped claims undo the isolation"]
     pub fn claim_each(
         shared: &'a SharedAllocator<P>,
         ranges: &[PfnRange],
@@ -96,15 +97,7 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     #[must_use]
     pub fn next_busy(&self, from: Pfn) -> Option<Busy> {
         let locked = self.shared.zones[self.zone].lock();
-        let mut pfn = from.max(self.range.start());
-        while pfn < self.range.end() {
-            let frame = locked.frame(pfn);
-            if let Frame::Allocated { head, order, movability } = frame {
-                return Some(Busy { pfn: head, order, movability });
-            }
-            pfn = frame.next(pfn);
-        }
-        None
+        Busy::first(&locked, self.range, from)
     }
 
     /// Takes the range if it is free by now, and ends the isolation either way.
@@ -119,14 +112,12 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         let _resumed = ManuallyDrop::new(self);
         let id = cpu.id();
         let tests = cpu.shared().steps.has(Step::ClaimTests);
-        cpu.with_core(at, |core, posted| {
-            let taken = match ContigClaim::resume(core, 0, range, mode).commit(id) {
+        cpu.with_locked(at, |locked| {
+            let taken = match ContigClaim::resume(locked, 0, range, mode).commit(id) {
                 Err(ClaimError::Busy(_)) if !tests => return Ok(ContigRange::unchecked(range)),
                 taken => taken?,
             };
-            for pfn in range.iter() {
-                posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
-            }
+            locked.posted.hold_singles(taken.range());
             Ok(taken)
         })
     }
@@ -142,13 +133,12 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         parts: &[PfnRange],
     ) -> Vec<Result<ContigRange, ClaimError>> {
         let id = cpu.id();
-        cpu.with_core(self.zone, |core, posted| {
+        cpu.with_locked(self.zone, |locked| {
             // This claim goes on, and undoes the isolation itself.
-            let resumed = ContigClaim::resume(core, 0, self.range, self.mode);
+            let resumed = ContigClaim::resume(locked, 0, self.range, self.mode);
             let taken = ManuallyDrop::new(resumed).take(id, parts);
-            for pfn in taken.iter().flatten().flat_map(|part| part.range().iter()) {
-                posted.hold(posted.index(pfn), Order::ZERO, Movability::Unmovable);
-            }
+            let parts = taken.iter().flatten();
+            parts.for_each(|part| locked.posted.hold_singles(part.range()));
             taken
         })
     }
@@ -163,13 +153,13 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         let blocks = self.range.align_out(self.shared.geometry.pageblock_order());
         let tests = self.shared.steps.has(Step::ClaimTests);
         let id = cpu.id();
-        let gone = cpu.with_core(self.zone, |core, _| {
-            let zone = &mut core.zones[0];
+        let gone = cpu.with_locked(self.zone, |locked| {
+            let zone = &mut locked.zones[0];
             match zone.test_isolated(blocks, &mut Silent) {
                 Err(pfn) if tests => return Err(ClaimError::Busy(pfn)),
                 _ => zone.offline(id, blocks),
             }
-            core.adjust_managed(0, blocks.len(), Hotplug::Leaves);
+            locked.adjust_managed(0, blocks.len(), Hotplug::Leaves);
             Ok(())
         });
         if gone.is_ok() {

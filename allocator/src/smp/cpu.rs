@@ -8,19 +8,17 @@
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
 use crate::contig::ContigRange;
-use crate::event::Silent;
 use crate::gfp::{AllocFlags, GfpFlags};
 use crate::highatomic::Unreserve;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{AllocError, AllocRequest, PageAllocator, Pages, Reach, handed_out};
+use crate::page_alloc::{AllocError, AllocRequest, Pages, Reach};
 use crate::pcp_list::Cached;
-use crate::refill::Filling;
-use crate::rmqueue::ZoneRequest;
 use crate::smp::SharedAllocator;
 use crate::smp::cpu_zone::{CpuZone, CpuZones};
+use crate::smp::locked_zone::LockedZone;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::smp::zone::{CpuLists, SharedZone};
+use crate::smp::zone::CpuLists;
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, Pfn};
 
@@ -120,7 +118,7 @@ impl<P: Exclusive> Cpu<P> {
         let list = shape.list_of(req.order, MigrateType::Movable)?;
         let pfn = lists.with(
             #[inline(always)]
-            |lists| pop(posted, lists, list, req),
+            |lists| lists.pop(posted, list, req),
         )?;
         Some(Pages::new(pfn, req.order))
     }
@@ -225,10 +223,9 @@ impl<P: Exclusive> Cpu<P> {
     #[inline]
     fn keep_at_hand(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) {
         let Some(user) = PlainKey::of(req).filter(|user| *user != self.user) else { return };
-        let migratetype = self.shared.migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags };
+        let request = self.shared.zone_request(req, flags);
         let has_list = self.shared.zones[at].list_of(request).is_some();
-        if migratetype == MigrateType::Movable && has_list {
+        if request.migratetype == MigrateType::Movable && has_list {
             self.user = user;
             self.zones.warm(at);
         }
@@ -236,35 +233,12 @@ impl<P: Exclusive> Cpu<P> {
 
     /// A block of one zone: off this CPU's list where the zone fares well, else under its lock.
     fn take(&mut self, at: usize, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
-        let migratetype = self.shared.migratetype_of(req.gfp);
-        let request = ZoneRequest { order: req.order, migratetype, flags };
-        let id = self.id;
+        let request = self.shared.zone_request(req, flags);
         let zone = &self.shared.zones[at];
-        let Some(list) = zone.list_of(request) else {
-            return take_no_list(&mut zone.lock(), id, zone, req, request);
-        };
-        let CpuZone { lists, zone, .. } = self.zones.at(at);
-        // What such a request gets is kept back, which needs the lock.
-        let keeps = flags.contains(AllocFlags::HIGHATOMIC);
-        let is_calm = || zone.posted.mood().is_calm(req.order) && !keeps;
-        lists.with(|lists| {
-            let hit = if is_calm() { pop(&zone.posted, lists, list, req) } else { None };
-            hit.or_else(|| {
-                let mut locked = zone.lock();
-                if !is_calm() {
-                    let take = |core: &mut _| take_locked(core, id, zone, req, request);
-                    return locked.with_lists(id, lists, take);
-                }
-                lists.with_balance(|pcp| {
-                    let list = Filling { pcp, cpu: id, list };
-                    locked.zones[0].refill_lent(list, request);
-                });
-                pop(&zone.posted, lists, list, req).or_else(|| {
-                    lists.pcp.note_alloc();
-                    take_no_list(&mut locked, id, zone, req, request)
-                })
-            })
-        })
+        match zone.list_of(request) {
+            Some(list) => self.zones.at(at).alloc_any(self.id, list, req, request),
+            None => zone.lock().take_unlisted(self.id, req, request),
+        }
     }
 
     /// Frees a block: to this CPU's lists if its order has one, else to the buddy lists.
@@ -326,14 +300,13 @@ impl<P: Exclusive> Cpu<P> {
     }
 
     /// Works on a zone under its lock, with this CPU's lists in their place.
-    pub(super) fn with_core<R>(
+    pub(super) fn with_locked<R>(
         &mut self,
         at: usize,
-        work: impl FnOnce(&mut PageAllocator, &Posted) -> R,
+        work: impl FnOnce(&mut LockedZone<'_>) -> R,
     ) -> R {
         let CpuZone { lists, zone, .. } = self.zones.at(at);
-        let id = self.id;
-        lists.with(|lists| zone.lock().with_lists(id, lists, |core| work(core, &zone.posted)))
+        lists.with(|lists| zone.lock().with_lists(self.id, lists, work))
     }
 }
 
@@ -342,52 +315,4 @@ impl<P: Exclusive> Cpu<P> {
 fn reaches<P>(shared: &SharedAllocator<P>, req: &AllocRequest, at: usize) -> bool {
     let (reach, zone) = (Reach::of(req), &shared.zones[at]);
     zone.kind <= reach.highest && reach.node.is_none_or(|node| node == zone.node)
-}
-
-/// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
-#[inline(always)]
-fn pop(posted: &Posted, lists: &mut CpuLists, list: usize, req: &AllocRequest) -> Option<Pfn> {
-    let index = lists.pcp.pop(list, req.order)?.index();
-    lists.pcp.note_alloc();
-    lists.allocated += req.order.pages().get();
-    posted.hold(index, req.order, req.movability());
-    Some(posted.pfn(index))
-}
-
-/// Linux: `rmqueue()` after the watermark check, both under the zone's lock.
-#[inline(never)]
-fn take_locked<P: Exclusive>(
-    core: &mut PageAllocator,
-    id: CpuId,
-    zone: &SharedZone<P>,
-    req: &AllocRequest,
-    request: ZoneRequest,
-) -> Option<Pfn> {
-    // While the lock is held, what was posted last is how the zone fares.
-    let pfn = match zone.posted.mood().is_calm(req.order) {
-        true => core.take(id, 0, req, request.flags)?,
-        false => core.try_zone(id, 0, req, request.flags)?,
-    };
-    zone.posted.hold(zone.posted.index(pfn), req.order, req.movability());
-    Some(pfn)
-}
-
-/// [`take_locked`] for a request that no list of a CPU may serve.
-#[inline]
-fn take_no_list<P: Exclusive>(
-    core: &mut PageAllocator,
-    id: CpuId,
-    zone: &SharedZone<P>,
-    req: &AllocRequest,
-    request: ZoneRequest,
-) -> Option<Pfn> {
-    if !zone.posted.mood().is_calm(req.order) {
-        core::hint::cold_path();
-        return take_locked(core, id, zone, req, request);
-    }
-    let (own, stats) = (&mut core.zones[0], &mut core.stats);
-    let pfn = own.alloc_no_list(id, request, &mut Silent);
-    let pfn = handed_out(own, stats, req, request, pfn, &mut Silent)?;
-    zone.posted.hold(zone.posted.index(pfn), req.order, req.movability());
-    Some(pfn)
 }

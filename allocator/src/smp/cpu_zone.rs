@@ -3,15 +3,19 @@
 use crossbeam_utils::CachePadded;
 use pagelab_percpu::{Asymmetric, Exclusive, Owner};
 
-use crate::frame::{FrameIndex, Head};
+use crate::event::Silent;
+use crate::frame::FrameIndex;
+use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::{PageAllocator, Pages};
-use crate::pcp::Shape;
+use crate::page_alloc::AllocRequest;
+use crate::pcp::{CpuList, Shape};
 use crate::pcp_list::Cached;
+use crate::rmqueue::ZoneRequest;
 use crate::smp::posted::Posted;
 use crate::smp::zone::{CpuLists, SharedZone};
 use crate::sync::Arc;
 use crate::units::{CpuId, Order, Pfn};
+use crate::zone::Boosted;
 
 /// A zone and the lists that a CPU has of it.
 #[derive(Debug)]
@@ -73,20 +77,49 @@ impl<P> CpuZones<P> {
 }
 
 impl<P: Exclusive> CpuZone<P> {
+    /// A block for a request that `list` may serve: off the list, refilled if empty, while the zone
+    /// fares well; else under its lock, where the watermarks are looked at. Linux: `rmqueue()`.
+    pub(super) fn alloc_any(
+        &mut self,
+        id: CpuId,
+        list: usize,
+        req: &AllocRequest,
+        request: ZoneRequest,
+    ) -> Option<Pfn> {
+        let Self { lists, zone, .. } = self;
+        // What such a request gets is kept back, which needs the lock.
+        let keeps = request.flags.contains(AllocFlags::HIGHATOMIC);
+        let is_calm = || zone.posted.mood().is_calm(req.order) && !keeps;
+        lists.with(|lists| {
+            let hit = if is_calm() { lists.pop(&zone.posted, list, req) } else { None };
+            hit.or_else(|| {
+                let mut locked = zone.lock();
+                if !is_calm() {
+                    return locked.with_lists(id, lists, |locked| locked.take(id, req, request));
+                }
+                lists.with_balance(|pcp| {
+                    let own = &mut locked.zones[0];
+                    own.refill(&mut CpuList { pcp, cpu: id, list }, request, &mut Silent);
+                    // Nobody listens for who is woken.
+                    own.boosted = Boosted::No;
+                });
+                lists.pop(&zone.posted, list, req).or_else(|| {
+                    lists.pcp.note_alloc();
+                    locked.take_unlisted(id, req, request)
+                })
+            })
+        })
+    }
+
     /// A free of anything. Linux: `free_unref_page_commit()`.
     pub(super) fn free_any(&mut self, id: CpuId, index: FrameIndex, order: Order) {
         let Self { lists, zone, shape, .. } = self;
         if shape.list_of(order, MigrateType::Movable).is_none() {
-            zone.posted.release(index, order);
-            let core = &mut *zone.lock();
-            core.stats.pgfree += order.pages().get();
-            return core.zones[0].free_unlisted(id, index, order);
+            return zone.lock().free_unlisted(id, index, order);
         }
         lists.with(|lists| {
             if !push_listed(zone, id, lists, index, order) {
-                zone.lock().with_lists(id, lists, |core| {
-                    free_locked(core, id, &zone.posted, index, order);
-                });
+                zone.lock().with_lists(id, lists, |locked| locked.free(id, index, order));
             }
         });
     }
@@ -108,23 +141,10 @@ pub(super) fn push_listed<P: Exclusive>(
     zone.posted.release(index, order);
     let pressure = zone.posted.mood().pressure;
     if let Some(pages) = lists.pcp.commit_freed(list, order, Cached::new(index, mt), pressure) {
-        lists.with_balance(|pcp| zone.lock().zones[0].give_back_lent(pcp, id, pages, list));
+        lists.with_balance(|pcp| {
+            let from = CpuList { pcp, cpu: id, list };
+            zone.lock().zones[0].give_back(from, pages, &mut Silent);
+        });
     }
     true
-}
-
-/// A free to the buddy lists: there is no list for the order, or the pageblock is isolated, or was
-/// a moment ago. Linux: `free_one_page()`.
-pub(super) fn free_locked(
-    core: &mut PageAllocator,
-    id: CpuId,
-    posted: &Posted,
-    index: FrameIndex,
-    order: Order,
-) {
-    let movability = posted.release(index, order);
-    let map = &mut core.zones[0].buddy.map;
-    map.set_head(index, Head::Allocated(order, movability));
-    let pfn = map.pfn(index);
-    core.free_pages(id, Pages::new(pfn, order));
 }

@@ -19,6 +19,7 @@ mod cpu;
 mod cpu_zone;
 mod exact;
 pub mod hotplug;
+mod locked_zone;
 mod posted;
 mod step;
 #[cfg(test)]
@@ -35,10 +36,11 @@ use crate::check::Violation;
 use crate::fallback::Grouping;
 use crate::frame::Movability;
 use crate::geometry::Geometry;
-use crate::gfp::GfpFlags;
+use crate::gfp::{AllocFlags, GfpFlags};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, NotAllocated, PageAllocator, Pages};
 use crate::profile::MovablePcp;
+use crate::rmqueue::ZoneRequest;
 pub use crate::smp::claim::SharedClaim;
 pub use crate::smp::cpu::Cpu;
 #[doc(hidden)]
@@ -246,6 +248,12 @@ impl<P: Exclusive> SharedAllocator<P> {
             Grouping::ByMobility => gfp.migratetype(),
             Grouping::Disabled => MigrateType::Unmovable,
         }
+    }
+
+    /// A request as a zone sees it.
+    #[inline]
+    fn zone_request(&self, req: &AllocRequest, flags: AllocFlags) -> ZoneRequest {
+        ZoneRequest { order: req.order, migratetype: self.migratetype_of(req.gfp), flags }
     }
 
     /// The zones of a request's node, best first.

@@ -14,7 +14,7 @@ use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
 use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU8, AtomicU16};
-use crate::units::{Order, PageCount, Pfn};
+use crate::units::{Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
 /// What is posted of a zone.
@@ -160,11 +160,15 @@ impl Posted {
         self.base + PageCount::new(u64::from(index))
     }
 
+    #[inline(always)]
+    fn raw_type(&self, index: FrameIndex) -> u8 {
+        self.types[index as usize >> self.pageblock.get()].load(Relaxed)
+    }
+
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
     #[inline(always)]
     pub(super) fn migratetype(&self, index: FrameIndex) -> MigrateType {
-        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
-        MigrateType::from_index(usize::from(raw))
+        MigrateType::from_index(usize::from(self.raw_type(index)))
     }
 
     /// Number of pageblocks of a type.
@@ -175,8 +179,7 @@ impl Posted {
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
     #[inline(always)]
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
-        let raw = self.types[index as usize >> self.pageblock.get()].load(Relaxed);
-        raw == MigrateType::Movable as u8
+        self.raw_type(index) == MigrateType::Movable as u8
     }
 
     /// Somebody holds the block at `index` from now on.
@@ -184,6 +187,12 @@ impl Posted {
     pub(super) fn hold(&self, index: FrameIndex, order: Order, movability: Movability) {
         let state = Head::Allocated(order, movability).encode();
         self.holders[index as usize].store(state, Relaxed);
+    }
+
+    /// Somebody holds the pages of a claimed range from now on, each alone.
+    pub(super) fn hold_singles(&self, range: PfnRange) {
+        let pages = range.iter().map(|pfn| self.index(pfn));
+        pages.for_each(|index| self.hold(index, Order::ZERO, Movability::Unmovable));
     }
 
     /// What is posted of the block at `index`, for several looks in a row.

@@ -1,7 +1,5 @@
 //! A zone behind its lock.
 
-use core::ops::{Deref, DerefMut};
-
 use crossbeam_utils::CachePadded;
 use pagelab_percpu::{Exclusive, Remote, Steps};
 
@@ -11,14 +9,15 @@ use crate::gfp::{AllocFlags, ZoneType};
 use crate::highatomic::Unreserve;
 use crate::holders::Holders;
 use crate::migratetype::MigrateType;
-use crate::page_alloc::PageAllocator;
+use crate::page_alloc::{AllocRequest, PageAllocator};
 use crate::pcp::{PerCpuPages, Shape};
 use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
+use crate::smp::locked_zone::LockedZone;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Arc, Mutex, MutexGuard, lock_spinning};
-use crate::units::{CpuId, NodeId, PfnRange};
+use crate::sync::{Arc, Mutex, lock_spinning};
+use crate::units::{CpuId, NodeId, Pfn, PfnRange};
 use crate::vm_stat::VmStat;
 
 /// A zone that several threads share. Linux: `struct zone` with `zone->lock`.
@@ -45,7 +44,7 @@ pub(super) struct SharedZone<P> {
 pub(super) struct CpuLists {
     pub(super) pcp: PerCpuPages,
     /// Pages handed out without the zone's lock.
-    pub(super) allocated: u64,
+    allocated: u64,
     /// Pages that came to the lists under the lock, less those that left them under it. What is on
     /// the lists beyond them was freed without it, or was handed out.
     balance: u64,
@@ -55,6 +54,16 @@ impl CpuLists {
     pub(super) fn new(pcp: PerCpuPages) -> Self {
         let balance = pcp.count().get();
         Self { pcp, allocated: 0, balance }
+    }
+
+    /// The newest block of a list. Linux: `__rmqueue_pcplist()` with a list that is not empty.
+    #[inline(always)]
+    pub(super) fn pop(&mut self, posted: &Posted, list: usize, req: &AllocRequest) -> Option<Pfn> {
+        let index = self.pcp.pop(list, req.order)?.index();
+        self.pcp.note_alloc();
+        self.allocated += req.order.pages().get();
+        posted.hold(index, req.order, req.movability());
+        Some(posted.pfn(index))
     }
 
     /// Pages taken back without the zone's lock: a count that frees need not keep.
@@ -69,49 +78,6 @@ impl CpuLists {
         let came = self.pcp.count().get().wrapping_sub(before);
         self.balance = self.balance.wrapping_add(came);
         result
-    }
-}
-
-/// A zone whose lock is held. What others read without the lock is posted before it is released.
-pub(super) struct LockedZone<'a> {
-    core: MutexGuard<'a, PageAllocator>,
-    posted: &'a Posted,
-}
-
-impl Deref for LockedZone<'_> {
-    type Target = PageAllocator;
-
-    fn deref(&self) -> &PageAllocator {
-        &self.core
-    }
-}
-
-impl DerefMut for LockedZone<'_> {
-    fn deref_mut(&mut self) -> &mut PageAllocator {
-        &mut self.core
-    }
-}
-
-impl Drop for LockedZone<'_> {
-    fn drop(&mut self) {
-        self.posted.post(&mut self.core.zones[0]);
-    }
-}
-
-impl LockedZone<'_> {
-    /// Works with a CPU's lists in their place.
-    pub(super) fn with_lists<R>(
-        &mut self,
-        cpu: CpuId,
-        lists: &mut CpuLists,
-        work: impl FnOnce(&mut PageAllocator) -> R,
-    ) -> R {
-        lists.with_balance(|pcp| {
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            let result = work(&mut self.core);
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            result
-        })
     }
 }
 
@@ -146,7 +112,7 @@ impl<P: Exclusive> SharedZone<P> {
 
     /// Linux: `spin_lock(&zone->lock)`.
     pub(super) fn lock(&self) -> LockedZone<'_> {
-        LockedZone { core: lock_spinning(&self.core), posted: &self.posted }
+        LockedZone::new(lock_spinning(&self.core), &self.posted)
     }
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
@@ -154,7 +120,7 @@ impl<P: Exclusive> SharedZone<P> {
         for (cpu, remote) in (0..).map(CpuId::new).zip(&self.remotes) {
             remote.with(|lists| {
                 self.lock()
-                    .with_lists(cpu, lists, |core| core.zones[0].drain_cpu(cpu, &mut Silent));
+                    .with_lists(cpu, lists, |locked| locked.zones[0].drain_cpu(cpu, &mut Silent));
             });
         }
     }

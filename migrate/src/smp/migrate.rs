@@ -36,6 +36,13 @@ pub enum MoveError {
 /// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
 const BATCH: usize = 64;
 
+impl Carries {
+    /// What a page has now. It may get tags at any time unless it is frozen.
+    pub(super) fn of(folio: &SharedFolio) -> Self {
+        if folio.is_tagged() { Self::Tags } else { Self::Data }
+    }
+}
+
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
     /// `migrate_pages()`.
@@ -50,7 +57,7 @@ impl<P: Exclusive> SharedMemory<P> {
         to: Placement,
     ) -> Result<Pfn, MoveError> {
         let folio = self.folios.take(frame).ok_or(MoveError::Gone)?;
-        let carries = if folio.is_tagged() { Carries::Tags } else { Carries::Data };
+        let carries = Carries::of(&folio);
         let target = match self.target(cpu, carries, to) {
             Ok(target) => target,
             Err(refused) => {
@@ -60,7 +67,7 @@ impl<P: Exclusive> SharedMemory<P> {
         };
         let mut page = Moving::new(folio, frame, target);
         self.move_taken(cpu, core::slice::from_mut(&mut page), carries);
-        self.free_frame(cpu, page.spare(), carries == Carries::Tags);
+        self.free_frame(cpu, page.spare(), carries);
         let moved = page.has_moved();
         self.put_back(core::iter::once(page.folio));
         if moved { Ok(target) } else { Err(MoveError::InUse) }
@@ -95,7 +102,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let target = cpu.alloc_pages(&to.request()).map_err(|_| MoveError::NoMemory)?;
         let (target, _) = target.into_raw();
         if carries == Carries::Tags && self.reserve_tags(cpu, target).is_err() {
-            self.free_frame(cpu, target, false);
+            self.free_frame(cpu, target, Carries::Data);
             return Err(MoveError::NoTagStorage);
         }
         Ok(target)
@@ -114,7 +121,7 @@ impl<P: Exclusive> SharedMemory<P> {
         taken
     }
 
-    /// Ends that. A page that nobody has any more was freed meanwhile.
+    /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.
     /// Linux: `putback_movable_pages()`.
     fn put_back(&self, folios: impl Iterator<Item = Arc<SharedFolio>>) {
         let looks = self.steps.has(Step::PutbackLooks);

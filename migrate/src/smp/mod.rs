@@ -37,6 +37,7 @@ use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
+use crate::smp::moving::Carries;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
 pub use crate::smp::step::Step;
 use crate::smp::tag_blocks::SharedTagBlocks;
@@ -229,13 +230,13 @@ impl<P: Exclusive> SharedMemory<P> {
         let Put::Last(frame) = put else { return };
         // Not there while somebody tries to move it, who will see that it is gone.
         drop(self.folios.take(frame));
-        self.free_frame(cpu, frame, folio.is_tagged());
+        self.free_frame(cpu, frame, Carries::of(folio));
     }
 
     /// Frees a frame, after its tags. Linux: `free_unref_page()`, RFC v3:
     /// `arch_free_pages_exact()`.
-    fn free_frame(&self, cpu: &mut Cpu<P>, frame: Pfn, tagged: bool) {
-        if tagged {
+    fn free_frame(&self, cpu: &mut Cpu<P>, frame: Pfn, carries: Carries) {
+        if carries == Carries::Tags {
             self.release_tags(cpu, frame);
         }
         let pages = self.alloc.reclaim(frame, Order::ZERO).expect("a page is freed once");

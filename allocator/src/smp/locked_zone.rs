@@ -1,0 +1,115 @@
+//! A zone whose lock is held: what is done there, past the lists of CPUs or with them.
+
+use core::ops::{Deref, DerefMut};
+
+use crate::event::Silent;
+use crate::frame::{FrameIndex, Head};
+use crate::page_alloc::{AllocRequest, PageAllocator, Pages, handed_out};
+use crate::rmqueue::ZoneRequest;
+use crate::smp::posted::Posted;
+use crate::smp::zone::CpuLists;
+use crate::sync::MutexGuard;
+use crate::units::{CpuId, Order, Pfn};
+
+/// A zone whose lock is held. What others read without the lock is posted before it is released.
+pub(super) struct LockedZone<'a> {
+    core: MutexGuard<'a, PageAllocator>,
+    pub(super) posted: &'a Posted,
+}
+
+impl Deref for LockedZone<'_> {
+    type Target = PageAllocator;
+
+    fn deref(&self) -> &PageAllocator {
+        &self.core
+    }
+}
+
+impl DerefMut for LockedZone<'_> {
+    fn deref_mut(&mut self) -> &mut PageAllocator {
+        &mut self.core
+    }
+}
+
+impl Drop for LockedZone<'_> {
+    fn drop(&mut self) {
+        self.posted.post(&mut self.core.zones[0]);
+    }
+}
+
+impl<'a> LockedZone<'a> {
+    #[inline]
+    pub(super) const fn new(core: MutexGuard<'a, PageAllocator>, posted: &'a Posted) -> Self {
+        Self { core, posted }
+    }
+
+    /// Works with a CPU's lists in their place.
+    pub(super) fn with_lists<R>(
+        &mut self,
+        cpu: CpuId,
+        lists: &mut CpuLists,
+        work: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        lists.with_balance(|pcp| {
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            let result = work(self);
+            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
+            result
+        })
+    }
+
+    /// A block for a request, with the CPU's lists in their place or none to serve it.
+    /// Linux: the watermark check and `rmqueue()`.
+    #[inline(never)]
+    pub(super) fn take(
+        &mut self,
+        cpu: CpuId,
+        req: &AllocRequest,
+        request: ZoneRequest,
+    ) -> Option<Pfn> {
+        // While the lock is held, what was posted last is how the zone fares.
+        let pfn = match self.posted.mood().is_calm(req.order) {
+            true => self.core.take(cpu, 0, req, request.flags)?,
+            false => self.core.try_zone(cpu, 0, req, request.flags)?,
+        };
+        self.posted.hold(self.posted.index(pfn), req.order, req.movability());
+        Some(pfn)
+    }
+
+    /// [`take`](Self::take) for a request that no list of a CPU may serve.
+    #[inline]
+    pub(super) fn take_unlisted(
+        &mut self,
+        cpu: CpuId,
+        req: &AllocRequest,
+        request: ZoneRequest,
+    ) -> Option<Pfn> {
+        if !self.posted.mood().is_calm(req.order) {
+            core::hint::cold_path();
+            return self.take(cpu, req, request);
+        }
+        let core = &mut *self.core;
+        let (zone, stats) = (&mut core.zones[0], &mut core.stats);
+        let pfn = zone.alloc_no_list(cpu, request, &mut Silent);
+        let pfn = handed_out(zone, stats, req, request, pfn, &mut Silent)?;
+        self.posted.hold(self.posted.index(pfn), req.order, req.movability());
+        Some(pfn)
+    }
+
+    /// Frees a block that a list of the CPU may take, or that the buddy lists get: its pageblock is
+    /// isolated, or was a moment ago. Linux: `__free_pages()`.
+    pub(super) fn free(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
+        let movability = self.posted.release(index, order);
+        let map = &mut self.core.zones[0].buddy.map;
+        map.set_head(index, Head::Allocated(order, movability));
+        let pfn = map.pfn(index);
+        self.core.free_pages(cpu, Pages::new(pfn, order));
+    }
+
+    /// Frees a block to the buddy lists. Linux: `free_one_page()`.
+    pub(super) fn free_unlisted(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
+        self.posted.release(index, order);
+        self.core.stats.pgfree += order.pages().get();
+        self.core.zones[0].free_unlisted(cpu, index, order);
+    }
+}
