@@ -9,6 +9,8 @@ use crate::contig::{ClaimError, ContigClaim, ContigRange};
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::isolate::IsolateMode;
+use crate::page_alloc::AllocError;
+use crate::pcp_tuning::ZonePressure;
 use crate::profile::KernelProfile;
 use crate::units::{NodeId, Order};
 use crate::zone::ZoneSpec;
@@ -255,6 +257,21 @@ fn a_zone_that_stood_in_is_left_alone_later() {
             assert_eq!(plain, shared, "{profile:?} step {at} {step:?}");
         }
         assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
+    }
+}
+
+/// An order that no list can hold is refused before any zone's marks are looked at: a zone that
+/// would be noted as low would drain its CPUs' lists sooner.
+#[test]
+fn a_request_that_is_too_large_leaves_no_trace() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let (shared, mut cpus) =
+            SharedAllocator::<Locked>::share(machine(profile)).expect("one zone");
+        let req = AllocRequest::new(Order::of(11), GfpFlags::KERNEL);
+        let refused = Err(AllocError::OrderTooLarge(Order::of(11), Order::of(10)));
+        assert_eq!(cpus[0].alloc_pages(&req), refused);
+        let pressure = shared.zones[0].lock().zones[0].pressure;
+        assert_eq!(pressure, ZonePressure::default(), "{profile:?}");
     }
 }
 
