@@ -42,7 +42,8 @@ impl<P: Exclusive> Cpu<P> {
         let migratetype = self.shared().migratetype_of(req.gfp);
         let request = ZoneRequest { order: req.order, migratetype, flags: route.flags };
         let (id, zone) = (self.id, &self.zones.at(at).zone);
-        let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
+        // Which of them may lie in lent memory is decided page by page.
+        let plain = !route.flags.intersects(AllocFlags::HIGHATOMIC | AllocFlags::CMA)
             && migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
         if !plain {

@@ -106,7 +106,7 @@ fn spec(draw: &mut Draw) -> (MachineSpec, Vec<PfnRange>) {
     let mut tags = Vec::new();
     let (from, to) = if cut < blocks / 2 { (cut, blocks) } else { (0, cut) };
     if spec.types != TypeSet::WITHOUT_CMA && to - from >= 4 && !draw.one_in(4) {
-        let len = 1 + draw.below((to - from) / 2);
+        let len = 1 + draw.below(to - from - 2);
         let area = range(at(from + 1), at(from + 1 + len));
         if spec.types == TypeSet::WITH_METADATA && draw.one_in(2) {
             spec.reserved = vec![area];

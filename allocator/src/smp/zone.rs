@@ -106,12 +106,35 @@ impl LockedZone<'_> {
         lists: &mut CpuLists,
         work: impl FnOnce(&mut PageAllocator) -> R,
     ) -> R {
-        lists.with_balance(|pcp| {
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            let result = work(&mut self.core);
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            result
-        })
+        lists.with_balance(|pcp| work(Lent::new(&mut self.core, cpu, pcp).core))
+    }
+}
+
+/// A CPU's lists in the hands of a zone; they go back whatever happens, as when a forged handle
+/// panics.
+struct Lent<'a> {
+    core: &'a mut PageAllocator,
+    cpu: CpuId,
+    pcp: &'a mut PerCpuPages,
+}
+
+impl<'a> Lent<'a> {
+    fn new(core: &'a mut PageAllocator, cpu: CpuId, pcp: &'a mut PerCpuPages) -> Self {
+        let mut lent = Self { core, cpu, pcp };
+        lent.swap();
+        lent
+    }
+
+    #[inline]
+    fn swap(&mut self) {
+        core::mem::swap(&mut self.core.zones[0].pcp[self.cpu.index()], self.pcp);
+    }
+}
+
+impl Drop for Lent<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.swap();
     }
 }
 
