@@ -10,15 +10,16 @@ use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
 use super::*;
 use crate::boot::MachineSpec;
+use crate::buddy::Placement;
 use crate::contig::ContigClaim;
 use crate::event::{Event, Silent, Sink};
+use crate::frame::Frame;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::highatomic::Unreserve;
 use crate::isolate::IsolateMode;
-use crate::pcp::{PcpSizes, Thp};
 use crate::migratetype::TypeSet;
-use crate::frame::Frame;
-use crate::profile::KernelProfile;
+use crate::pcp::{PcpSizes, Thp};
+use crate::profile::{DrainType, KernelProfile};
 use crate::units::NodeId;
 use crate::zone::ZoneSpec;
 
@@ -158,6 +159,38 @@ fn same(one: &str, other: &str, what: &str) {
     assert_eq!(one.len(), other.len(), "{what}");
 }
 
+/// Empties the lists of a zone twice, as it is done and block by block.
+#[track_caller]
+fn drains_as_one_by_one(zone: &Zone, what: &str) {
+    let (mut together, mut single) = (zone.clone(), zone.clone());
+    together.drain_all(&mut Silent);
+    for cpu in (0..).map(CpuId::new).take(single.pcp.len()) {
+        drain_one_by_one(&mut single, cpu);
+    }
+    same(&state(&single), &state(&together), what);
+}
+
+/// Linux: `free_pcppages_bulk()`, to the letter.
+fn drain_one_by_one(zone: &mut Zone, cpu: CpuId) {
+    loop {
+        let step = zone.pcp[cpu.index()].drain_step();
+        if step == 0 {
+            return;
+        }
+        let mut drain = zone.pcp[cpu.index()].start_drain(step, 0);
+        while let Some((blocks, order)) = zone.pcp[cpu.index()].drain_next(&mut drain) {
+            let block = blocks[0];
+            zone.pcp[cpu.index()].drained(&mut drain, 1);
+            let mt = match zone.buddy.rules.drain_type {
+                DrainType::Remembered if zone.buddy.blocks.isolated() == 0 => block.mt(),
+                _ => zone.buddy.blocks.migratetype(block.index()),
+            };
+            zone.buddy.put_index(block.index(), order, mt, Placement::Likely);
+            zone.count_free(cpu);
+        }
+    }
+}
+
 /// The machine three times, and what is held of each.
 struct Trio<P: Exclusive> {
     silent: PageAllocator,
@@ -260,7 +293,7 @@ impl<P: Exclusive + Default> Trio<P> {
         if self.held.is_empty() {
             return;
         }
-        let many = usize::try_from(self.draw.of(&[1, 1, 1, 4, 60])).expect("few");
+        let many = usize::try_from(self.draw.of(&[1, 1, 1, 1, 4, 60, 300])).expect("few");
         let many = many.min(self.held.len());
         match self.draw.below(4) {
             // Those that came last, the last one first.
@@ -299,7 +332,8 @@ impl<P: Exclusive + Default> Trio<P> {
             self.held.extend(got.into_iter().map(|pfn| (pfn, Order::ZERO)));
         } else {
             let is_single = |block: &mut (Pfn, Order)| block.1 == Order::ZERO;
-            let mut pages: Vec<_> = self.held.extract_if(.., is_single).map(|(pfn, _)| pfn).collect();
+            let mut pages: Vec<_> =
+                self.held.extract_if(.., is_single).map(|(pfn, _)| pfn).collect();
             let keep = pages.len().saturating_sub(wanted);
             let kept: Vec<_> = pages.drain(..keep).collect();
             self.held.extend(kept.into_iter().map(|pfn| (pfn, Order::ZERO)));
@@ -388,7 +422,8 @@ impl<P: Exclusive + Default> Trio<P> {
         let zone = self.draw.index(self.silent.zones.len());
         let span = self.silent.zones[zone].span;
         let order = Order::of(u8::try_from(self.draw.below(4)).expect("small"));
-        let pfn = Pfn::new(span.start().get() + self.draw.below(span.len().get())).align_down(order);
+        let pfn =
+            Pfn::new(span.start().get() + self.draw.below(span.len().get())).align_down(order);
         if !span.contains(pfn) {
             return;
         }
@@ -420,6 +455,8 @@ impl<P: Exclusive + Default> Trio<P> {
                 self.to_zones(|zone| zone.set_pcp_sizes(PcpSizes { batch, high_min, high_max }));
             }
             4 => {
+                let what = format!("one by one {}", self.what);
+                self.silent.zones.iter().for_each(|zone| drains_as_one_by_one(zone, &what));
                 self.silent.drain_all();
                 self.heard.drain_all();
                 self.shared.drain_all();
