@@ -295,6 +295,33 @@ fn many_prefer_lent_memory_as_one_does() {
     }
 }
 
+/// Many at once notice that the zone falls below its high mark where one by one does: the counters
+/// that tell lag, and may fall by more than what was taken.
+#[test]
+fn many_notice_the_high_mark_as_one_does() {
+    for (many, kib) in [3, 7, 20].into_iter().flat_map(|many| (64..112).map(move |kib| (many, kib)))
+    {
+        let memory = PfnRange::new(Pfn::new(0), Pfn::new(4096));
+        let profile = KernelProfile::V6_12;
+        let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+        spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
+        spec.tunables.min_free_kbytes = Some(kib);
+        spec.cpus = 8;
+        let machine = PageAllocator::boot(&spec, Silent).expect("a small machine");
+        let mut alone = machine.clone();
+        let (shared, mut cpus) = SharedAllocator::<Locked>::share(machine).expect("one zone");
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let req = req.barring(AllocFlags::CMA);
+        while !alone.zones[0].pressure.below_high {
+            let one = (0..many).map_while(|_| alone.alloc_pages(CpuId::BOOT, &req).ok());
+            let one: Vec<Pfn> = one.map(|pages| pages.into_raw().0).collect();
+            assert_eq!(cpus[0].alloc_singles(&req, many), one, "{many} {kib}");
+            let noted = shared.zones[0].lock().zones[0].pressure;
+            assert_eq!(noted, alone.zones[0].pressure, "{many} {kib}");
+        }
+    }
+}
+
 /// A forged handle panics and nothing else: no page is lost, whatever the page's pageblock is.
 #[test]
 fn a_forged_free_loses_nothing() {
