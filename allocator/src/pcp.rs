@@ -377,4 +377,43 @@ mod tests {
         }
         assert_eq!((out, pcp.count()), (vec![4, 5, 8], PageCount::ZERO));
     }
+
+    /// Frees and requests, by the short cut where there is one and by the rules alone.
+    #[test]
+    fn frees_by_the_short_cut_are_frees_by_the_rules() {
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            let mut short = PerCpuPages::new(profile.rules(), Geometry::PAGES_4K, Thp::Configured);
+            short.set_sizes(PcpSizes { batch: 7, high_min: 40, high_max: 90 });
+            let mut long = short.clone();
+            let mut state = 7u64;
+            let mut draw = |bound: u64| {
+                state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+                (state >> 33) % bound
+            };
+            for nth in 0..20_000 {
+                let order = Order::of([0, 0, 0, 0, 0, 0, 1, 3, 9][draw(9) as usize]);
+                let mt = [MigrateType::Movable, MigrateType::Unmovable][draw(2) as usize];
+                let list = short.list_of(order, mt).unwrap();
+                let zone = ZonePressure { reclaim_active: draw(40) == 0, below_high: false };
+                if draw(3) > 0 {
+                    let cached = Cached::new(nth << 9, mt);
+                    let excess = short.commit_freed(list, order, cached, zone);
+                    long.push_freed(list, order, cached);
+                    assert_eq!(long.tuning.drain(order, long.pages(), zone), excess, "{nth}");
+                    for pcp in [&mut short, &mut long] {
+                        let mut drain = pcp.start_drain(excess.unwrap_or(0), list);
+                        while let Some((blocks, _)) = pcp.drain_next(&mut drain) {
+                            let count = blocks.len();
+                            pcp.drained(&mut drain, count);
+                        }
+                    }
+                } else {
+                    assert_eq!(short.pop(list, order), long.pop(list, order));
+                    [&mut short, &mut long].into_iter().for_each(PerCpuPages::note_alloc);
+                }
+                let all = |pcp: &PerCpuPages| (pcp.count(), pcp.counters());
+                assert_eq!(all(&short), all(&long), "{profile:?} {nth}");
+            }
+        }
+    }
 }

@@ -396,6 +396,83 @@ mod tests {
         assert!(tuning.is_calm(Order::ZERO, 499, ZonePressure::default()));
     }
 
+    /// Every state that a call leaves behind, and every free after it: where the short cut is taken
+    /// it is what the rules make of the free. The lists of sizes have bounds that cross.
+    #[test]
+    fn the_short_cut_is_the_rule_in_every_state() {
+        let pressures = [(false, false), (true, false), (false, true), (true, true)]
+            .map(|(reclaim_active, below_high)| ZonePressure { reclaim_active, below_high });
+        let orders = [0, 1, 3, 4, 9].map(Order::of);
+        let counters = |frees: u32| {
+            [0, 1, 3].into_iter().flat_map(move |alloc_factor| {
+                [false, true].map(|freed_high_order| PcpCounters {
+                    high: frees % 11,
+                    free_factor: frees.min(6),
+                    alloc_factor,
+                    free_count: frees,
+                    freed_high_order,
+                })
+            })
+        };
+        let mut calm = 0;
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            for (batch, high_min, high_max) in
+                [(1, 0, 0), (1, 4, 4), (3, 6, 40), (3, 2, 9), (3, 20, 5), (2, 0, 30)]
+            {
+                for start in [0, 1, 2, 3, 5, 31, 63, 64, 95, 96, 97].into_iter().flat_map(counters)
+                {
+                    for (first, zone) in orders.into_iter().flat_map(|o| pressures.map(|p| (o, p)))
+                    {
+                        for call in 0..6 {
+                            let mut tuning = Tuning::new(profile.rules());
+                            tuning.set_sizes(PcpSizes { batch, high_min, high_max });
+                            tuning.set_counters(start);
+                            match call {
+                                0 => drop(tuning.refill(first, 3, zone)),
+                                1 => drop(tuning.drain(first, 1 << first.get(), zone)),
+                                2 => drop(tuning.drain(first, 30, zone)),
+                                3 => {
+                                    tuning.refill(first, 0, zone);
+                                    tuning.decay(7);
+                                }
+                                4 => {
+                                    tuning.refill(first, 0, zone);
+                                    tuning.set_counters(start);
+                                }
+                                _ => {
+                                    tuning.drain(first, 2, zone);
+                                    tuning.set_sizes(PcpSizes { high_max: 3, ..tuning.sizes() });
+                                }
+                            }
+                            calm += count_calm(&tuning, &orders, &pressures);
+                        }
+                    }
+                }
+            }
+        }
+        assert!(calm > 10_000, "the short cut was taken {calm} times");
+    }
+
+    fn count_calm(tuning: &Tuning, orders: &[Order], pressures: &[ZonePressure]) -> u32 {
+        let mut calm = 0;
+        for (&order, &zone) in orders.iter().flat_map(|o| pressures.iter().map(move |p| (o, p))) {
+            for pages in
+                [0, 1, 4, 5, 6, 8, 9, 19, 29, 30, 39, 40].map(|more| more + (1 << order.get()))
+            {
+                if !tuning.is_calm(order, pages as usize, zone) {
+                    continue;
+                }
+                calm += 1;
+                let (mut short, mut long) = (tuning.clone(), tuning.clone());
+                short.note_calm_free(order);
+                let excess = long.drain(order, pages, zone);
+                let case = format!("{tuning:?} {order:?} {pages} {zone:?}");
+                assert_eq!((excess, long.counters()), (None, short.counters()), "{case}");
+            }
+        }
+        calm
+    }
+
     /// The short cut for frees of any order against the rules it stands for.
     #[test]
     fn calm_frees_are_what_the_rules_make_of_them() {

@@ -43,7 +43,8 @@ impl<P: Exclusive> Cpu<P> {
         let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
         let request = self.shared().zone_request(req, route.flags);
         let (id, zone) = (self.id, &self.zones.at(at).zone);
-        let plain = !route.flags.contains(AllocFlags::HIGHATOMIC)
+        // Which of them may lie in lent memory is decided page by page.
+        let plain = !route.flags.intersects(AllocFlags::HIGHATOMIC | AllocFlags::CMA)
             && request.migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
         if !plain {

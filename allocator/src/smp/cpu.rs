@@ -127,6 +127,10 @@ impl<P: Exclusive> Cpu<P> {
     #[inline(never)]
     fn alloc_pages_walk(&mut self, req: AllocRequest) -> Result<Pages, AllocError> {
         let req = &req;
+        let max = self.shared.geometry.max_order();
+        if req.order > max {
+            return Err(AllocError::OrderTooLarge(req.order, max));
+        }
         let found = self.route(req).and_then(|route| self.get_page_from_freelist(req, route));
         match found {
             Some(pfn) => Ok(Pages::new(pfn, req.order)),
@@ -156,10 +160,6 @@ impl<P: Exclusive> Cpu<P> {
 
     #[cold]
     fn alloc_pages_hard(&mut self, req: &AllocRequest) -> Result<Pages, AllocError> {
-        let max = self.shared.geometry.max_order();
-        if req.order > max {
-            return Err(AllocError::OrderTooLarge(req.order, max));
-        }
         let route = self.route(req).map(|route| Route { flags: req.slow_flags(), ..route });
         let mut found = route.and_then(|route| self.get_page_from_freelist(req, route));
         if found.is_none() && req.gfp.contains(GfpFlags::DIRECT_RECLAIM) {

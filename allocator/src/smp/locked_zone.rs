@@ -5,6 +5,7 @@ use core::ops::{Deref, DerefMut};
 use crate::event::Silent;
 use crate::frame::{FrameIndex, Head};
 use crate::page_alloc::{AllocRequest, PageAllocator, Pages, handed_out};
+use crate::pcp::PerCpuPages;
 use crate::rmqueue::ZoneRequest;
 use crate::smp::posted::Posted;
 use crate::smp::zone::CpuLists;
@@ -50,12 +51,7 @@ impl<'a> LockedZone<'a> {
         lists: &mut CpuLists,
         work: impl FnOnce(&mut Self) -> R,
     ) -> R {
-        lists.with_balance(|pcp| {
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            let result = work(self);
-            core::mem::swap(&mut self.core.zones[0].pcp[cpu.index()], pcp);
-            result
-        })
+        lists.with_balance(|pcp| work(Lent::new(self, cpu, pcp).zone))
     }
 
     /// A block for a request, with the CPU's lists in their place or none to serve it.
@@ -111,5 +107,33 @@ impl<'a> LockedZone<'a> {
         self.posted.release(index, order);
         self.core.stats.pgfree += order.pages().get();
         self.core.zones[0].free_unlisted(cpu, index, order);
+    }
+}
+
+/// A CPU's lists in the hands of a zone; they go back whatever happens, as when a forged handle
+/// panics.
+struct Lent<'a, 'z> {
+    zone: &'a mut LockedZone<'z>,
+    cpu: CpuId,
+    pcp: &'a mut PerCpuPages,
+}
+
+impl<'a, 'z> Lent<'a, 'z> {
+    fn new(zone: &'a mut LockedZone<'z>, cpu: CpuId, pcp: &'a mut PerCpuPages) -> Self {
+        let mut lent = Self { zone, cpu, pcp };
+        lent.swap();
+        lent
+    }
+
+    #[inline]
+    fn swap(&mut self) {
+        core::mem::swap(&mut self.zone.core.zones[0].pcp[self.cpu.index()], self.pcp);
+    }
+}
+
+impl Drop for Lent<'_, '_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.swap();
     }
 }

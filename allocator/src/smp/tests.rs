@@ -9,6 +9,9 @@ use crate::contig::{ClaimError, ContigClaim, ContigRange};
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::isolate::IsolateMode;
+use crate::migratetype::TypeSet;
+use crate::page_alloc::AllocError;
+use crate::pcp_tuning::ZonePressure;
 use crate::profile::KernelProfile;
 use crate::units::{NodeId, Order};
 use crate::zone::ZoneSpec;
@@ -255,6 +258,104 @@ fn a_zone_that_stood_in_is_left_alone_later() {
             assert_eq!(plain, shared, "{profile:?} step {at} {step:?}");
         }
         assert_eq!(pair.shared.check(), Ok(()), "{profile:?}");
+    }
+}
+
+/// An order that no list can hold is refused before any zone's marks are looked at: a zone that
+/// would be noted as low would drain its CPUs' lists sooner.
+#[test]
+fn a_request_that_is_too_large_leaves_no_trace() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let (shared, mut cpus) =
+            SharedAllocator::<Locked>::share(machine(profile)).expect("one zone");
+        let req = AllocRequest::new(Order::of(11), GfpFlags::KERNEL);
+        let refused = Err(AllocError::OrderTooLarge(Order::of(11), Order::of(10)));
+        assert_eq!(cpus[0].alloc_pages(&req), refused);
+        let pressure = shared.zones[0].lock().zones[0].pressure;
+        assert_eq!(pressure, ZonePressure::default(), "{profile:?}");
+    }
+}
+
+/// Where most of what is free is lent, a request that may lie there does, whether it comes alone or
+/// with others. With the type of RFC v1 no list of a CPU serves it.
+#[test]
+fn many_prefer_lent_memory_as_one_does() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let memory = PfnRange::new(Pfn::new(0), Pfn::new(16384));
+        let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+        spec.types = TypeSet::WITH_METADATA;
+        spec.cma = vec![PfnRange::new(Pfn::new(4096), Pfn::new(16384))];
+        let machine = PageAllocator::boot(&spec, Silent).expect("a small machine");
+        let mut alone = machine.clone();
+        let (_shared, mut cpus) = SharedAllocator::<Locked>::share(machine).expect("one zone");
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let singles = (0..500).map_while(|_| alone.alloc_pages(CpuId::BOOT, &req).ok());
+        let singles: Vec<Pfn> = singles.map(|pages| pages.into_raw().0).collect();
+        assert_eq!(cpus[0].alloc_singles(&req, 500), singles, "{profile:?}");
+    }
+}
+
+/// Many at once notice that the zone falls below its high mark where one by one does: the counters
+/// that tell lag, and may fall by more than what was taken.
+#[test]
+fn many_notice_the_high_mark_as_one_does() {
+    for (many, kib) in [3, 7, 20].into_iter().flat_map(|many| (64..112).map(move |kib| (many, kib)))
+    {
+        let memory = PfnRange::new(Pfn::new(0), Pfn::new(4096));
+        let profile = KernelProfile::V6_12;
+        let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+        spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
+        spec.tunables.min_free_kbytes = Some(kib);
+        spec.cpus = 8;
+        let machine = PageAllocator::boot(&spec, Silent).expect("a small machine");
+        let mut alone = machine.clone();
+        let (shared, mut cpus) = SharedAllocator::<Locked>::share(machine).expect("one zone");
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let req = req.barring(AllocFlags::CMA);
+        while !alone.zones[0].pressure.below_high {
+            let one = (0..many).map_while(|_| alone.alloc_pages(CpuId::BOOT, &req).ok());
+            let one: Vec<Pfn> = one.map(|pages| pages.into_raw().0).collect();
+            assert_eq!(cpus[0].alloc_singles(&req, many), one, "{many} {kib}");
+            let noted = shared.zones[0].lock().zones[0].pressure;
+            assert_eq!(noted, alone.zones[0].pressure, "{many} {kib}");
+        }
+    }
+}
+
+/// A forged handle panics and nothing else: no page is lost, whatever the page's pageblock is.
+#[test]
+fn a_forged_free_loses_nothing() {
+    let area = PfnRange::new(Pfn::new(8192), Pfn::new(8704));
+    let far = Pfn::new(12_000);
+    for (profile, singles) in [KernelProfile::V6_1, KernelProfile::V6_12]
+        .into_iter()
+        .flat_map(|profile| [(profile, false), (profile, true)])
+    {
+        let (shared, mut cpus) =
+            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
+        let cpu = &mut cpus[0];
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let held = cpu.alloc_pages(&req).expect("free memory");
+        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+        let claim = SharedClaim::claim(&shared, area, mode).expect("nobody else");
+        let more = cpu.alloc_pages(&req).expect("free memory");
+        let before = shared.whereabouts();
+        assert!(before.cached > PageCount::ZERO, "the list is not empty");
+        for (pfn, order) in [(area.start(), 0), (area.start(), 4), (far, 0), (far, 9), (far, 10)] {
+            let mut forged = || match singles {
+                true => cpu.free_singles(&[pfn]),
+                false => cpu.free_pages(Pages::new(pfn, Order::of(order))),
+            };
+            let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
+            assert!(tried.is_err(), "{pfn} {order} is nobody's");
+            assert_eq!(shared.whereabouts(), before, "{profile:?} {pfn} {order}");
+        }
+        drop(claim);
+        assert_eq!(shared.check(), Ok(()), "{profile:?}");
+        cpu.free_pages(held);
+        cpu.free_pages(more);
+        shared.drain_all();
+        assert_eq!(shared.whereabouts().held, PageCount::ZERO, "{profile:?}");
     }
 }
 
