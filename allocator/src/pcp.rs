@@ -388,11 +388,11 @@ mod tests {
             let mut state = 7u64;
             let mut draw = |bound: u64| {
                 state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
-                (state >> 33) % bound
+                usize::try_from((state >> 33) % bound).expect("a small number")
             };
             for nth in 0..20_000 {
-                let order = Order::of([0, 0, 0, 0, 0, 0, 1, 3, 9][draw(9) as usize]);
-                let mt = [MigrateType::Movable, MigrateType::Unmovable][draw(2) as usize];
+                let order = Order::of([0, 0, 0, 0, 0, 0, 1, 3, 9][draw(9)]);
+                let mt = [MigrateType::Movable, MigrateType::Unmovable][draw(2)];
                 let list = short.list_of(order, mt).unwrap();
                 let zone = ZonePressure { reclaim_active: draw(40) == 0, below_high: false };
                 if draw(3) > 0 {

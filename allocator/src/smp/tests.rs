@@ -322,6 +322,34 @@ fn many_notice_the_high_mark_as_one_does() {
     }
 }
 
+/// Several claims at a time empty the lists of all CPUs as each alone would, and those that cannot be
+/// had are left out.
+#[test]
+fn claims_side_by_side_find_what_was_on_lists() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let (shared, mut cpus) =
+            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
+        let area = |block: u64| PfnRange::block(Pfn::new(block * 512), Order::of(9));
+        let areas = [16, 17, 17, 19].map(area);
+        // Each page of the areas was on a list of some CPU.
+        for (at, pfn) in areas.iter().flat_map(|area| area.iter().take(9)).enumerate() {
+            if let Some(pages) = cpus[at % 3].take_at(pfn, Order::ZERO) {
+                cpus[(at + 1) % 3].free_pages(pages);
+            }
+        }
+        assert!(shared.whereabouts().cached >= PageCount::new(27));
+        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+        let claims = SharedClaim::claim_each(&shared, &areas, mode);
+        let ranges: Vec<PfnRange> = claims.iter().map(SharedClaim::range).collect();
+        assert_eq!(ranges, [16, 17, 19].map(area), "a pageblock is claimed once");
+        for claim in &claims {
+            assert_eq!(claim.take(&mut cpus[0], &[claim.range()])[0].as_ref().err(), None);
+        }
+        drop(claims);
+        assert_eq!((shared.pageblocks(MigrateType::Isolate), shared.check()), (0, Ok(())));
+    }
+}
+
 /// A forged handle panics and nothing else: no page is lost, whatever the page's pageblock is.
 #[test]
 fn a_forged_free_loses_nothing() {
