@@ -22,6 +22,7 @@ pub mod mprotect;
 pub mod page_table;
 pub mod populate;
 mod reserve;
+pub mod slab;
 mod step;
 pub mod tag_blocks;
 pub mod worker;
@@ -38,6 +39,7 @@ use pagelab_allocator::units::{Order, Pfn, PfnRange};
 use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
+use crate::smp::slab::FolioRef;
 pub use crate::smp::step::Step;
 use crate::smp::tag_blocks::SharedTagBlocks;
 use crate::tag_storage::map::TagMap;
@@ -167,11 +169,8 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<(), AllocError> {
         let folio = self.new_folio(cpu, table, index, placement)?;
         self.contents.clear(folio.frame());
-        let entry = Entry::Present(Mapping {
-            folio: Arc::clone(&folio),
-            write: Write::Allowed,
-            tags: Tags::Untagged,
-        });
+        let mapping = Mapping::new(folio.clone(), Write::Allowed, Tags::Untagged);
+        let entry = Entry::Present(mapping);
         let mut entries = table.lock();
         let taken = !matches!(entries[index], Entry::None);
         if !taken {
@@ -191,10 +190,10 @@ impl<P: Exclusive> SharedMemory<P> {
         table: &SharedTable,
         index: usize,
         placement: Placement,
-    ) -> Result<Arc<SharedFolio>, AllocError> {
+    ) -> Result<FolioRef, AllocError> {
         let (frame, _) = cpu.alloc_pages(&placement.request())?.into_raw();
-        let folio = Arc::new(SharedFolio::new(frame, Arc::clone(table.anon()), index));
-        self.folios.insert(Arc::clone(&folio));
+        let folio = table.folios().make(frame, index);
+        self.folios.insert(folio.clone());
         Ok(folio)
     }
 
@@ -203,7 +202,7 @@ impl<P: Exclusive> SharedMemory<P> {
     pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
         let entry = core::mem::take(&mut table.lock()[index]);
         if let Entry::Present(mapping) = entry {
-            self.put(cpu, &mapping.folio);
+            self.put(cpu, mapping.folio());
         }
     }
 
@@ -212,7 +211,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let entries = core::mem::take(&mut *table.lock());
         for entry in entries {
             if let Entry::Present(mapping) = entry {
-                self.put(cpu, &mapping.folio);
+                self.put(cpu, mapping.folio());
             }
         }
         table.anon().unlink(&table);

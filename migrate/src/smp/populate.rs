@@ -61,14 +61,14 @@ impl Found {
         if mapping.tags != Tags::OnAccess {
             return;
         }
-        let frame = mapping.folio.frame();
+        let frame = mapping.folio().frame();
         if moves {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
             self.inside.push((index, frame));
         } else {
             // Demands are numbered once they are sorted.
-            let demand = (!mapping.folio.is_tagged()).then_some(0);
+            let demand = (!mapping.folio().is_tagged()).then_some(0);
             self.waiting.push(Waiting { index, frame, demand });
         }
     }
@@ -76,15 +76,40 @@ impl Found {
 
 /// Reads where the pages lie, and nothing else: cache misses then come all at once.
 fn look_ahead(entries: &[Entry]) {
-    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio.frame().get());
+    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio().frame().get());
     core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
+}
+
+/// Bits of a frame number that one pass over the pages sorts by.
+const DIGIT_BITS: u32 = 10;
+
+/// Sorts by the bits above a position, which stand in order already.
+fn sort_by_frame(keys: &mut Vec<u64>) {
+    let differ = keys.iter().fold(0, |bits, key| bits | (key ^ keys[0]));
+    let (mut from, mut spare) = (BATCH_BITS, vec![0; keys.len()]);
+    while differ >> from > 0 {
+        let digit = |key: u64| (key >> from) as usize & ((1 << DIGIT_BITS) - 1);
+        let mut ends = [0; 1 << DIGIT_BITS];
+        keys.iter().for_each(|&key| ends[digit(key)] += 1);
+        let mut start = 0;
+        ends.iter_mut().for_each(|end| start += core::mem::replace(end, start));
+        for &key in &*keys {
+            let end: &mut usize = &mut ends[digit(key)];
+            spare[*end] = key;
+            *end += 1;
+        }
+        core::mem::swap(keys, &mut spare);
+        from += DIGIT_BITS;
+    }
 }
 
 /// Positions of pages, ascending by frame. Words are sorted faster than pages.
 fn by_frame(pages: &[Waiting]) -> impl Iterator<Item = usize> + use<> {
     let key = |(at, page): (u64, &Waiting)| page.frame.get() << BATCH_BITS | at;
     let mut keys: Vec<u64> = (0..).zip(pages).map(key).collect();
-    keys.sort_unstable();
+    if !keys.is_sorted() {
+        sort_by_frame(&mut keys);
+    }
     let position = |key: u64| key & ((1 << BATCH_BITS) - 1);
     keys.into_iter().map(move |key| usize::try_from(position(key)).expect("below the batch"))
 }
@@ -144,11 +169,15 @@ impl<P: Exclusive> SharedMemory<P> {
         let map = self.tags.map();
         for at in by_frame(waiting) {
             let page = &mut waiting[at];
-            let wants = page.demand.take().and_then(|_| map.block_of(page.frame));
-            let Some(block) = wants else { continue };
+            if page.demand.take().is_none() {
+                continue;
+            }
             match demands.last_mut() {
-                Some(last) if last.block == block => last.pages += 1,
-                _ => demands.push(Demand::new(map, block)),
+                Some(last) if last.data.contains(page.frame) => last.pages += 1,
+                _ => match map.block_of(page.frame) {
+                    Some(block) => demands.push(Demand::new(map, block)),
+                    None => continue,
+                },
             }
             page.demand = Some(demands.len() - 1);
         }
@@ -171,11 +200,11 @@ impl<P: Exclusive> SharedMemory<P> {
         for page in &found.waiting {
             let counted = page.demand.is_some_and(|at| demands[at].is_met);
             match self.waiting_at(&mut entries[page.index], page.frame) {
-                Some(mapping) if counted || mapping.folio.is_tagged() => {
+                Some(mapping) if counted || mapping.folio().is_tagged() => {
                     mapping.tags = Tags::Tagged;
                     sum.tagged += 1;
                     // Another address space may have been faster, and the page counts once.
-                    if counted && !mapping.folio.try_tag() {
+                    if counted && !mapping.folio().try_tag_locked() {
                         surplus.push(page.frame);
                     }
                 }
@@ -194,7 +223,7 @@ impl<P: Exclusive> SharedMemory<P> {
     fn waiting_at<'a>(&self, entry: &'a mut Entry, frame: Pfn) -> Option<&'a mut Mapping> {
         let Entry::Present(mapping) = entry else { return None };
         let looks = self.steps.has(Step::PopulateLooksAgain);
-        let there = !looks || mapping.folio.frame() == frame;
+        let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)
     }
 }
