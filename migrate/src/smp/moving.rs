@@ -164,6 +164,12 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 }
 
+/// Reads what maps the pages, and nothing else: cache misses then come all at once.
+fn look_ahead(pages: &[Moving], entries: &[Entry]) {
+    let entry = |page: &Moving| entries.get(page.folio.index());
+    core::hint::black_box(pages.iter().filter_map(entry).filter_map(Entry::present).count());
+}
+
 /// Visits the entry of each page in each of its tables, parents before children. Pages that descend
 /// from one address space are walked together. Linux: `rmap_walk_anon()`.
 fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], Tables)) {
@@ -171,6 +177,7 @@ fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], T
         let anon = Arc::clone(group[0].folio.anon());
         anon.rmap_walk(|table: &SharedTable, tables| {
             let mut entries = table.lock();
+            look_ahead(group, &entries);
             group.iter_mut().for_each(|page| visit(page, &mut entries, tables));
         });
     }

@@ -7,10 +7,11 @@
 //! there: an entry that maps a page has a reference, without which nobody moves or frees it, and it
 //! stays while the table's lock is held.
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
-use pagelab_allocator::units::Pfn;
+use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
 use crate::smp::reserve::Demand;
@@ -34,11 +35,12 @@ pub struct Populated {
 /// A page that waits for tag storage.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    index: usize,
     /// Where it lay.
     frame: Pfn,
-    /// The demand that counts it in its tag block, unless it had tags already, or can have none.
-    demand: Option<usize>,
+    index: u32,
+    /// The demand that counts it in its tag block, from one on, unless it had tags already, or can
+    /// have none.
+    demand: Option<NonZeroU32>,
 }
 
 /// What a look at a table found.
@@ -68,7 +70,8 @@ impl Found {
             self.inside.push((index, frame));
         } else {
             // Demands are numbered once they are sorted.
-            let demand = (!mapping.folio().is_tagged()).then_some(0);
+            let demand = (!mapping.folio().is_tagged()).then_some(NonZeroU32::MIN);
+            let index = u32::try_from(index).expect("a table has fewer than 2^32 pages");
             self.waiting.push(Waiting { index, frame, demand });
         }
     }
@@ -166,20 +169,21 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Reserves for pages.
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
         let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
-        let map = self.tags.map();
+        let (map, mut covered) = (self.tags.map(), PfnRange::new(Pfn::new(0), Pfn::new(0)));
         for at in by_frame(waiting) {
             let page = &mut waiting[at];
             if page.demand.take().is_none() {
                 continue;
             }
             match demands.last_mut() {
-                Some(last) if last.data.contains(page.frame) => last.pages += 1,
-                _ => match map.block_of(page.frame) {
-                    Some(block) => demands.push(Demand::new(map, block)),
-                    None => continue,
-                },
+                Some(last) if covered.contains(page.frame) => last.pages += 1,
+                _ => {
+                    let Some(block) = map.block_of(page.frame) else { continue };
+                    covered = map.covered(block);
+                    demands.push(Demand::new(map, block));
+                }
             }
-            page.demand = Some(demands.len() - 1);
+            page.demand = u32::try_from(demands.len()).ok().and_then(NonZeroU32::new);
         }
         self.reserve_blocks(cpu, &mut demands);
         demands
@@ -198,8 +202,8 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut surplus = Vec::new();
         let mut entries = table.lock();
         for page in &found.waiting {
-            let counted = page.demand.is_some_and(|at| demands[at].is_met);
-            match self.waiting_at(&mut entries[page.index], page.frame) {
+            let counted = page.demand.is_some_and(|nth| demands[nth.get() as usize - 1].is_met);
+            match self.waiting_at(&mut entries[page.index as usize], page.frame) {
                 Some(mapping) if counted || mapping.folio().is_tagged() => {
                     mapping.tags = Tags::Tagged;
                     sum.tagged += 1;

@@ -30,8 +30,6 @@ pub(crate) struct Demand {
     pub(crate) block: TagBlockId,
     /// The frames of the block.
     tags: PfnRange,
-    /// Those of the pages whose tags it holds.
-    pub(crate) data: PfnRange,
     pub(crate) pages: u32,
     /// Whether the block counts them by now.
     pub(crate) is_met: bool,
@@ -39,8 +37,7 @@ pub(crate) struct Demand {
 
 impl Demand {
     pub(crate) fn new(map: &TagMap, block: TagBlockId) -> Self {
-        let (tags, data) = (map.range(block), map.covered(block));
-        Self { block, tags, data, pages: 1, is_met: false }
+        Self { block, tags: map.range(block), pages: 1, is_met: false }
     }
 }
 
