@@ -152,8 +152,8 @@ impl SharedFolio {
         self.place.fetch_or(TAGGED, AcqRel) & TAGGED == 0
     }
 
-    /// The same, of somebody who keeps all others from taking references but by a pin: where the
-    /// only reference is known, nobody else can do it.
+    /// The same, under the lock of a table that maps it. Others who tag a page have a reference: if
+    /// that of the entry is the only one, nobody does it at the same time.
     pub(crate) fn try_tag_locked(&self) -> bool {
         if self.references() != 1 {
             return self.try_tag();

@@ -4,8 +4,8 @@ use pagelab_allocator::sync::{Arc, Mutex, MutexGuard};
 use pagelab_allocator::units::Pfn;
 
 use crate::smp::anon_vma::AnonVma;
-pub use crate::smp::slab::Mapping;
-use crate::smp::slab::{FolioCache, FolioRef};
+use crate::smp::folio::SharedFolio;
+use crate::smp::slab::{FolioCache, FolioRef, Slab};
 
 /// What a store through an entry does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +25,46 @@ pub enum Tags {
     OnAccess,
     /// Tags may be read and written: the page's tag block is reserved.
     Tagged,
+}
+
+/// How an address space maps a page.
+#[derive(Clone, Debug)]
+pub struct Mapping {
+    // A handle of the page, without its padding: two words in all.
+    slab: Arc<Slab>,
+    at: u8,
+    /// What a store does.
+    pub write: Write,
+    /// What it says of tags.
+    pub tags: Tags,
+}
+
+impl Mapping {
+    pub(crate) fn new(folio: FolioRef, write: Write, tags: Tags) -> Self {
+        Self { slab: folio.slab, at: folio.at, write, tags }
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn folio(&self) -> &SharedFolio {
+        self.slab.folio(self.at)
+    }
+
+    /// A handle of the page.
+    pub(crate) fn handle(&self) -> FolioRef {
+        FolioRef { slab: Arc::clone(&self.slab), at: self.at }
+    }
+
+    /// Whether it maps this page.
+    pub(crate) fn maps(&self, folio: &FolioRef) -> bool {
+        self.at == folio.at && Arc::ptr_eq(&self.slab, &folio.slab)
+    }
+
+    /// Linux: `pte_same()`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slab, &other.slab)
+            && (self.at, self.write, self.tags) == (other.at, other.write, other.tags)
+    }
 }
 
 /// What is at one address. Linux: `pte_t`.

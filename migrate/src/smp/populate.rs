@@ -91,7 +91,8 @@ fn sort_by_frame(keys: &mut Vec<u64>) {
     let differ = keys.iter().fold(0, |bits, key| bits | (key ^ keys[0]));
     let (mut from, mut spare) = (BATCH_BITS, vec![0; keys.len()]);
     while differ >> from > 0 {
-        let digit = |key: u64| (key >> from) as usize & ((1 << DIGIT_BITS) - 1);
+        let digit =
+            |key: u64| usize::try_from(key >> from & ((1 << DIGIT_BITS) - 1)).expect("a digit");
         let mut ends = [0; 1 << DIGIT_BITS];
         keys.iter().for_each(|&key| ends[digit(key)] += 1);
         let mut start = 0;
@@ -229,5 +230,25 @@ impl<P: Exclusive> SharedMemory<P> {
         let looks = self.steps.has(Step::PopulateLooksAgain);
         let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pages_ascend_by_frame(
+            frames in prop::collection::vec(prop_oneof![0u64..2000, 0u64..1 << 40], 0..300),
+        ) {
+            let page = |&frame: &u64| Waiting { frame: Pfn::new(frame), index: 0, demand: None };
+            let pages: Vec<Waiting> = frames.iter().map(page).collect();
+            let mut expected: Vec<usize> = (0..pages.len()).collect();
+            expected.sort_by_key(|&at| frames[at]);
+            prop_assert_eq!(by_frame(&pages).collect::<Vec<_>>(), expected);
+        }
     }
 }

@@ -11,19 +11,19 @@ use pagelab_allocator::units::Pfn;
 
 use crate::smp::anon_vma::AnonVma;
 use crate::smp::folio::SharedFolio;
-use crate::smp::page_table::{Tags, Write};
 
 /// Folios of a slab: eight cache lines.
 const FOLIOS: u8 = 32;
 
+/// Folios of one table, and what they share.
 #[derive(Debug)]
-struct Slab {
+pub(super) struct Slab {
     anon: Arc<AnonVma>,
     folios: [SharedFolio; FOLIOS as usize],
 }
 
 impl Slab {
-    fn folio(&self, at: u8) -> &SharedFolio {
+    pub(super) fn folio(&self, at: u8) -> &SharedFolio {
         &self.folios[usize::from(at)]
     }
 }
@@ -31,8 +31,8 @@ impl Slab {
 /// A handle of a folio. It is no reference: it keeps the record, not the page.
 #[derive(Clone, Debug)]
 pub struct FolioRef {
-    slab: Arc<Slab>,
-    at: u8,
+    pub(super) slab: Arc<Slab>,
+    pub(super) at: u8,
 }
 
 impl FolioRef {
@@ -42,7 +42,6 @@ impl FolioRef {
     }
 
     /// The address spaces that may map it.
-    #[must_use]
     pub(crate) fn anon(&self) -> &Arc<AnonVma> {
         &self.slab.anon
     }
@@ -56,46 +55,6 @@ impl Deref for FolioRef {
     }
 }
 
-/// How an address space maps a page.
-#[derive(Clone, Debug)]
-pub struct Mapping {
-    // A handle of the page, without its padding: two words in all.
-    slab: Arc<Slab>,
-    at: u8,
-    /// What a store does.
-    pub write: Write,
-    /// What it says of tags.
-    pub tags: Tags,
-}
-
-impl Mapping {
-    pub(crate) fn new(folio: FolioRef, write: Write, tags: Tags) -> Self {
-        Self { slab: folio.slab, at: folio.at, write, tags }
-    }
-
-    /// The page.
-    #[must_use]
-    pub fn folio(&self) -> &SharedFolio {
-        self.slab.folio(self.at)
-    }
-
-    /// A handle of the page.
-    pub(crate) fn handle(&self) -> FolioRef {
-        FolioRef { slab: Arc::clone(&self.slab), at: self.at }
-    }
-
-    /// Whether it maps this page.
-    pub(crate) fn maps(&self, folio: &FolioRef) -> bool {
-        self.at == folio.at && Arc::ptr_eq(&self.slab, &folio.slab)
-    }
-
-    /// Linux: `pte_same()`.
-    pub(crate) fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.slab, &other.slab)
-            && (self.at, self.write, self.tags) == (other.at, other.write, other.tags)
-    }
-}
-
 /// Makes the folios of one table. Linux: `struct kmem_cache`.
 #[derive(Debug)]
 pub(crate) struct FolioCache {
@@ -105,7 +64,7 @@ pub(crate) struct FolioCache {
 }
 
 impl FolioCache {
-    pub(crate) const fn new(anon: Arc<AnonVma>) -> Self {
+    pub(crate) fn new(anon: Arc<AnonVma>) -> Self {
         Self { anon, next: Mutex::new(None) }
     }
 
