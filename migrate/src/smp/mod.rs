@@ -22,7 +22,7 @@ pub mod mprotect;
 pub mod page_table;
 pub mod populate;
 mod reserve;
-pub mod slab;
+mod slab;
 mod step;
 pub mod tag_blocks;
 pub mod worker;

@@ -30,7 +30,7 @@ impl Slab {
 
 /// A handle of a folio. It is no reference: it keeps the record, not the page.
 #[derive(Clone, Debug)]
-pub struct FolioRef {
+pub(crate) struct FolioRef {
     pub(super) slab: Arc<Slab>,
     pub(super) at: u8,
 }
