@@ -228,9 +228,8 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
             let order = zone
                 .isolate_free_page(end, Isolator::BlockScan, sink)
                 .ok_or(ClaimError::Busy(end))?;
-            for pfn in PfnRange::block(end, order).iter() {
-                zone.set_movability(pfn, Order::ZERO, Movability::Unmovable);
-            }
+            let index = zone.buddy.index(end);
+            zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
             end = end + order.pages();
             *at_hand = PfnRange::new(at_hand.start(), end);
         }

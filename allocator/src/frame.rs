@@ -288,6 +288,12 @@ impl MemMap {
         self.frames().clear_head(index);
     }
 
+    /// Notes that each frame of a range is allocated as a single page.
+    pub(crate) fn set_held(&mut self, range: core::ops::Range<FrameIndex>, movability: Movability) {
+        let states = &mut self.state[range.start as usize..range.end as usize];
+        states.fill(allocated(Order::ZERO, movability));
+    }
+
     /// [`clear_head`](Self::clear_head) for all of a range, where nothing is free.
     pub(crate) fn clear_held(&mut self, range: core::ops::Range<FrameIndex>) {
         let states = &mut self.state[range.start as usize..range.end as usize];

@@ -64,7 +64,7 @@ fn machine() -> (SharedMemory, Cpu, Arc<AtomicU64>) {
 /// Where the page at `index` lies, whatever may access it.
 fn frame_at(table: &SharedTable, index: usize) -> Option<Pfn> {
     match table.entry(index) {
-        Entry::Present(mapping) => Some(mapping.folio.frame()),
+        Entry::Present(mapping) => Some(mapping.folio().frame()),
         Entry::None | Entry::Migration(_) => None,
     }
 }

@@ -52,9 +52,9 @@ impl<P: Exclusive> SharedMemory<P> {
             let moving = matches!(entry, Entry::Migration(_));
             same(format_args!("entry {index} is about to move"), moving, false)?;
             let Some(mapping) = entry.present() else { continue };
-            let frame = mapping.folio.frame();
+            let frame = mapping.folio().frame();
             if mapping.tags == Tags::Tagged {
-                same(format_args!("{frame} has tags"), mapping.folio.is_tagged(), true)?;
+                same(format_args!("{frame} has tags"), mapping.folio().is_tagged(), true)?;
             }
             *frames.entry(frame).or_default() += 1;
         }

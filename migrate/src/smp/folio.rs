@@ -5,26 +5,25 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
-use pagelab_allocator::sync::Arc;
-use pagelab_allocator::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use pagelab_allocator::sync::atomic::{AtomicU32, AtomicU64};
 use pagelab_allocator::units::Pfn;
-
-use crate::smp::anon_vma::AnonVma;
 
 /// What a pin adds to the references. Linux: `GUP_PIN_COUNTING_BIAS`.
 pub const PIN_BIAS: u32 = 1024;
+
+/// It has tags, and counts in the tag block of its frame. Linux: `PG_mte_tagged`, and
+/// `PG_tag_storage_reserved` of RFC v3.
+const TAGGED: u64 = 1 << 63;
 
 /// A single page in use. Its frame changes only while it is frozen.
 #[derive(Debug)]
 pub struct SharedFolio {
     /// Linux: `_refcount`.
     refcount: AtomicU32,
-    /// It has tags, and counts in the tag block of its frame. Linux: `PG_mte_tagged`, and
-    /// `PG_tag_storage_reserved` of RFC v3.
-    tagged: AtomicBool,
-    frame: AtomicU64,
-    anon: Arc<AnonVma>,
-    index: usize,
+    /// Linux: `index`. It does not change once the page is in use.
+    index: AtomicU32,
+    /// Its frame, and [`TAGGED`].
+    place: AtomicU64,
 }
 
 /// Whether a put was the last.
@@ -38,29 +37,30 @@ pub enum Put {
 }
 
 impl SharedFolio {
-    /// A page of `anon` at `index`, in `frame`, with one reference, which is the caller's.
-    #[must_use]
-    pub fn new(frame: Pfn, anon: Arc<AnonVma>, index: usize) -> Self {
-        let (refcount, tagged) = (AtomicU32::new(1), AtomicBool::new(false));
-        Self { refcount, tagged, frame: AtomicU64::new(frame.get()), anon, index }
+    /// It is no page's yet.
+    pub(crate) fn new() -> Self {
+        let (refcount, index) = (AtomicU32::new(0), AtomicU32::new(0));
+        Self { refcount, index, place: AtomicU64::new(0) }
+    }
+
+    /// It is the page at `index`, in `frame`, from now on, with one reference.
+    pub(crate) fn start(&self, frame: Pfn, index: usize) {
+        let index = u32::try_from(index).expect("a table has fewer than 2^32 pages");
+        self.index.store(index, Relaxed);
+        self.place.store(frame.get(), Relaxed);
+        self.refcount.store(1, Release);
     }
 
     /// Where it lies: the truth for whoever has a reference, else a hint.
     #[must_use]
     pub fn frame(&self) -> Pfn {
-        Pfn::new(self.frame.load(Relaxed))
+        Pfn::new(self.place.load(Relaxed) & !TAGGED)
     }
 
-    /// The address spaces that may map it.
+    /// The entry that maps it, in each table that does. Linux: `folio->index`.
     #[must_use]
-    pub const fn anon(&self) -> &Arc<AnonVma> {
-        &self.anon
-    }
-
-    /// The entry that maps it, in each of them. Linux: `folio->index`.
-    #[must_use]
-    pub const fn index(&self) -> usize {
-        self.index
+    pub fn index(&self) -> usize {
+        self.index.load(Relaxed) as usize
     }
 
     /// References, a pin counting as [`PIN_BIAS`] of them. Linux: `folio_ref_count()`.
@@ -137,17 +137,29 @@ impl SharedFolio {
 
     /// Another frame, while it is frozen.
     pub(crate) fn set_frame(&self, frame: Pfn) {
-        self.frame.store(frame.get(), Relaxed);
+        let tagged = self.place.load(Relaxed) & TAGGED;
+        self.place.store(frame.get() | tagged, Relaxed);
     }
 
     /// Whether it has tags. It may get them at any time unless it is frozen.
     #[must_use]
     pub fn is_tagged(&self) -> bool {
-        self.tagged.load(Acquire)
+        self.place.load(Acquire) & TAGGED != 0
     }
 
     /// It has tags from now on; says whether it had none. Linux: `try_page_mte_tagging()`.
     pub(crate) fn try_tag(&self) -> bool {
-        !self.tagged.swap(true, AcqRel)
+        self.place.fetch_or(TAGGED, AcqRel) & TAGGED == 0
+    }
+
+    /// The same, under the lock of a table that maps it. Others who tag a page have a reference: if
+    /// that of the entry is the only one, nobody does it at the same time.
+    pub(crate) fn try_tag_locked(&self) -> bool {
+        if self.references() != 1 {
+            return self.try_tag();
+        }
+        let place = self.place.load(Relaxed);
+        self.place.store(place | TAGGED, Release);
+        place & TAGGED == 0
     }
 }

@@ -1,9 +1,10 @@
 //! From a frame to the page that lies there. Linux: `struct page`, the array.
 
-use pagelab_allocator::sync::{Arc, Mutex};
+use pagelab_allocator::sync::Mutex;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use crate::smp::folio::SharedFolio;
+use crate::smp::slab::FolioRef;
 
 /// The pages in use, by frame, behind a lock a pageblock.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub(crate) struct FolioMap {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     start: u64,
-    places: Vec<Option<Arc<SharedFolio>>>,
+    places: Vec<Option<FolioRef>>,
 }
 
 impl Places {
@@ -26,17 +27,17 @@ impl Places {
     }
 
     /// The page in `frame`, without a reference.
-    pub(crate) fn get(&self, frame: Pfn) -> Option<&Arc<SharedFolio>> {
+    pub(crate) fn get(&self, frame: Pfn) -> Option<&FolioRef> {
         self.places.get(self.index(frame))?.as_ref()
     }
 
     /// [`FolioMap::take`].
-    pub(crate) fn take(&mut self, frame: Pfn) -> Option<Arc<SharedFolio>> {
+    pub(crate) fn take(&mut self, frame: Pfn) -> Option<FolioRef> {
         let index = self.index(frame);
         self.places.get_mut(index)?.take()
     }
 
-    fn put(&mut self, frame: Pfn, folio: Arc<SharedFolio>, pages: PageCount) {
+    fn put(&mut self, frame: Pfn, folio: FolioRef, pages: PageCount) {
         if self.places.is_empty() {
             let pages = usize::try_from(pages.get()).expect("a pageblock");
             self.places.resize_with(pages, || None);
@@ -70,7 +71,7 @@ impl FolioMap {
     }
 
     /// Puts a page into its frame, which nobody else has.
-    pub(crate) fn insert(&self, folio: Arc<SharedFolio>) {
+    pub(crate) fn insert(&self, folio: FolioRef) {
         let frame = folio.frame();
         self.with(frame, |places| places.put(frame, folio, self.pageblock.pages()));
     }
@@ -79,7 +80,7 @@ impl FolioMap {
     /// `gone`. Whoever gives the last reference back looks for the page here afterwards.
     pub(crate) fn put_back(
         &self,
-        folios: impl Iterator<Item = Arc<SharedFolio>>,
+        folios: impl Iterator<Item = FolioRef>,
         gone: impl Fn(&SharedFolio) -> bool,
     ) {
         let (mut folios, mut dropped) = (folios.peekable(), Vec::new());
@@ -95,17 +96,17 @@ impl FolioMap {
     }
 
     /// Takes the page out of `frame`: whoever has it alone may move it.
-    pub(crate) fn take(&self, frame: Pfn) -> Option<Arc<SharedFolio>> {
+    pub(crate) fn take(&self, frame: Pfn) -> Option<FolioRef> {
         self.with(frame, |places| places.take(frame))
     }
 
     /// The page in `frame`, without a reference: it may be elsewhere by the time the caller looks.
-    pub(crate) fn get(&self, frame: Pfn) -> Option<Arc<SharedFolio>> {
+    pub(crate) fn get(&self, frame: Pfn) -> Option<FolioRef> {
         self.with(frame, |places| places.get(frame).cloned())
     }
 
     /// Every page, in no moment in particular.
-    pub(crate) fn all(&self) -> Vec<(Pfn, Arc<SharedFolio>)> {
+    pub(crate) fn all(&self) -> Vec<(Pfn, FolioRef)> {
         let mut all = Vec::new();
         for block in &self.blocks {
             let places = block.lock();

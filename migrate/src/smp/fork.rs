@@ -42,10 +42,10 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut pinned = pinned.into_iter();
         let copied = pinned.try_for_each(|page| {
             let copied = self.copy_pinned(cpu, &child, &page);
-            self.put(cpu, &page.folio);
+            self.put(cpu, page.folio());
             copied
         });
-        pinned.for_each(|page| self.put(cpu, &page.folio));
+        pinned.for_each(|page| self.put(cpu, page.folio()));
         match copied {
             Ok(()) => Ok(child),
             Err(failed) => {
@@ -67,15 +67,15 @@ impl<P: Exclusive> SharedMemory<P> {
             let writes = core::mem::replace(&mut mapping.write, Write::CopyFirst);
             if let Some(mapping) = from.present() {
                 // A page that may not be written was copied for whoever pinned it.
-                let is_pinned = writes == Write::Allowed && mapping.folio.is_maybe_pinned();
+                let is_pinned = writes == Write::Allowed && mapping.folio().is_maybe_pinned();
                 if is_pinned && self.steps.has(Step::ForkSparesPinned) {
-                    mapping.folio.get();
+                    mapping.folio().get();
                     pinned.push(mapping.clone());
                     from.mapping_mut().expect("it is present").write = Write::Allowed;
                     continue;
                 }
                 if self.steps.has(Step::CopyTakesReference) {
-                    mapping.folio.get();
+                    mapping.folio().get();
                 }
             }
             *to = from.clone();
@@ -94,7 +94,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let Some(copy) = self.new_copy(cpu, child, page)? else {
             return Err(AllocError::OutOfMemory(Order::ZERO));
         };
-        let index = page.folio.index();
+        let index = page.folio().index();
         let mut entries = child.lock();
         let unused = match &mut entries[index] {
             entry @ Entry::None => {
@@ -104,7 +104,7 @@ impl<P: Exclusive> SharedMemory<P> {
             _ => Some(copy),
         };
         drop(entries);
-        unused.into_iter().for_each(|copy| self.put(cpu, &copy.folio));
+        unused.into_iter().for_each(|copy| self.put(cpu, copy.folio()));
         Ok(())
     }
 
@@ -123,7 +123,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<(), AllocError> {
         let Some(shared) = self.reuse_or_get(table, index) else { return Ok(()) };
         let copied = self.copy_page(cpu, table, index, &shared);
-        self.put(cpu, &shared.folio);
+        self.put(cpu, shared.folio());
         copied
     }
 
@@ -134,11 +134,11 @@ impl<P: Exclusive> SharedMemory<P> {
         if mapping.write == Write::Allowed {
             return None;
         }
-        if mapping.folio.references() == 1 {
+        if mapping.folio().references() == 1 {
             mapping.write = Write::Allowed;
             return None;
         }
-        mapping.folio.get();
+        mapping.folio().get();
         Some(mapping.clone())
     }
 
@@ -151,10 +151,10 @@ impl<P: Exclusive> SharedMemory<P> {
         shared: &Mapping,
     ) -> Result<(), AllocError> {
         let Some(copy) = self.new_copy(cpu, table, shared)? else { return Ok(()) };
-        let folio = Arc::clone(&copy.folio);
+        let folio = copy.handle();
         // The entry's reference goes with the page that was there, or with the one that is not
         // used.
-        let unused = table.replace(index, shared, copy).map_or(folio, |old| old.folio);
+        let unused = table.replace(index, shared, copy).map_or(folio, |old| old.handle());
         self.put(cpu, &unused);
         Ok(())
     }
@@ -172,8 +172,8 @@ impl<P: Exclusive> SharedMemory<P> {
             Tags::Untagged => Placement::Anywhere,
             Tags::OnAccess | Tags::Tagged => Placement::Taggable,
         };
-        let copy = self.new_folio(cpu, table, page.folio.index(), placement)?;
-        let (from, to) = (page.folio.frame(), copy.frame());
+        let copy = self.new_folio(cpu, table, page.folio().index(), placement)?;
+        let (from, to) = (page.folio().frame(), copy.frame());
         if page.tags == Tags::Tagged {
             if self.reserve_tags(cpu, to).is_err() {
                 self.put(cpu, &copy);
@@ -184,6 +184,6 @@ impl<P: Exclusive> SharedMemory<P> {
             self.contents.copy_tags(from, to);
         }
         self.contents.copy(from, to);
-        Ok(Some(Mapping { folio: copy, write: Write::Allowed, tags: page.tags }))
+        Ok(Some(Mapping::new(copy, Write::Allowed, page.tags)))
     }
 }

@@ -1,17 +1,16 @@
 //! Pinning pages that programs have mapped. Linux: mm/gup.c.
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
-use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 
 use crate::smp::SharedMemory;
-use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Access, Fault, SharedTable};
+use crate::smp::slab::FolioRef;
 
 /// A page that stays where it is, for a device.
 #[derive(Debug)]
 #[must_use = "a dropped pin holds its page for ever"]
-pub struct Pinned(Arc<SharedFolio>);
+pub struct Pinned(FolioRef);
 
 impl Pinned {
     /// Its frame, which does not change.
@@ -41,7 +40,7 @@ impl<P: Exclusive> SharedMemory<P> {
         }
         let pinned = Pinned(folio);
         match table.peek(index, access) {
-            Ok(now) if Arc::ptr_eq(&now, &pinned.0) => Ok(pinned),
+            Ok(now) if now.is(&pinned.0) => Ok(pinned),
             changed => {
                 self.unpin(cpu, pinned);
                 Err(changed.err().unwrap_or(Fault::Moving))

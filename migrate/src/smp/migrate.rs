@@ -6,11 +6,10 @@
 //! surplus reference undoes all of it.
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
-use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
 
-use crate::smp::folio::SharedFolio;
 use crate::smp::moving::{Carries, Moving};
+use crate::smp::slab::FolioRef;
 use crate::smp::step::Step;
 use crate::smp::{Placement, SharedMemory};
 
@@ -110,7 +109,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// As many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
     /// Linux: `isolate_migratepages_block()`.
-    fn take_frames(&self, frames: &[Pfn]) -> Vec<(Pfn, Arc<SharedFolio>)> {
+    fn take_frames(&self, frames: &[Pfn]) -> Vec<(Pfn, FolioRef)> {
         let mut taken = Vec::with_capacity(frames.len());
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
@@ -123,7 +122,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.
     /// Linux: `putback_movable_pages()`.
-    fn put_back(&self, folios: impl Iterator<Item = Arc<SharedFolio>>) {
+    fn put_back(&self, folios: impl Iterator<Item = FolioRef>) {
         let looks = self.steps.has(Step::PutbackLooks);
         self.folios.put_back(folios, |folio| looks && folio.references() == 0);
     }

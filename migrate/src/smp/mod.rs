@@ -22,6 +22,7 @@ pub mod mprotect;
 pub mod page_table;
 pub mod populate;
 mod reserve;
+mod slab;
 mod step;
 pub mod tag_blocks;
 pub mod worker;
@@ -39,6 +40,7 @@ use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
 use crate::smp::moving::Carries;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
+use crate::smp::slab::FolioRef;
 pub use crate::smp::step::Step;
 use crate::smp::tag_blocks::SharedTagBlocks;
 use crate::tag_storage::map::TagMap;
@@ -168,11 +170,8 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<(), AllocError> {
         let folio = self.new_folio(cpu, table, index, placement)?;
         self.contents.clear(folio.frame());
-        let entry = Entry::Present(Mapping {
-            folio: Arc::clone(&folio),
-            write: Write::Allowed,
-            tags: Tags::Untagged,
-        });
+        let mapping = Mapping::new(folio.clone(), Write::Allowed, Tags::Untagged);
+        let entry = Entry::Present(mapping);
         let mut entries = table.lock();
         let taken = !matches!(entries[index], Entry::None);
         if !taken {
@@ -192,10 +191,10 @@ impl<P: Exclusive> SharedMemory<P> {
         table: &SharedTable,
         index: usize,
         placement: Placement,
-    ) -> Result<Arc<SharedFolio>, AllocError> {
+    ) -> Result<FolioRef, AllocError> {
         let (frame, _) = cpu.alloc_pages(&placement.request())?.into_raw();
-        let folio = Arc::new(SharedFolio::new(frame, Arc::clone(table.anon()), index));
-        self.folios.insert(Arc::clone(&folio));
+        let folio = table.folios().make(frame, index);
+        self.folios.insert(folio.clone());
         Ok(folio)
     }
 
@@ -204,7 +203,7 @@ impl<P: Exclusive> SharedMemory<P> {
     pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
         let entry = core::mem::take(&mut table.lock()[index]);
         if let Entry::Present(mapping) = entry {
-            self.put(cpu, &mapping.folio);
+            self.put(cpu, mapping.folio());
         }
     }
 
@@ -213,7 +212,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let entries = core::mem::take(&mut *table.lock());
         for entry in entries {
             if let Entry::Present(mapping) = entry {
-                self.put(cpu, &mapping.folio);
+                self.put(cpu, mapping.folio());
             }
         }
         table.anon().unlink(&table);

@@ -11,8 +11,8 @@ use pagelab_allocator::units::Pfn;
 
 use crate::smp::SharedMemory;
 use crate::smp::anon_vma::Tables;
-use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Write};
+use crate::smp::slab::FolioRef;
 use crate::smp::step::Step;
 
 /// Whether pages that move have tags, and their targets tag storage. Without it no page with tags
@@ -26,7 +26,7 @@ pub(crate) enum Carries {
 /// A page that was taken out of the map of frames, and the frame it is to have.
 #[derive(Debug)]
 pub(crate) struct Moving {
-    pub(crate) folio: Arc<SharedFolio>,
+    pub(crate) folio: FolioRef,
     source: Pfn,
     target: Pfn,
     /// References of entries, taken over.
@@ -45,7 +45,7 @@ enum Whereabouts {
 
 impl Moving {
     /// Its target is allocated and nobody's.
-    pub(crate) const fn new(folio: Arc<SharedFolio>, source: Pfn, target: Pfn) -> Self {
+    pub(crate) const fn new(folio: FolioRef, source: Pfn, target: Pfn) -> Self {
         Self { folio, source, target, references: 0, whereabouts: Whereabouts::Source }
     }
 
@@ -57,10 +57,6 @@ impl Moving {
     /// The frame that nobody has any more, or has got.
     pub(crate) fn spare(&self) -> Pfn {
         if self.has_moved() { self.source } else { self.target }
-    }
-
-    fn is_at(&self, mapping: &Arc<SharedFolio>) -> bool {
-        Arc::ptr_eq(mapping, &self.folio)
     }
 
     /// Whether it stays because a device writes where `mapping` lets a program write. Its entry
@@ -76,7 +72,7 @@ impl Moving {
         let Some(entry) = entries.get_mut(self.folio.index()) else { return };
         match core::mem::take(entry) {
             Entry::Present(mapping)
-                if self.is_at(&mapping.folio) && !self.is_pinned_by(&mapping, steps) =>
+                if mapping.maps(&self.folio) && !self.is_pinned_by(&mapping, steps) =>
             {
                 *entry = Entry::Migration(mapping);
                 self.references += 1;
@@ -123,7 +119,7 @@ impl Moving {
         }
         let Some(entry) = entries.get_mut(self.folio.index()) else { return };
         match core::mem::take(entry) {
-            Entry::Migration(mapping) if self.is_at(&mapping.folio) => {
+            Entry::Migration(mapping) if mapping.maps(&self.folio) => {
                 self.unfreeze();
                 match self.references > 1 || (self.references == 1 && tables == Tables::One) {
                     true => self.references -= 1,
@@ -168,6 +164,12 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 }
 
+/// Reads what maps the pages, and nothing else: cache misses then come all at once.
+fn look_ahead(pages: &[Moving], entries: &[Entry]) {
+    let entry = |page: &Moving| entries.get(page.folio.index());
+    core::hint::black_box(pages.iter().filter_map(entry).filter_map(Entry::present).count());
+}
+
 /// Visits the entry of each page in each of its tables, parents before children. Pages that descend
 /// from one address space are walked together. Linux: `rmap_walk_anon()`.
 fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], Tables)) {
@@ -175,6 +177,7 @@ fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], T
         let anon = Arc::clone(group[0].folio.anon());
         anon.rmap_walk(|table: &SharedTable, tables| {
             let mut entries = table.lock();
+            look_ahead(group, &entries);
             group.iter_mut().for_each(|page| visit(page, &mut entries, tables));
         });
     }

@@ -61,14 +61,14 @@ impl<P: Exclusive> SharedMemory<P> {
         let Some(mapping) = mapping else { return TagFault::Done };
         let held = self.steps.has(Step::FaultTakesReference);
         if held {
-            mapping.folio.get();
+            mapping.folio().get();
         }
         drop(entries);
-        let frame = mapping.folio.frame();
+        let frame = mapping.folio().frame();
         let outside = !self.tags.map().is_tag_storage(frame);
         let fault = outside.then(|| self.tag_page(cpu, table, index, &mapping));
         if held {
-            self.put(cpu, &mapping.folio);
+            self.put(cpu, mapping.folio());
         }
         fault.unwrap_or_else(|| self.leave_tag_storage(cpu, frame))
     }
@@ -81,8 +81,9 @@ impl<P: Exclusive> SharedMemory<P> {
         index: usize,
         mapping: &Mapping,
     ) -> TagFault {
-        let fault = self.tag_folio(cpu, &mapping.folio);
-        let to = Mapping { tags: Tags::Tagged, ..mapping.clone() };
+        let fault = self.tag_folio(cpu, mapping.folio());
+        let mut to = mapping.clone();
+        to.tags = Tags::Tagged;
         if fault == TagFault::Done && table.replace(index, mapping, to).is_none() {
             // Whatever is there by now, the next access meets it.
             return TagFault::Retry;

@@ -5,6 +5,7 @@ use pagelab_allocator::units::Pfn;
 
 use crate::smp::anon_vma::AnonVma;
 use crate::smp::folio::SharedFolio;
+use crate::smp::slab::{FolioCache, FolioRef, Slab};
 
 /// What a store through an entry does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,12 +30,41 @@ pub enum Tags {
 /// How an address space maps a page.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    /// The page.
-    pub folio: Arc<SharedFolio>,
+    // A handle of the page, without its padding: two words in all.
+    slab: Arc<Slab>,
+    at: u8,
     /// What a store does.
     pub write: Write,
     /// What it says of tags.
     pub tags: Tags,
+}
+
+impl Mapping {
+    pub(crate) fn new(folio: FolioRef, write: Write, tags: Tags) -> Self {
+        Self { slab: folio.slab, at: folio.at, write, tags }
+    }
+
+    /// The page.
+    #[must_use]
+    pub fn folio(&self) -> &SharedFolio {
+        self.slab.folio(self.at)
+    }
+
+    /// A handle of the page.
+    pub(crate) fn handle(&self) -> FolioRef {
+        FolioRef { slab: Arc::clone(&self.slab), at: self.at }
+    }
+
+    /// Whether it maps this page.
+    pub(crate) fn maps(&self, folio: &FolioRef) -> bool {
+        self.at == folio.at && Arc::ptr_eq(&self.slab, &folio.slab)
+    }
+
+    /// Linux: `pte_same()`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slab, &other.slab)
+            && (self.at, self.write, self.tags) == (other.at, other.write, other.tags)
+    }
 }
 
 /// What is at one address. Linux: `pte_t`.
@@ -80,15 +110,7 @@ pub enum Access {
 #[derive(Debug)]
 pub struct SharedTable {
     entries: Mutex<Vec<Entry>>,
-    anon: Arc<AnonVma>,
-}
-
-impl Mapping {
-    /// Linux: `pte_same()`.
-    fn is_same(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.folio, &other.folio)
-            && (self.write, self.tags) == (other.write, other.tags)
-    }
+    folios: FolioCache,
 }
 
 impl Entry {
@@ -109,7 +131,7 @@ impl Entry {
     }
 
     /// The page, for an access.
-    fn translate(&self, access: Access) -> Result<&Arc<SharedFolio>, Fault> {
+    fn translate(&self, access: Access) -> Result<&Mapping, Fault> {
         let mapping = match self {
             Self::None => return Err(Fault::NotMapped),
             Self::Migration(_) => return Err(Fault::Moving),
@@ -118,7 +140,7 @@ impl Entry {
         match (mapping.tags, access, mapping.write) {
             (Tags::OnAccess, ..) => Err(Fault::NoTags),
             (_, Access::Write, Write::CopyFirst) => Err(Fault::CopyFirst),
-            _ => Ok(&mapping.folio),
+            _ => Ok(mapping),
         }
     }
 }
@@ -127,12 +149,17 @@ impl SharedTable {
     pub(crate) fn new(anon: Arc<AnonVma>, pages: usize) -> Self {
         let mut entries = Vec::new();
         entries.resize_with(pages, Entry::default);
-        Self { entries: Mutex::new(entries), anon }
+        Self { entries: Mutex::new(entries), folios: FolioCache::new(anon) }
     }
 
     /// The address spaces it descends from and those that descend from it.
     pub(crate) const fn anon(&self) -> &Arc<AnonVma> {
-        &self.anon
+        self.folios.anon()
+    }
+
+    /// Where its pages' folios come from.
+    pub(crate) const fn folios(&self) -> &FolioCache {
+        &self.folios
     }
 
     /// Linux: `pte_offset_map_lock()`.
@@ -174,12 +201,12 @@ impl SharedTable {
         work: impl FnOnce(Pfn) -> R,
     ) -> Result<R, Fault> {
         let entries = self.lock();
-        entries[index].translate(access).map(|folio| work(folio.frame()))
+        entries[index].translate(access).map(|page| work(page.folio().frame()))
     }
 
     /// The page at `index`, without a reference. Linux: `ptep_get_lockless()`.
-    pub(crate) fn peek(&self, index: usize, access: Access) -> Result<Arc<SharedFolio>, Fault> {
+    pub(crate) fn peek(&self, index: usize, access: Access) -> Result<FolioRef, Fault> {
         let entries = self.lock();
-        entries[index].translate(access).cloned()
+        entries[index].translate(access).map(Mapping::handle)
     }
 }

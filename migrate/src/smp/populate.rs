@@ -7,10 +7,11 @@
 //! there: an entry that maps a page has a reference, without which nobody moves or frees it, and it
 //! stays while the table's lock is held.
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 use pagelab_allocator::smp::{Cpu, Exclusive};
-use pagelab_allocator::units::Pfn;
+use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
 use crate::smp::reserve::Demand;
@@ -34,11 +35,12 @@ pub struct Populated {
 /// A page that waits for tag storage.
 #[derive(Clone, Copy, Debug)]
 struct Waiting {
-    index: usize,
     /// Where it lay.
     frame: Pfn,
-    /// The demand that counts it in its tag block, unless it had tags already, or can have none.
-    demand: Option<usize>,
+    index: u32,
+    /// The demand that counts it in its tag block, from one on, unless it had tags already, or can
+    /// have none.
+    demand: Option<NonZeroU32>,
 }
 
 /// What a look at a table found.
@@ -61,14 +63,15 @@ impl Found {
         if mapping.tags != Tags::OnAccess {
             return;
         }
-        let frame = mapping.folio.frame();
+        let frame = mapping.folio().frame();
         if moves {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
             self.inside.push((index, frame));
         } else {
             // Demands are numbered once they are sorted.
-            let demand = (!mapping.folio.is_tagged()).then_some(0);
+            let demand = (!mapping.folio().is_tagged()).then_some(NonZeroU32::MIN);
+            let index = u32::try_from(index).expect("a table has fewer than 2^32 pages");
             self.waiting.push(Waiting { index, frame, demand });
         }
     }
@@ -76,15 +79,41 @@ impl Found {
 
 /// Reads where the pages lie, and nothing else: cache misses then come all at once.
 fn look_ahead(entries: &[Entry]) {
-    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio.frame().get());
+    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio().frame().get());
     core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
+}
+
+/// Bits of a frame number that one pass over the pages sorts by.
+const DIGIT_BITS: u32 = 10;
+
+/// Sorts by the bits above a position, which stand in order already.
+fn sort_by_frame(keys: &mut Vec<u64>) {
+    let differ = keys.iter().fold(0, |bits, key| bits | (key ^ keys[0]));
+    let (mut from, mut spare) = (BATCH_BITS, vec![0; keys.len()]);
+    while differ >> from > 0 {
+        let digit =
+            |key: u64| usize::try_from(key >> from & ((1 << DIGIT_BITS) - 1)).expect("a digit");
+        let mut ends = [0; 1 << DIGIT_BITS];
+        keys.iter().for_each(|&key| ends[digit(key)] += 1);
+        let mut start = 0;
+        ends.iter_mut().for_each(|end| start += core::mem::replace(end, start));
+        for &key in &*keys {
+            let end: &mut usize = &mut ends[digit(key)];
+            spare[*end] = key;
+            *end += 1;
+        }
+        core::mem::swap(keys, &mut spare);
+        from += DIGIT_BITS;
+    }
 }
 
 /// Positions of pages, ascending by frame. Words are sorted faster than pages.
 fn by_frame(pages: &[Waiting]) -> impl Iterator<Item = usize> + use<> {
     let key = |(at, page): (u64, &Waiting)| page.frame.get() << BATCH_BITS | at;
     let mut keys: Vec<u64> = (0..).zip(pages).map(key).collect();
-    keys.sort_unstable();
+    if !keys.is_sorted() {
+        sort_by_frame(&mut keys);
+    }
     let position = |key: u64| key & ((1 << BATCH_BITS) - 1);
     keys.into_iter().map(move |key| usize::try_from(position(key)).expect("below the batch"))
 }
@@ -141,16 +170,21 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Reserves for pages.
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
         let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
-        let map = self.tags.map();
+        let (map, mut covered) = (self.tags.map(), PfnRange::new(Pfn::new(0), Pfn::new(0)));
         for at in by_frame(waiting) {
             let page = &mut waiting[at];
-            let wants = page.demand.take().and_then(|_| map.block_of(page.frame));
-            let Some(block) = wants else { continue };
-            match demands.last_mut() {
-                Some(last) if last.block == block => last.pages += 1,
-                _ => demands.push(Demand::new(map, block)),
+            if page.demand.take().is_none() {
+                continue;
             }
-            page.demand = Some(demands.len() - 1);
+            match demands.last_mut() {
+                Some(last) if covered.contains(page.frame) => last.pages += 1,
+                _ => {
+                    let Some(block) = map.block_of(page.frame) else { continue };
+                    covered = map.covered(block);
+                    demands.push(Demand::new(map, block));
+                }
+            }
+            page.demand = u32::try_from(demands.len()).ok().and_then(NonZeroU32::new);
         }
         self.reserve_blocks(cpu, &mut demands);
         demands
@@ -169,13 +203,13 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut surplus = Vec::new();
         let mut entries = table.lock();
         for page in &found.waiting {
-            let counted = page.demand.is_some_and(|at| demands[at].is_met);
-            match self.waiting_at(&mut entries[page.index], page.frame) {
-                Some(mapping) if counted || mapping.folio.is_tagged() => {
+            let counted = page.demand.is_some_and(|nth| demands[nth.get() as usize - 1].is_met);
+            match self.waiting_at(&mut entries[page.index as usize], page.frame) {
+                Some(mapping) if counted || mapping.folio().is_tagged() => {
                     mapping.tags = Tags::Tagged;
                     sum.tagged += 1;
                     // Another address space may have been faster, and the page counts once.
-                    if counted && !mapping.folio.try_tag() {
+                    if counted && !mapping.folio().try_tag_locked() {
                         surplus.push(page.frame);
                     }
                 }
@@ -194,7 +228,27 @@ impl<P: Exclusive> SharedMemory<P> {
     fn waiting_at<'a>(&self, entry: &'a mut Entry, frame: Pfn) -> Option<&'a mut Mapping> {
         let Entry::Present(mapping) = entry else { return None };
         let looks = self.steps.has(Step::PopulateLooksAgain);
-        let there = !looks || mapping.folio.frame() == frame;
+        let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pages_ascend_by_frame(
+            frames in prop::collection::vec(prop_oneof![0u64..2000, 0u64..1 << 40], 0..300),
+        ) {
+            let page = |&frame: &u64| Waiting { frame: Pfn::new(frame), index: 0, demand: None };
+            let pages: Vec<Waiting> = frames.iter().map(page).collect();
+            let mut expected: Vec<usize> = (0..pages.len()).collect();
+            expected.sort_by_key(|&at| frames[at]);
+            prop_assert_eq!(by_frame(&pages).collect::<Vec<_>>(), expected);
+        }
     }
 }
