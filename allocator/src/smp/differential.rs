@@ -222,7 +222,7 @@ impl<P: Exclusive + Default> Trio<P> {
     }
 
     /// Does the same to each zone of all three.
-    fn to_zones(&mut self, mut work: impl FnMut(&mut Zone)) {
+    fn on_zones(&mut self, mut work: impl FnMut(&mut Zone)) {
         self.silent.zones.iter_mut().for_each(&mut work);
         self.heard.zones.iter_mut().for_each(&mut work);
         self.shared.zones.iter().for_each(|zone| zone.whole(|core| work(&mut core.zones[0])));
@@ -440,19 +440,19 @@ impl<P: Exclusive + Default> Trio<P> {
         match self.draw.below(6) {
             0 => {
                 let active = self.draw.one_in(2);
-                self.to_zones(|zone| zone.pressure.reclaim_active = active);
+                self.on_zones(|zone| zone.pressure.reclaim_active = active);
             }
             1 => {
                 self.silent.tick();
                 self.heard.tick();
                 self.shared.zones.iter().for_each(|zone| zone.whole(PageAllocator::tick));
             }
-            2 => self.to_zones(|zone| zone.watermarks.boost = PageCount::ZERO),
+            2 => self.on_zones(|zone| zone.watermarks.boost = PageCount::ZERO),
             3 => {
                 let batch = u32::try_from(self.draw.of(&[1, 4, 31, 63])).expect("small");
                 let high_min = batch * u32::try_from(self.draw.of(&[0, 1, 4, 20])).expect("small");
                 let high_max = self.draw.of(&[high_min, high_min / 2, high_min * 4 + 100]);
-                self.to_zones(|zone| zone.set_pcp_sizes(PcpSizes { batch, high_min, high_max }));
+                self.on_zones(|zone| zone.set_pcp_sizes(PcpSizes { batch, high_min, high_max }));
             }
             4 => {
                 let what = format!("one by one {}", self.what);
@@ -546,6 +546,7 @@ impl<P: Exclusive + Default> Trio<P> {
 }
 
 #[test]
+#[expect(clippy::disallowed_methods, reason = "other seeds are asked for from outside")]
 fn machines_at_random_stay_the_same() {
     let given = std::env::var("DIFFERENTIAL_SEEDS").ok();
     let seeds = given.as_deref().and_then(|given| {

@@ -35,13 +35,6 @@ pub enum MoveError {
 /// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
 const BATCH: usize = 64;
 
-impl Carries {
-    /// What a page has now. It may get tags at any time unless it is frozen.
-    pub(super) fn of(folio: &SharedFolio) -> Self {
-        if folio.is_tagged() { Self::Tags } else { Self::Data }
-    }
-}
-
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
     /// `migrate_pages()`.

@@ -11,6 +11,7 @@ use pagelab_allocator::units::Pfn;
 
 use crate::smp::SharedMemory;
 use crate::smp::anon_vma::Tables;
+use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Write};
 use crate::smp::slab::FolioRef;
 use crate::smp::step::Step;
@@ -21,6 +22,13 @@ use crate::smp::step::Step;
 pub(crate) enum Carries {
     Data,
     Tags,
+}
+
+impl Carries {
+    /// What a page has now. It may get tags at any time unless it is frozen.
+    pub(super) fn of(folio: &SharedFolio) -> Self {
+        if folio.is_tagged() { Self::Tags } else { Self::Data }
+    }
 }
 
 /// A page that was taken out of the map of frames, and the frame it is to have.
