@@ -17,8 +17,6 @@ mod batch;
 mod claim;
 mod cpu;
 mod cpu_zone;
-#[cfg(test)]
-mod differential;
 mod exact;
 pub mod hotplug;
 mod locked_zone;

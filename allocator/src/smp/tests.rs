@@ -1,5 +1,8 @@
 //! Driven by one thread, the shared allocator is the allocator.
 
+mod differential;
+mod random;
+
 use pagelab_percpu::{Exclusive, Locked};
 use proptest::prelude::*;
 
@@ -322,8 +325,8 @@ fn many_notice_the_high_mark_as_one_does() {
     }
 }
 
-/// Several claims at a time empty the lists of all CPUs as each alone would, and those that cannot be
-/// had are left out.
+/// Several claims at a time empty the lists of all CPUs as each alone would, and those that cannot
+/// be had are left out.
 #[test]
 fn claims_side_by_side_find_what_was_on_lists() {
     for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
