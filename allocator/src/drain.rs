@@ -41,9 +41,6 @@ impl Zone {
     }
 }
 
-/// How many blocks before its turn a block is looked at.
-const AHEAD: usize = 16;
-
 impl Buddy {
     /// Frees `pages` pages of a CPU's lists, starting with a list.
     #[inline]
@@ -90,9 +87,7 @@ impl Buddy {
             if source.of(block, merging.blocks) != mt {
                 break;
             }
-            // Asked again in its turn, by when the answer is in the cache.
-            let later = blocks.get(nth + AHEAD);
-            assert!(!later.is_some_and(|later| merging.is_free(later.index())), "free already");
+            merging.look_ahead(&blocks[nth..], order);
             merging.put(block.index(), order, Placement::Likely);
             put += 1;
         }

@@ -7,6 +7,8 @@
 //!
 //! Nine bytes a frame: one of state, eight of links.
 
+use prefetch_index::prefetch_index;
+
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 
 /// What starts at a frame, or which block the frame belongs to. Linux: flags of `struct page`.
@@ -407,6 +409,32 @@ impl Frames<'_> {
     #[inline(always)]
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.state[index as usize] = 0;
+    }
+
+    /// Asks for the line of a frame's state.
+    #[inline(always)]
+    pub(crate) fn prefetch_state(&self, index: FrameIndex) {
+        prefetch_index(&*self.state, index as usize);
+    }
+
+    /// Asks for the line of the links that change first when the block is freed: its buddy's if
+    /// that is free, else its own.
+    #[inline(always)]
+    pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
+        let buddy = index ^ (1 << order.get());
+        let at = if self.is_free_block(buddy, order) { buddy } else { index };
+        prefetch_index(&*self.links, self.nodes.of(at) as usize);
+    }
+
+    /// Asks for the lines of the buddy's neighbours on its list, if it is free.
+    #[inline(always)]
+    pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
+        let buddy = index ^ (1 << order.get());
+        // Links of a block in use are those of long ago, and a head of a list is at hand.
+        let used = Node::from(!self.is_free_block(buddy, order));
+        for node in self.links[self.nodes.of(buddy) as usize] {
+            prefetch_index(&*self.links, (node & used.wrapping_sub(1)) as usize);
+        }
     }
 
     /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.

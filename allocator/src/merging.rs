@@ -8,6 +8,7 @@ use crate::frame::{FrameIndex, Frames};
 use crate::free_area::{End, FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
+use crate::pcp_list::Cached;
 use crate::profile::MergeRule;
 use crate::units::Order;
 
@@ -38,11 +39,19 @@ impl Buddy {
     }
 }
 
+/// How many blocks before its turn a block's state is asked for, its links, and its neighbours on a
+/// list: where each of them lies is in the line before it.
+const AHEAD: [usize; 3] = [16, 10, 5];
+
 impl Merging<'_> {
-    /// Whether a free block starts at `index`.
+    /// Asks for the lines of some of `blocks`, which are about to be put one after the other.
+    /// Nothing waits for them.
     #[inline(always)]
-    pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
-        self.frames.is_free(index)
+    pub(crate) fn look_ahead(&self, blocks: &[Cached], order: Order) {
+        let [state, links, neighbours] = AHEAD.map(|ahead| blocks.get(ahead));
+        state.inspect(|later| self.frames.prefetch_state(later.index()));
+        links.inspect(|later| self.frames.prefetch_links(later.index(), order));
+        neighbours.inspect(|later| self.frames.prefetch_neighbours(later.index(), order));
     }
 
     /// Puts a block on the list of its order, merged with free buddies; counters of pages are the
