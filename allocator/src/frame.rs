@@ -7,6 +7,7 @@
 //!
 //! Nine bytes a frame: one of state, eight of links.
 
+use pagelab_zeroed::Zeroed;
 use prefetch_index::prefetch_index;
 
 use crate::units::{Order, PageCount, Pfn, PfnRange};
@@ -141,8 +142,7 @@ pub(crate) type Node = u32;
 /// Nodes below this are list heads.
 pub(crate) const HEADS: Node = 128;
 
-/// The neighbours of a node on its list. An array and no struct: a table of zeros costs no memory
-/// until a node is linked, which the standard library knows of arrays only.
+/// The neighbours of a node on its list.
 type Link = [Node; 2];
 const NEXT: usize = 0;
 const PREV: usize = 1;
@@ -151,8 +151,8 @@ const PREV: usize = 1;
 #[derive(Clone)]
 pub(crate) struct MemMap {
     base: Pfn,
-    state: Vec<u8>,
-    links: Vec<Link>,
+    state: Zeroed<u8>,
+    links: Zeroed<Link>,
     nodes: Nodes,
 }
 
@@ -205,8 +205,8 @@ impl MemMap {
         let (nodes, count) = Nodes::new(frames).expect("a zone's frames and list heads have nodes");
         let mut map = Self {
             base: padded.start(),
-            state: vec![0; frames as usize],
-            links: vec![[0; 2]; count as usize],
+            state: Zeroed::new(frames as usize),
+            links: Zeroed::new(count as usize),
             nodes,
         };
         for head in 0..HEADS {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The crates whose files the map lists one by one.
-const CRATES: [&str; 4] = ["allocator", "percpu", "migrate", "lab"];
+const CRATES: [&str; 5] = ["allocator", "percpu", "zeroed", "migrate", "lab"];
 /// Up to this layer nothing knows events or locks.
 const SILENT: u32 = 2;
 /// The modules that only higher layers may name.

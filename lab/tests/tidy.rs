@@ -12,8 +12,9 @@ use toml::Table;
 
 /// Who may use whom. A member that is not listed has no place in the architecture yet.
 const MAY_USE: [(&str, &[&str]); 6] = [
-    ("pagelab-allocator", &["pagelab-percpu"]),
+    ("pagelab-allocator", &["pagelab-percpu", "pagelab-zeroed"]),
     ("pagelab-percpu", &[]),
+    ("pagelab-zeroed", &[]),
     ("pagelab-migrate", &["pagelab-allocator"]),
     ("pagelab", &["pagelab-allocator", "pagelab-migrate"]),
     ("pagelab-benches", &["pagelab-allocator", "pagelab-percpu", "pagelab-migrate", "pagelab"]),
@@ -22,9 +23,9 @@ const MAY_USE: [(&str, &[&str]); 6] = [
 
 /// Measured peers have unsafe interfaces, a slot of one CPU is a cell between threads, and Cargo
 /// cannot override one inherited lint.
-const OWN_LINTS: [&str; 2] = ["pagelab-benches", "pagelab-percpu"];
+const OWN_LINTS: [&str; 3] = ["pagelab-benches", "pagelab-percpu", "pagelab-zeroed"];
 /// Where each of them may write unsafe code: the file, or the folder.
-const UNSAFE: [&str; 2] = ["benches/", "percpu/src/slot.rs"];
+const UNSAFE: [&str; 3] = ["benches/", "percpu/src/slot.rs", "zeroed/src/table.rs"];
 
 /// Longest a source file may be, in lines: without its tests, and with them.
 const LIMITS: (usize, usize) = (500, 800);
@@ -43,7 +44,7 @@ const UNFINISHED: [&str; 4] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME"), concat!("XX", "X")];
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("/ho", "me/")];
-/// What allocator, percpu and migrate must not know: files, environment, clocks, threads, output,
+/// What allocator, percpu, zeroed and migrate must not know: files, environment, clocks, threads, output,
 /// randomness, random iteration order and floats.
 const AMBIENT: [&str; 11] = [
     "std::fs",
@@ -60,7 +61,7 @@ const AMBIENT: [&str; 11] = [
 ];
 /// What only the two `sync.rs` may name.
 const LOCK_CRATES: [&str; 2] = ["parking_lot", "loom"];
-const CORES: [&str; 3] = ["allocator/src/", "percpu/src/", "migrate/src/"];
+const CORES: [&str; 4] = ["allocator/src/", "percpu/src/", "zeroed/src/", "migrate/src/"];
 const SEAMS: [&str; 2] = ["allocator/src/sync.rs", "percpu/src/sync.rs"];
 
 // ---- rules -------------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ pub(super) struct Posted {
     types: Vec<AtomicU8>,
     /// For each frame: the state byte of the block that somebody holds from there on, else zero.
     /// The zone's own map only knows that such a block is not on the buddy lists, and asks here.
-    holders: Vec<AtomicU8>,
+    holders: Table,
 }
 
 /// How a zone fares.
@@ -228,13 +228,18 @@ impl Holders for Arc<CachePadded<Posted>> {
     }
 }
 
-/// Zeros that cost no memory until they are written.
+/// Zeros; a model checker's atomics are larger, and none is.
 #[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
-fn zeroed(len: usize) -> Vec<AtomicU8> {
-    bytemuck::zeroed_vec(len)
+type Table = pagelab_zeroed::Zeroed<AtomicU8>;
+#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
+type Table = Vec<AtomicU8>;
+
+#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
+fn zeroed(len: usize) -> Table {
+    Table::new(len)
 }
 
 #[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
-fn zeroed(len: usize) -> Vec<AtomicU8> {
+fn zeroed(len: usize) -> Table {
     (0..len).map(|_| AtomicU8::new(0)).collect()
 }

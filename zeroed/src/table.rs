@@ -1,0 +1,168 @@
+//! The table, and what its entries lie in.
+
+use core::fmt::{self, Debug, Formatter};
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+use core::slice;
+
+use bytemuck::Zeroable;
+use memmap2::MmapMut;
+
+/// Bytes of a huge page.
+const HUGE: usize = 2 << 20;
+
+/// What the entries lie in.
+enum Memory {
+    /// Words that are aligned for everything that a table is made of.
+    Heap(Vec<u128>),
+    /// Whole huge pages.
+    Mapped(MmapMut),
+}
+
+impl Memory {
+    /// Zeros, none of which is touched. A mapping of less than half a huge page would waste most
+    /// of it.
+    fn new(bytes: usize) -> Self {
+        let mapped = if bytes < HUGE / 2 { None } else { map(bytes.next_multiple_of(HUGE)) };
+        mapped.map_or_else(|| Self::Heap(vec![0; bytes.div_ceil(size_of::<u128>())]), Self::Mapped)
+    }
+
+    fn start(&mut self) -> *mut u8 {
+        match self {
+            Self::Heap(words) => words.as_mut_ptr().cast(),
+            Self::Mapped(map) => map.as_mut_ptr(),
+        }
+    }
+}
+
+/// A mapping for huge pages, which the kernel aligns if it has that length.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn map(bytes: usize) -> Option<MmapMut> {
+    let map = MmapMut::map_anon(bytes).ok()?;
+    // Where there are none, small pages serve as well.
+    let _advised = map.advise(memmap2::Advice::HugePage);
+    Some(map)
+}
+
+#[cfg(not(all(target_os = "linux", not(miri))))]
+fn map(_bytes: usize) -> Option<MmapMut> {
+    None
+}
+
+/// A table of a fixed length whose entries are zeros until they are written. Dereferences to a
+/// slice. Its entries are not dropped with it, so they must not need it.
+pub struct Zeroed<T> {
+    /// The first of `len` entries, in `memory`.
+    first: NonNull<T>,
+    len: usize,
+    memory: Memory,
+}
+
+// SAFETY: the table owns its entries, and nobody else points to them.
+unsafe impl<T: Send> Send for Zeroed<T> {}
+// SAFETY: a shared table hands out nothing but shared entries.
+unsafe impl<T: Sync> Sync for Zeroed<T> {}
+
+impl<T: Zeroable> Zeroed<T> {
+    /// A table of `len` entries, none of which is touched.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the table is larger than the address space. Where the system has no memory for
+    /// it, the process ends, as when any allocation fails.
+    #[must_use]
+    pub fn new(len: usize) -> Self {
+        const {
+            assert!(!core::mem::needs_drop::<T>());
+            assert!(align_of::<T>() <= align_of::<u128>());
+        }
+        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
+        let mut memory = Memory::new(bytes.expect("a table fits into the address space"));
+        let first = NonNull::new(memory.start().cast()).expect("memory has an address");
+        Self { first, len, memory }
+    }
+}
+
+impl<T> Deref for Zeroed<T> {
+    type Target = [T];
+
+    #[inline(always)]
+    fn deref(&self) -> &[T] {
+        // SAFETY: `new` has made the memory for `len` entries and aligned it for them; zeros are
+        // entries, by `Zeroable`; and it stays where it is as long as the table is there, since
+        // `memory` is never changed.
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T> DerefMut for Zeroed<T> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and whoever has the table alone has its entries alone.
+        unsafe { slice::from_raw_parts_mut(self.first.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable + Copy> Clone for Zeroed<T> {
+    fn clone(&self) -> Self {
+        let mut table = Self::new(self.len);
+        table.copy_from_slice(self);
+        table
+    }
+}
+
+impl<T> Debug for Zeroed<T> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let is_mapped = matches!(self.memory, Memory::Mapped(_));
+        f.debug_struct("Zeroed").field("len", &self.len).field("is_mapped", &is_mapped).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_mapped<T>(table: &Zeroed<T>) -> bool {
+        matches!(table.memory, Memory::Mapped(_))
+    }
+
+    /// Lengths on both sides of the border between heap and mapping, and what they are aligned for.
+    #[test]
+    fn entries_are_zeros_until_they_are_written() {
+        for len in [0, 1, 7, 4096, (HUGE / 2 - 1) / 8, HUGE / 16, HUGE / 8 + 1] {
+            let mut table = Zeroed::<[u32; 2]>::new(len);
+            assert!(table.iter().all(|entry| *entry == [0, 0]), "{len}");
+            (0..).zip(table.iter_mut()).for_each(|(nth, entry)| *entry = [nth, !nth]);
+            let moved = table;
+            assert_eq!(moved.len(), len);
+            assert!((0..).zip(moved.iter()).all(|(nth, entry)| *entry == [nth, !nth]), "{len}");
+            assert!(moved.as_ptr().is_aligned());
+        }
+        assert_eq!(size_of_val::<[u128]>(&Zeroed::new(3)), 48);
+    }
+
+    #[test]
+    fn large_tables_are_mappings_of_whole_huge_pages() {
+        let [small, large] = [HUGE / 2 - 1, HUGE / 2].map(Zeroed::<u8>::new);
+        let maps = cfg!(all(target_os = "linux", not(miri)));
+        assert_eq!((is_mapped(&small), is_mapped(&large)), (false, maps));
+        if let Memory::Mapped(map) = &large.memory {
+            assert_eq!(map.len(), HUGE);
+        }
+    }
+
+    #[test]
+    fn a_clone_is_another_table() {
+        let mut table = Zeroed::<u16>::new(9);
+        table[3] = 5;
+        let clone = table.clone();
+        table[3] = 6;
+        assert_eq!((clone[3], clone.len(), table[3]), (5, 9, 6));
+    }
+
+    #[test]
+    #[should_panic(expected = "address space")]
+    fn a_table_that_fits_nowhere_is_refused() {
+        let _table = Zeroed::<u64>::new(usize::MAX / 8);
+    }
+}
