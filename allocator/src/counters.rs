@@ -7,7 +7,7 @@
 
 use crate::buddy::FreePages;
 use crate::geometry::Geometry;
-use crate::units::{CpuId, PageCount};
+use crate::units::{CpuId, Order, PageCount};
 
 /// Changes that a CPU has not added to the zone's counters yet, in pages. Linux: `vm_stat_diff`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -29,22 +29,25 @@ struct Counter {
     known: i64,
 }
 
-/// Blocks of one size that come one after the other.
+/// Blocks of one order that come one after the other.
 #[derive(Clone, Copy, Debug)]
 struct Series {
-    blocks: i64,
+    blocks: u32,
+    order: Order,
     /// How many pages a CPU may keep to itself.
     threshold: i64,
 }
 
 impl Series {
-    /// What a CPU keeps after them, `size` pages each, that kept `kept` pages before.
+    /// What a CPU keeps after them that kept `kept` pages before.
     #[inline]
-    const fn kept_after(self, kept: i64, size: i64) -> i64 {
-        let Self { blocks, threshold } = self;
+    const fn kept_after(self, kept: i64) -> i64 {
+        let Self { blocks, order, threshold } = self;
+        let order = order.get();
         // After how many blocks the threshold is exceeded first, and then again each time.
-        let (first, every) = ((threshold - kept) / size + 1, threshold / size + 1);
-        if blocks < first { kept + blocks * size } else { (blocks - first) % every * size }
+        let (first, every) = (((threshold - kept) >> order) + 1, (threshold >> order) + 1);
+        let blocks = blocks as i64;
+        if blocks < first { kept + (blocks << order) } else { (blocks - first) % every << order }
     }
 }
 
@@ -69,22 +72,30 @@ impl Counter {
         }
     }
 
-    /// [`note`](Self::note) of blocks of one size, which came or went one after the other; what was
-    /// to be noted `before` them is noted with the first.
-    #[inline]
+    /// [`note`](Self::note) of blocks of one order, which came or went one after the other; what
+    /// was to be noted `before` them is noted with the first.
+    #[inline(always)]
     fn note_each(&mut self, cpu: CpuId, before: PageCount, now: PageCount, series: Series) {
-        let Series { blocks, threshold } = series;
-        let change = signed(now) - signed(before);
-        if blocks <= 1 || change == 0 {
-            return self.note(cpu, now, threshold);
+        // Most blocks are of a type that has no counter of its own.
+        if now != before || signed(now) != self.known {
+            self.note_series(cpu, before, now, series);
         }
-        let (sign, size) = (change.signum(), change.abs() / blocks);
-        let first = signed(now) - change + size * sign;
-        self.note(cpu, PageCount::new(first.unsigned_abs()), threshold);
-        let rest = Series { blocks: blocks - 1, threshold };
+    }
+
+    #[inline(never)]
+    fn note_series(&mut self, cpu: CpuId, before: PageCount, now: PageCount, series: Series) {
+        let change = signed(now) - signed(before);
+        if series.blocks <= 1 || change == 0 {
+            return self.note(cpu, now, series.threshold);
+        }
+        let sign = change.signum();
+        let rest = Series { blocks: series.blocks - 1, ..series };
+        let last = i64::from(rest.blocks) << rest.order.get();
+        let first = signed(now) - last * sign;
+        self.note(cpu, PageCount::new(first.unsigned_abs()), rest.threshold);
         let kept = self.kept[cpu.index()] * sign;
-        let left = rest.kept_after(kept, size);
-        self.shared += (kept + rest.blocks * size - left) * sign;
+        let left = rest.kept_after(kept);
+        self.shared += (kept + last - left) * sign;
         self.kept[cpu.index()] = left * sign;
         self.known = signed(now);
     }
@@ -143,11 +154,16 @@ impl FreeCounters {
         self.metadata.note(cpu, free.metadata, threshold);
     }
 
-    /// [`note`](Self::note) of `blocks` blocks of one size and type, one after the other.
+    /// [`note`](Self::note) of `blocks` blocks of one order and type, one after the other, `from`
+    /// the first `to` the last.
     #[inline(always)]
-    pub(crate) fn note_each(&mut self, cpu: CpuId, from: &FreePages, to: &FreePages, blocks: u32) {
-        let (blocks, threshold) = (i64::from(blocks), i64::from(self.threshold));
-        let series = Series { blocks, threshold };
+    pub(crate) fn note_each(
+        &mut self,
+        cpu: CpuId,
+        (from, to): (&FreePages, &FreePages),
+        (blocks, order): (u32, Order),
+    ) {
+        let series = Series { blocks, order, threshold: i64::from(self.threshold) };
         self.all.note_each(cpu, from.all, to.all, series);
         self.cma.note_each(cpu, from.cma, to.cma, series);
         self.metadata.note_each(cpu, from.metadata, to.metadata, series);
@@ -249,20 +265,22 @@ mod tests {
     fn many_blocks_are_noted_as_one_by_one() {
         let cpu = CpuId::BOOT;
         let cases = (0..6).flat_map(|threshold| {
-            let sizes = [-3, -1, 1, 2, 5].into_iter();
-            let kept = sizes.flat_map(move |size| (-threshold..=threshold).map(move |k| (size, k)));
-            kept.flat_map(move |(size, k)| (1..40).map(move |blocks| (threshold, size, k, blocks)))
+            let ways = [-1, 1].into_iter().flat_map(|sign| (0..4).map(move |order| (sign, order)));
+            let kept = ways.flat_map(move |way| (-threshold..=threshold).map(move |k| (way, k)));
+            kept.flat_map(move |(way, k)| (1..40).map(move |blocks| (threshold, way, k, blocks)))
         });
-        for ((threshold, size, kept, blocks), late) in
+        for ((threshold, (sign, order), kept, blocks), late) in
             cases.flat_map(|case| [-4, 0, 1].map(|late| (case, late)))
         {
             let start = Counter { shared: 1000 - kept, kept: vec![kept], known: 1000 };
             let (mut single, mut together) = (start.clone(), start);
-            let pages = |blocks: i64| PageCount::new((1000 + late + size * blocks).unsigned_abs());
+            let change = |blocks: u32| sign * (i64::from(blocks) << order);
+            let pages = |blocks: u32| PageCount::new((1000 + late + change(blocks)).unsigned_abs());
             (1..=blocks).for_each(|nth| single.note(cpu, pages(nth), threshold));
-            together.note_each(cpu, pages(0), pages(blocks), Series { blocks, threshold });
+            let series = Series { blocks, order: Order::of(order), threshold };
+            together.note_each(cpu, pages(0), pages(blocks), series);
             let all = |counter: &Counter| (counter.shared, counter.kept[0], counter.known);
-            let case = (threshold, size, kept, blocks, late);
+            let case = (threshold, sign, order, kept, blocks, late);
             assert_eq!(all(&together), all(&single), "{case:?}");
         }
     }

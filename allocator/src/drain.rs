@@ -66,7 +66,7 @@ impl Buddy {
                 left = rest;
                 let before = self.free;
                 self.add_free(PageCount::new(u64::from(alike) << order.get()), migratetype);
-                counters.note_each(cpu, &before, &self.free, alike);
+                counters.note_each(cpu, (&before, &self.free), (alike, order));
                 for block in put {
                     let pfn = self.map.pfn(block.index());
                     sink.emit(Event::PcpuDrain { pfn, order, migratetype });

@@ -103,7 +103,7 @@ impl Zone {
         let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(taken) << order.get()), mt);
         if self.buddy.rules.refill_accounting == RefillAccounting::EachBlock {
-            self.counters.note_each(to.cpu, &before, &self.buddy.free, taken);
+            self.counters.note_each(to.cpu, (&before, &self.buddy.free), (taken, order));
         }
         taken
     }
@@ -127,7 +127,7 @@ impl Zone {
         let Run { index, count, .. } = run?;
         let before = self.buddy.free;
         self.buddy.sub_free(PageCount::new(u64::from(count)), mt);
-        self.counters.note_each(cpu, &before, &self.buddy.free, count);
+        self.counters.note_each(cpu, (&before, &self.buddy.free), (count, Order::ZERO));
         Some(index..index + count)
     }
 
