@@ -417,12 +417,18 @@ impl Frames<'_> {
         prefetch_index(&*self.state, index as usize);
     }
 
+    /// Whether a block of `order` would merge with `buddy`, which the map need not have.
+    #[inline(always)]
+    fn would_merge(&self, buddy: FrameIndex, order: Order) -> bool {
+        self.state.get(buddy as usize) == Some(&free(order))
+    }
+
     /// Asks for the line of the links that change first when the block is freed: its buddy's if
     /// that is free, else its own.
     #[inline(always)]
     pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
         let buddy = index ^ (1 << order.get());
-        let at = if self.is_free_block(buddy, order) { buddy } else { index };
+        let at = if self.would_merge(buddy, order) { buddy } else { index };
         prefetch_index(&*self.links, self.nodes.of(at) as usize);
     }
 
@@ -431,10 +437,10 @@ impl Frames<'_> {
     pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
         let buddy = index ^ (1 << order.get());
         // Links of a block in use are those of long ago, and a head of a list is at hand.
-        let used = Node::from(!self.is_free_block(buddy, order));
-        for node in self.links[self.nodes.of(buddy) as usize] {
-            prefetch_index(&*self.links, (node & used.wrapping_sub(1)) as usize);
-        }
+        let node = if self.would_merge(buddy, order) { self.nodes.of(buddy) } else { 0 };
+        self.links[node as usize]
+            .iter()
+            .for_each(|&next| prefetch_index(&*self.links, next as usize));
     }
 
     /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
