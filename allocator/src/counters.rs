@@ -47,7 +47,7 @@ impl Series {
         // After how many blocks the threshold is exceeded first, and then again each time.
         let (first, every) = (((threshold - kept) >> order) + 1, (threshold >> order) + 1);
         let blocks = blocks as i64;
-        if blocks < first { kept + (blocks << order) } else { (blocks - first) % every << order }
+        if blocks < first { kept + (blocks << order) } else { ((blocks - first) % every) << order }
     }
 }
 

@@ -87,7 +87,7 @@ impl Buddy {
             if source.of(block, merging.blocks) != mt {
                 break;
             }
-            merging.look_ahead(&blocks[nth..], order);
+            merging.look_ahead(|ahead| Some(blocks.get(nth + ahead)?.index()), order);
             merging.put(block.index(), order, Placement::Likely);
             put += 1;
         }

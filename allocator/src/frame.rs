@@ -8,8 +8,8 @@
 //! Nine bytes a frame: one of state, eight of links.
 
 use pagelab_zeroed::Zeroed;
-use prefetch_index::prefetch_index;
 
+use crate::frames::Frames;
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 
 /// What starts at a frame, or which block the frame belongs to. Linux: flags of `struct page`.
@@ -116,14 +116,14 @@ impl Head {
 }
 
 /// Bits 0..4 hold the order ([`Order::from_bits`]), bits 4..6 the kind, bit 6 the movability.
-const KIND: u8 = 0x30;
-const FREE: u8 = 0x10;
+pub(super) const KIND: u8 = 0x30;
+pub(super) const FREE: u8 = 0x10;
 const ALLOCATED: u8 = 0x20;
 const PER_CPU: u8 = 0x30;
 const MOVABLE: u8 = 0x40;
 
 /// The state of a frame that starts a free block.
-const fn free(order: Order) -> u8 {
+pub(super) const fn free(order: Order) -> u8 {
     FREE | order.get()
 }
 
@@ -143,9 +143,9 @@ pub(crate) type Node = u32;
 pub(crate) const HEADS: Node = 128;
 
 /// The neighbours of a node on its list.
-type Link = [Node; 2];
-const NEXT: usize = 0;
-const PREV: usize = 1;
+pub(super) type Link = [Node; 2];
+pub(super) const NEXT: usize = 0;
+pub(super) const PREV: usize = 1;
 
 /// State and links of every frame of a zone. Linux: the part of `mem_map` the buddy lists use.
 #[derive(Clone)]
@@ -159,7 +159,7 @@ pub(crate) struct MemMap {
 /// Which node stands for which frame. Those of frames where large blocks start come first and side
 /// by side: the lists of a machine that has just started touch megabytes and not gigabytes.
 #[derive(Clone, Copy)]
-struct Nodes {
+pub(super) struct Nodes {
     /// Nodes below the one of frame zero as an ordinary frame.
     ordinary: Node,
 }
@@ -175,7 +175,7 @@ impl Nodes {
     }
 
     #[inline(always)]
-    const fn of(self, index: FrameIndex) -> Node {
+    pub(super) const fn of(self, index: FrameIndex) -> Node {
         if index & ((1 << LARGE) - 1) != 0 {
             index + self.ordinary
         } else {
@@ -185,7 +185,7 @@ impl Nodes {
 
     /// The frame of a node, or none for a list head.
     #[inline(always)]
-    fn frame(self, node: Node) -> Option<FrameIndex> {
+    pub(super) fn frame(self, node: Node) -> Option<FrameIndex> {
         if let Some(index) = node.checked_sub(self.ordinary) {
             return Some(index);
         }
@@ -375,126 +375,6 @@ impl MemMap {
         let node = self.nodes.of(index);
         let [next, prev] = self.links[node as usize];
         self.links[prev as usize][NEXT] == node && self.links[next as usize][PREV] == node
-    }
-}
-
-/// State and links of the frames of a [`MemMap`], borrowed: a processor's registers hold where the
-/// tables lie while blocks are split and merged.
-pub(crate) struct Frames<'a> {
-    state: &'a mut [u8],
-    links: &'a mut [Link],
-    nodes: Nodes,
-}
-
-impl Frames<'_> {
-    /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
-    #[inline(always)]
-    pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
-        self.state[index as usize] == free(order)
-    }
-
-    /// Whether a free block of any order starts at `index`. Linux: `PageBuddy()`.
-    #[inline(always)]
-    pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
-        self.state[index as usize] & KIND == FREE
-    }
-
-    /// Notes what starts at `index`.
-    #[inline(always)]
-    pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {
-        self.state[index as usize] = head.encode();
-    }
-
-    /// Notes that nothing starts at `index`.
-    #[inline(always)]
-    pub(crate) fn clear_head(&mut self, index: FrameIndex) {
-        self.state[index as usize] = 0;
-    }
-
-    /// Asks for the line of a frame's state.
-    #[inline(always)]
-    pub(crate) fn prefetch_state(&self, index: FrameIndex) {
-        prefetch_index(&*self.state, index as usize);
-    }
-
-    /// Whether a block of `order` would merge with `buddy`, which the map need not have.
-    #[inline(always)]
-    fn would_merge(&self, buddy: FrameIndex, order: Order) -> bool {
-        self.state.get(buddy as usize) == Some(&free(order))
-    }
-
-    /// Asks for the line of the links that change first when the block is freed: its buddy's if
-    /// that is free, else its own.
-    #[inline(always)]
-    pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
-        let buddy = index ^ (1 << order.get());
-        let at = if self.would_merge(buddy, order) { buddy } else { index };
-        prefetch_index(&*self.links, self.nodes.of(at) as usize);
-    }
-
-    /// Asks for the lines of the buddy's neighbours on its list, if it is free.
-    #[inline(always)]
-    pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
-        let buddy = index ^ (1 << order.get());
-        // Links of a block in use are those of long ago, and a head of a list is at hand.
-        let node = if self.would_merge(buddy, order) { self.nodes.of(buddy) } else { 0 };
-        self.links[node as usize]
-            .iter()
-            .for_each(|&next| prefetch_index(&*self.links, next as usize));
-    }
-
-    /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
-    #[inline(always)]
-    pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
-        let next = self.links[at as usize][NEXT];
-        self.links[node as usize] = [next, at];
-        self.links[at as usize][NEXT] = node;
-        self.links[next as usize][PREV] = node;
-    }
-
-    /// Links `index` as the only frame of the list at `head`, which is empty.
-    #[inline(always)]
-    pub(crate) fn link_only(&mut self, head: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
-        self.links[node as usize] = [head; 2];
-        self.links[head as usize] = [node; 2];
-    }
-
-    /// Links `index` directly before `at`. Linux: `list_add_tail()`.
-    #[inline(always)]
-    pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
-        let prev = self.links[at as usize][PREV];
-        self.links[node as usize] = [at, prev];
-        self.links[at as usize][PREV] = node;
-        self.links[prev as usize][NEXT] = node;
-    }
-
-    /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
-    #[inline(always)]
-    pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
-        let [next, prev] = self.links[self.nodes.of(index) as usize];
-        self.links[prev as usize][NEXT] = next;
-        self.links[next as usize][PREV] = prev;
-        // Two nodes are left in the ring: the head and this one.
-        (next == prev).then_some(next)
-    }
-
-    /// Unlinks the first frame of the list at `head`; says whether the list is empty now. Cheaper
-    /// than [`unlink`](Self::unlink): one neighbour is known.
-    #[inline(always)]
-    pub(crate) fn unlink_first(&mut self, head: Node, index: FrameIndex) -> bool {
-        let next = self.links[self.nodes.of(index) as usize][NEXT];
-        self.links[head as usize][NEXT] = next;
-        self.links[next as usize][PREV] = head;
-        next == head
-    }
-
-    /// The first frame of the list at `head`, if any.
-    #[inline(always)]
-    pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
-        self.nodes.frame(self.links[head as usize][NEXT])
     }
 }
 

@@ -1,6 +1,7 @@
 //! Free lists by order and migratetype.
 
-use crate::frame::{FrameIndex, Frames, HEADS, Head, MemMap, Node};
+use crate::frame::{FrameIndex, HEADS, Head, MemMap, Node};
+use crate::frames::Frames;
 use crate::migratetype::MigrateType;
 use crate::units::Order;
 

@@ -39,6 +39,7 @@ pub mod event;
 mod exact;
 pub mod fallback;
 pub mod frame;
+mod frames;
 mod free;
 mod free_area;
 pub mod geometry;

@@ -4,11 +4,11 @@
 //! blocks.
 
 use crate::buddy::{Buddy, Placement};
-use crate::frame::{FrameIndex, Frames};
+use crate::frame::FrameIndex;
+use crate::frames::Frames;
 use crate::free_area::{End, FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
-use crate::pcp_list::Cached;
 use crate::profile::MergeRule;
 use crate::units::Order;
 
@@ -44,14 +44,14 @@ impl Buddy {
 const AHEAD: [usize; 3] = [16, 10, 5];
 
 impl Merging<'_> {
-    /// Asks for the lines of some of `blocks`, which are about to be put one after the other.
+    /// Asks for the lines of blocks that are put later: `later` names those so many puts from now.
     /// Nothing waits for them.
     #[inline(always)]
-    pub(crate) fn look_ahead(&self, blocks: &[Cached], order: Order) {
-        let [state, links, neighbours] = AHEAD.map(|ahead| blocks.get(ahead));
-        state.inspect(|later| self.frames.prefetch_state(later.index()));
-        links.inspect(|later| self.frames.prefetch_links(later.index(), order));
-        neighbours.inspect(|later| self.frames.prefetch_neighbours(later.index(), order));
+    pub(crate) fn look_ahead(&self, later: impl Fn(usize) -> Option<FrameIndex>, order: Order) {
+        let [state, links, neighbours] = AHEAD.map(later);
+        state.inspect(|&later| self.frames.prefetch_state(later));
+        links.inspect(|&later| self.frames.prefetch_links(later, order));
+        neighbours.inspect(|&later| self.frames.prefetch_neighbours(later, order));
     }
 
     /// Puts a block on the list of its order, merged with free buddies; counters of pages are the

@@ -1,7 +1,8 @@
 //! Blocks of one order that lie side by side.
 
 use crate::buddy::Buddy;
-use crate::frame::{FrameIndex, Frames, Head};
+use crate::frame::{FrameIndex, Head};
+use crate::frames::Frames;
 use crate::free_area::{FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pcp_list::Cached;

@@ -129,7 +129,7 @@ fn every_file_stands_in_the_map() {
     let map = map();
     for member in CRATES {
         let listed = listed(&map, member);
-        assert!(listed.len() > 5, "the map of {member} is gone");
+        assert!(!listed.is_empty(), "the map of {member} is gone");
         let sources = sources(member);
         let missing = sources.iter().flat_map(|(file, _)| stands_in_map(&listed, file));
         accepted(&missing.map(|what| format!("{member}/src/{what}")).collect::<Vec<_>>());

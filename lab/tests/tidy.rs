@@ -11,7 +11,7 @@ use std::{
 use toml::Table;
 
 /// Who may use whom. A member that is not listed has no place in the architecture yet.
-const MAY_USE: [(&str, &[&str]); 6] = [
+const MAY_USE: [(&str, &[&str]); 7] = [
     ("pagelab-allocator", &["pagelab-percpu", "pagelab-zeroed"]),
     ("pagelab-percpu", &[]),
     ("pagelab-zeroed", &[]),
@@ -21,8 +21,7 @@ const MAY_USE: [(&str, &[&str]); 6] = [
     ("pagelab-loom-tests", &["pagelab-allocator", "pagelab-percpu", "pagelab-migrate"]),
 ];
 
-/// Measured peers have unsafe interfaces, a slot of one CPU is a cell between threads, and Cargo
-/// cannot override one inherited lint.
+/// Unsafe peers, a cell between threads, a mapping; Cargo cannot override one inherited lint.
 const OWN_LINTS: [&str; 3] = ["pagelab-benches", "pagelab-percpu", "pagelab-zeroed"];
 /// Where each of them may write unsafe code: the file, or the folder.
 const UNSAFE: [&str; 3] = ["benches/", "percpu/src/slot.rs", "zeroed/src/table.rs"];
@@ -44,8 +43,8 @@ const UNFINISHED: [&str; 4] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME"), concat!("XX", "X")];
 const MACHINE_PATHS: [&str; 3] =
     [concat!("/wo", "rk/"), concat!("/tmp", "/wt"), concat!("/ho", "me/")];
-/// What allocator, percpu, zeroed and migrate must not know: files, environment, clocks, threads, output,
-/// randomness, random iteration order and floats.
+/// What the cores must not know: files, environment, clocks, threads, output, randomness, random
+/// iteration order and floats.
 const AMBIENT: [&str; 11] = [
     "std::fs",
     "std::env",

@@ -1,0 +1,126 @@
+//! The tables of a memory map while blocks are split and merged.
+
+use prefetch_index::prefetch_index;
+
+use crate::frame::{FREE, FrameIndex, Head, KIND, Link, NEXT, Node, Nodes, PREV, free};
+use crate::units::Order;
+
+/// State and links of the frames of a [`MemMap`], borrowed: a processor's registers hold where the
+/// tables lie while blocks are split and merged.
+pub(crate) struct Frames<'a> {
+    pub(super) state: &'a mut [u8],
+    pub(super) links: &'a mut [Link],
+    pub(super) nodes: Nodes,
+}
+
+impl Frames<'_> {
+    /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
+    #[inline(always)]
+    pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
+        self.state[index as usize] == free(order)
+    }
+
+    /// Whether a free block of any order starts at `index`. Linux: `PageBuddy()`.
+    #[inline(always)]
+    pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
+        self.state[index as usize] & KIND == FREE
+    }
+
+    /// Notes what starts at `index`.
+    #[inline(always)]
+    pub(crate) fn set_head(&mut self, index: FrameIndex, head: Head) {
+        self.state[index as usize] = head.encode();
+    }
+
+    /// Notes that nothing starts at `index`.
+    #[inline(always)]
+    pub(crate) fn clear_head(&mut self, index: FrameIndex) {
+        self.state[index as usize] = 0;
+    }
+
+    /// Asks for the line of a frame's state.
+    #[inline(always)]
+    pub(crate) fn prefetch_state(&self, index: FrameIndex) {
+        prefetch_index(&*self.state, index as usize);
+    }
+
+    /// Whether a block of `order` would merge with `buddy`, which the map need not have.
+    #[inline(always)]
+    fn would_merge(&self, buddy: FrameIndex, order: Order) -> bool {
+        self.state.get(buddy as usize) == Some(&free(order))
+    }
+
+    /// Asks for the line of the links that change first when the block is freed: its buddy's if
+    /// that is free, else its own.
+    #[inline(always)]
+    pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
+        let buddy = index ^ (1 << order.get());
+        let at = if self.would_merge(buddy, order) { buddy } else { index };
+        prefetch_index(&*self.links, self.nodes.of(at) as usize);
+    }
+
+    /// Asks for the lines of the buddy's neighbours on its list, if it is free.
+    #[inline(always)]
+    pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
+        let buddy = index ^ (1 << order.get());
+        // Links of a block in use are those of long ago, and a head of a list is at hand.
+        let node = if self.would_merge(buddy, order) { self.nodes.of(buddy) } else { 0 };
+        self.links[node as usize]
+            .iter()
+            .for_each(|&next| prefetch_index(&*self.links, next as usize));
+    }
+
+    /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
+    #[inline(always)]
+    pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
+        let node = self.nodes.of(index);
+        let next = self.links[at as usize][NEXT];
+        self.links[node as usize] = [next, at];
+        self.links[at as usize][NEXT] = node;
+        self.links[next as usize][PREV] = node;
+    }
+
+    /// Links `index` as the only frame of the list at `head`, which is empty.
+    #[inline(always)]
+    pub(crate) fn link_only(&mut self, head: Node, index: FrameIndex) {
+        let node = self.nodes.of(index);
+        self.links[node as usize] = [head; 2];
+        self.links[head as usize] = [node; 2];
+    }
+
+    /// Links `index` directly before `at`. Linux: `list_add_tail()`.
+    #[inline(always)]
+    pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
+        let node = self.nodes.of(index);
+        let prev = self.links[at as usize][PREV];
+        self.links[node as usize] = [at, prev];
+        self.links[at as usize][PREV] = node;
+        self.links[prev as usize][NEXT] = node;
+    }
+
+    /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
+    #[inline(always)]
+    pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
+        let [next, prev] = self.links[self.nodes.of(index) as usize];
+        self.links[prev as usize][NEXT] = next;
+        self.links[next as usize][PREV] = prev;
+        // Two nodes are left in the ring: the head and this one.
+        (next == prev).then_some(next)
+    }
+
+    /// Unlinks the first frame of the list at `head`; says whether the list is empty now. Cheaper
+    /// than [`unlink`](Self::unlink): one neighbour is known.
+    #[inline(always)]
+    pub(crate) fn unlink_first(&mut self, head: Node, index: FrameIndex) -> bool {
+        let next = self.links[self.nodes.of(index) as usize][NEXT];
+        self.links[head as usize][NEXT] = next;
+        self.links[next as usize][PREV] = head;
+        next == head
+    }
+
+    /// The first frame of the list at `head`, if any.
+    #[inline(always)]
+    pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
+        self.nodes.frame(self.links[head as usize][NEXT])
+    }
+}
