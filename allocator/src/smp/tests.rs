@@ -346,7 +346,8 @@ fn claims_side_by_side_find_what_was_on_lists() {
         let ranges: Vec<PfnRange> = claims.iter().map(SharedClaim::range).collect();
         assert_eq!(ranges, [16, 17, 19].map(area), "a pageblock is claimed once");
         for claim in &claims {
-            assert_eq!(claim.take(&mut cpus[0], &[claim.range()])[0].as_ref().err(), None);
+            let whole = [(claim.range(), ())];
+            claim.take(&mut cpus[0], whole, |(), taken| assert_eq!(taken.err(), None));
         }
         drop(claims);
         assert_eq!((shared.pageblocks(MigrateType::Isolate), shared.check()), (0, Ok(())));

@@ -52,9 +52,14 @@ enum Whereabouts {
 }
 
 impl Moving {
-    /// Its target is allocated and nobody's.
-    pub(crate) const fn new(folio: FolioRef, source: Pfn, target: Pfn) -> Self {
-        Self { folio, source, target, references: 0, whereabouts: Whereabouts::Source }
+    /// It was taken out of `source`, and has no target yet.
+    pub(crate) const fn new(folio: FolioRef, source: Pfn) -> Self {
+        Self { folio, source, target: source, references: 0, whereabouts: Whereabouts::Source }
+    }
+
+    /// Where it is to go: a frame that is allocated and nobody's.
+    pub(crate) const fn set_target(&mut self, target: Pfn) {
+        self.target = target;
     }
 
     /// Whether it has its target now.
