@@ -55,16 +55,11 @@ struct Found {
 
 impl Found {
     fn add(&mut self, map: &TagMap, index: usize, entry: &Entry) {
-        let (mapping, moves) = match entry {
-            Entry::None => return,
-            Entry::Migration(mapping) => (mapping, true),
-            Entry::Present(mapping) => (mapping, false),
-        };
-        if mapping.tags != Tags::OnAccess {
+        let Some(mapping) = entry.mapping().filter(|page| page.tags == Tags::OnAccess) else {
             return;
-        }
+        };
         let frame = mapping.folio().frame();
-        if moves {
+        if entry.is_migration() {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
             self.inside.push((index, frame));
@@ -229,7 +224,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// The page that an entry maps, if it waits for tags and lies in `frame`.
     fn waiting_at<'a>(&self, entry: &'a mut Entry, frame: Pfn) -> Option<&'a mut Mapping> {
-        let Entry::Present(mapping) = entry else { return None };
+        let mapping = entry.present_mut()?;
         let looks = self.steps.has(Step::PopulateLooksAgain);
         let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)

@@ -190,11 +190,15 @@ impl<P: Exclusive> SharedMemory<P> {
     ) {
         let Group { region, demands } = group;
         let unmet = demands.iter_mut().filter(|demand| !demand.is_met());
-        claim.take(cpu, unmet.map(|demand| (region.range(demand.block), demand)), |demand, taken| {
-            let Ok(taken) = taken else { return };
-            // The handle is made again when the block is released.
-            let _held = taken.into_raw();
-            demand.meet_first(&self.tags);
-        });
+        claim.take(
+            cpu,
+            unmet.map(|demand| (region.range(demand.block), demand)),
+            |demand, taken| {
+                let Ok(taken) = taken else { return };
+                // The handle is made again when the block is released.
+                let _held = taken.into_raw();
+                demand.meet_first(&self.tags);
+            },
+        );
     }
 }
