@@ -123,7 +123,7 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     }
 
     /// Takes those of `parts` that are free by now, and tells `each` of every part, with what came
-    /// with it; the isolation goes on. All of it happens under the zone's lock.
+    /// with it; the isolation goes on. `each` is called under the zone's lock.
     ///
     /// # Panics
     ///
