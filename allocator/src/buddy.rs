@@ -345,6 +345,25 @@ impl Buddy {
         }
     }
 
+    /// Returns pages of isolated pageblocks that are allocated as single pages, as if each was
+    /// freed after the other. Isolated pages are not counted.
+    ///
+    /// # Panics
+    ///
+    /// Panics when one of them is free already.
+    pub(crate) fn put_isolated(&mut self, pages: PfnRange) {
+        let piece = self.geometry.pageblock_order();
+        let mut index = self.index(pages.start());
+        let last = self.index(pages.end() - PageCount::new(1));
+        self.map.clear_held(index..last + 1);
+        let mut merging = self.merging(MigrateType::Isolate);
+        for (_, order) in pages.chunks(piece) {
+            merging.put(index, order, Placement::Likely);
+            index += 1 << order.get();
+        }
+        merging.end();
+    }
+
     /// Gives every pageblock that a block of `order` touches a type.
     /// Linux: `change_pageblock_range()`.
     pub(crate) fn set_types(&mut self, index: FrameIndex, order: Order, mt: MigrateType) {
@@ -357,15 +376,16 @@ impl Buddy {
     pub(crate) fn move_free(&mut self, index: FrameIndex, mt: MigrateType) -> PageCount {
         let mut moved = PageCount::ZERO;
         let Some((mut at, end)) = self.block_in_zone(index) else { return moved };
+        let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         while at < end {
-            let head = self.map.head(at);
+            let head = frames.head(at);
             if let Some(Head::Free(order)) = head {
-                self.areas.remove(&mut self.map, at, order);
-                self.areas.add(&mut self.map, (at, order), mt, End::Tail);
+                self.areas.move_to_tail(frames, &mut row, (at, order));
                 moved += order.pages();
             }
             at += head.map_or(1, |head| 1 << head.order().get());
         }
+        self.areas.keep(row);
         moved
     }
 

@@ -161,81 +161,102 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     ///
     /// [`ClaimError::Busy`] with the first frame that is not free.
     pub fn commit(mut self, cpu: CpuId) -> Result<ContigRange, ClaimError> {
-        let range = self.range;
-        self.take(cpu, &[range]).pop().expect("a part")
+        let (range, mut result) = (self.range, None);
+        self.take(cpu, [(range, ())], |(), taken| result = Some(taken));
+        result.expect("a part")
     }
 
-    /// Takes those of `parts` that are free by now, one result each; the isolation goes on. Free
-    /// blocks are taken whole, and what belongs to no part is given back in the end.
+    /// Takes those of `parts` that are free by now, and tells `each` of every part, with what came
+    /// with it; the isolation goes on. Free blocks are taken whole, and what belongs to no part is
+    /// given back.
     ///
     /// # Panics
     ///
     /// Panics when the parts do not ascend, or lie outside of the range.
-    pub fn take(&mut self, cpu: CpuId, parts: &[PfnRange]) -> Vec<Result<ContigRange, ClaimError>> {
-        assert!(parts.is_sorted_by(|a, b| a.end() <= b.start()), "parts ascend");
-        assert!(parts.iter().all(|part| self.range.covers(*part)), "parts of the range");
-        let mut at_hand = PfnRange::new(self.range.start(), self.range.start());
-        let mut spares = Vec::new();
-        let taken = parts.iter().map(|&part| self.take_part(part, &mut at_hand, &mut spares));
-        let taken = taken.collect();
-        spares.push(at_hand);
-        for spare in spares.into_iter().filter(|spare| !spare.is_empty()) {
-            self.give_back(cpu, spare);
+    pub fn take<T>(
+        &mut self,
+        cpu: CpuId,
+        parts: impl IntoIterator<Item = (PfnRange, T)>,
+        mut each: impl FnMut(T, Result<ContigRange, ClaimError>),
+    ) {
+        let mut from = self.range.start();
+        let at_hand = PfnRange::new(from, from);
+        let mut taking = Taking { alloc: self.alloc, zone: self.zone, cpu, at_hand };
+        for (part, with) in parts {
+            assert!(from <= part.start(), "parts ascend");
+            assert!(self.range.covers(part), "parts of the range");
+            from = part.end();
+            each(with, taking.take(part));
         }
-        taken
+        taking.give_back(taking.at_hand);
+    }
+}
+
+/// Parts of a range being taken, one behind the other.
+struct Taking<'a, S: Sink> {
+    alloc: &'a mut PageAllocator<S>,
+    zone: usize,
+    cpu: CpuId,
+    /// What was taken with the parts so far and belongs to none of them.
+    at_hand: PfnRange,
+}
+
+impl<S: Sink> Taking<'_, S> {
+    /// Takes one part, with what is at hand from the parts before it.
+    /// Linux: `test_pages_isolated()`, `isolate_freepages_range()`.
+    fn take(&mut self, part: PfnRange) -> Result<ContigRange, ClaimError> {
+        if self.at_hand.end() <= part.start() {
+            self.go_to(part.start());
+        }
+        if self.at_hand.end() < part.end() {
+            self.gather(part.end())?;
+        }
+        self.give_back(PfnRange::new(self.at_hand.start(), part.start()));
+        self.at_hand = PfnRange::new(part.end(), self.at_hand.end());
+        Ok(ContigRange(part))
+    }
+
+    /// Gives back what is at hand, and goes on with the free block that has `pfn`, if one has.
+    fn go_to(&mut self, pfn: Pfn) {
+        self.give_back(self.at_hand);
+        let outer = match self.alloc.zones[self.zone].buddy.frame(pfn) {
+            Frame::Free { head, .. } => head,
+            _ => pfn,
+        };
+        self.at_hand = PfnRange::new(outer, outer);
+    }
+
+    /// Takes the free blocks from what is at hand up to `end`.
+    fn gather(&mut self, end: Pfn) -> Result<(), ClaimError> {
+        let (zone, sink) = self.alloc.zone_mut(self.zone);
+        let mut at = self.at_hand.end();
+        zone.test_isolated(PfnRange::new(at, end), sink).map_err(ClaimError::Busy)?;
+        while at < end {
+            let order = zone
+                .isolate_free_page(at, Isolator::BlockScan, sink)
+                .ok_or(ClaimError::Busy(at))?;
+            let index = zone.buddy.index(at);
+            zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
+            at = at + order.pages();
+            self.at_hand = PfnRange::new(self.at_hand.start(), at);
+        }
+        Ok(())
     }
 
     /// Frees a range page by page. Pages that follow each other merge with each other before they
     /// merge with anything else: where nobody listens, they are joined first.
-    fn give_back(&mut self, cpu: CpuId, spare: PfnRange) {
-        let alloc = &mut *self.alloc;
-        let zone = &mut alloc.zones[self.zone];
-        let pageblock = zone.buddy.geometry.pageblock_order();
-        let isolated = |block| zone.buddy.migratetype(block) == MigrateType::Isolate;
+    fn give_back(&mut self, spare: PfnRange) {
+        if spare.is_empty() {
+            return;
+        }
+        let buddy = &mut self.alloc.zones[self.zone].buddy;
+        let pageblock = buddy.geometry.pageblock_order();
+        let isolated = |block| buddy.migratetype(block) == MigrateType::Isolate;
         if S::ENABLED || !spare.blocks(pageblock).all(isolated) {
-            return alloc.free_contig_range(cpu, ContigRange(spare));
+            return self.alloc.free_contig_range(self.cpu, ContigRange(spare));
         }
-        alloc.stats.pgfree += spare.len().get();
-        for (pfn, order) in spare.chunks(pageblock) {
-            let index = zone.buddy.index(pfn);
-            zone.buddy.map.clear_held(index..index + (1 << order.get()));
-            zone.free_unlisted(cpu, index, order);
-        }
-    }
-
-    /// Takes one part, with what is `at_hand` from the parts before it.
-    /// Linux: `test_pages_isolated()`, `isolate_freepages_range()`.
-    fn take_part(
-        &mut self,
-        part: PfnRange,
-        at_hand: &mut PfnRange,
-        spares: &mut Vec<PfnRange>,
-    ) -> Result<ContigRange, ClaimError> {
-        let (zone, sink) = self.alloc.zone_mut(self.zone);
-        if at_hand.end() <= part.start() {
-            let outer = match zone.buddy.frame(part.start()) {
-                Frame::Free { head, .. } => head,
-                _ => part.start(),
-            };
-            spares.push(core::mem::replace(at_hand, PfnRange::new(outer, outer)));
-        }
-        let mut end = at_hand.end();
-        if end < part.end() {
-            let untested = PfnRange::new(end, part.end());
-            zone.test_isolated(untested, sink).map_err(ClaimError::Busy)?;
-        }
-        while end < part.end() {
-            let order = zone
-                .isolate_free_page(end, Isolator::BlockScan, sink)
-                .ok_or(ClaimError::Busy(end))?;
-            let index = zone.buddy.index(end);
-            zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
-            end = end + order.pages();
-            *at_hand = PfnRange::new(at_hand.start(), end);
-        }
-        spares.push(PfnRange::new(at_hand.start(), part.start()));
-        *at_hand = PfnRange::new(part.end(), end);
-        Ok(ContigRange(part))
+        buddy.put_isolated(spare);
+        self.alloc.stats.pgfree += spare.len().get();
     }
 }
 
@@ -312,12 +333,12 @@ mod tests {
             offsets.sort_unstable();
             offsets.dedup();
             let page = |at: u64| PfnRange::block(Pfn::new(AREA.start().get() + at), Order::ZERO);
-            let parts: Vec<PfnRange> = offsets.into_iter().map(page).collect();
+            let parts = offsets.into_iter().map(|at| (page(at), ()));
             let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
             let mut claim = ContigClaim::claim(&mut alloc, AREA, mode).expect("nobody else");
-            for taken in claim.take(CpuId::BOOT, &parts).into_iter().flatten() {
-                let _held = taken.into_raw();
-            }
+            claim.take(CpuId::BOOT, parts, |(), taken| {
+                let _held = taken.map(ContigRange::into_raw);
+            });
         }
         let buddy = &alloc.zones[0].buddy;
         let orders = Order::ZERO.to(geometry.max_order());

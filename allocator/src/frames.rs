@@ -14,6 +14,12 @@ pub(crate) struct Frames<'a> {
 }
 
 impl Frames<'_> {
+    /// [`MemMap::head`](crate::frame::MemMap::head).
+    #[inline(always)]
+    pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
+        Head::decode(self.state[index as usize])
+    }
+
     /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
     #[inline(always)]
     pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {

@@ -13,7 +13,7 @@ use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::smp::migrate::MoveError;
 use pagelab_migrate::smp::mprotect::TagFault;
-use pagelab_migrate::smp::page_table::{Access, Entry, Fault, SharedTable, Tags};
+use pagelab_migrate::smp::page_table::{Access, Fault, SharedTable, Tags};
 use pagelab_migrate::smp::{Contents, Placement, SharedMemory};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::map::TagMap;
@@ -63,10 +63,7 @@ fn machine() -> (SharedMemory, Cpu, Arc<AtomicU64>) {
 
 /// Where the page at `index` lies, whatever may access it.
 fn frame_at(table: &SharedTable, index: usize) -> Option<Pfn> {
-    match table.entry(index) {
-        Entry::Present(mapping) => Some(mapping.folio().frame()),
-        Entry::None | Entry::Migration(_) => None,
-    }
+    table.entry(index).present().map(|mapping| mapping.folio().frame())
 }
 
 /// A program with as many pages as the machine has room for.
@@ -308,9 +305,8 @@ fn a_range_comes_to_what_its_faults_come_to() {
     }
     assert_eq!(counts(&memory).iter().sum::<u32>(), counts(&single).iter().sum::<u32>());
     for (memory, table) in [(&memory, &table), (&single, &other)] {
-        let tagged = |index: &usize| match table.entry(*index) {
-            Entry::Present(mapping) => mapping.tags == Tags::Tagged,
-            Entry::None | Entry::Migration(_) => false,
+        let tagged = |index: &usize| {
+            table.entry(*index).present().is_some_and(|mapping| mapping.tags == Tags::Tagged)
         };
         assert_eq!((0..len).filter(tagged).count(), len - ROOM);
         memory.check(core::slice::from_ref(table), PageCount::ZERO).expect("all is in place");

@@ -96,8 +96,9 @@ impl<P: Exclusive> CpuZone<P> {
         })
     }
 
-    /// Frees the pages at the start of `pages` whose pageblocks are isolated, under one hold of the
-    /// zone's lock; says how many. Linux: `free_one_page()`.
+    /// Frees the pages at the start of `pages` that have no list, most likely because their
+    /// pageblocks are isolated, under one hold of the zone's lock; says how many.
+    /// Linux: `free_one_page()`.
     fn free_unlisted(&mut self, id: CpuId, pages: &[Pfn]) -> usize {
         let Self { lists, zone, .. } = self;
         let posted = &zone.posted;
@@ -107,8 +108,13 @@ impl<P: Exclusive> CpuZone<P> {
         if count > 0 {
             lists.with(|lists| {
                 zone.lock().with_lists(id, lists, |locked| {
-                    for &pfn in &pages[..count] {
-                        free_isolated(locked, id, posted.index(pfn));
+                    let mut left = &pages[..count];
+                    while !left.is_empty() {
+                        left = &left[locked.free_isolated(left)..];
+                        if let Some((&pfn, rest)) = left.split_first() {
+                            free_bypassing(locked, id, posted.index(pfn));
+                            left = rest;
+                        }
                     }
                 });
             });
@@ -117,8 +123,8 @@ impl<P: Exclusive> CpuZone<P> {
     }
 }
 
-/// Frees a single page of a pageblock that is isolated, or was a moment ago.
-fn free_isolated(locked: &mut LockedZone<'_>, id: CpuId, index: FrameIndex) {
+/// Frees a single page of a pageblock whose pages have no list, or had none a moment ago.
+fn free_bypassing(locked: &mut LockedZone<'_>, id: CpuId, index: FrameIndex) {
     match locked.zones[0].buddy.blocks.migratetype(index).bypasses_pcp() {
         true => locked.free_unlisted(id, index, Order::ZERO),
         false => locked.free(id, index, Order::ZERO),

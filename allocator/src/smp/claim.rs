@@ -122,25 +122,28 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         })
     }
 
-    /// Takes those of `parts` that are free by now, one result each; the isolation goes on.
+    /// Takes those of `parts` that are free by now, and tells `each` of every part, with what came
+    /// with it; the isolation goes on. `each` is called under the zone's lock.
     ///
     /// # Panics
     ///
     /// Panics when the parts do not ascend, or lie outside of the range.
-    pub fn take(
+    pub fn take<T>(
         &self,
         cpu: &mut Cpu<P>,
-        parts: &[PfnRange],
-    ) -> Vec<Result<ContigRange, ClaimError>> {
+        parts: impl IntoIterator<Item = (PfnRange, T)>,
+        mut each: impl FnMut(T, Result<ContigRange, ClaimError>),
+    ) {
         let id = cpu.id();
         cpu.with_locked(self.zone, |locked| {
+            let posted = locked.posted;
             // This claim goes on, and undoes the isolation itself.
             let resumed = ContigClaim::resume(locked, 0, self.range, self.mode);
-            let taken = ManuallyDrop::new(resumed).take(id, parts);
-            let parts = taken.iter().flatten();
-            parts.for_each(|part| locked.posted.hold_singles(part.range()));
-            taken
-        })
+            ManuallyDrop::new(resumed).take(id, parts, |with, taken| {
+                taken.iter().for_each(|part| posted.hold_singles(part.range()));
+                each(with, taken);
+            });
+        });
     }
 
     /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either

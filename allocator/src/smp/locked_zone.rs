@@ -2,8 +2,10 @@
 
 use core::ops::{Deref, DerefMut};
 
+use crate::buddy::Placement;
 use crate::event::Silent;
 use crate::frame::{FrameIndex, Head};
+use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, PageAllocator, Pages, handed_out};
 use crate::pcp::PerCpuPages;
 use crate::rmqueue::ZoneRequest;
@@ -100,6 +102,26 @@ impl<'a> LockedZone<'a> {
         map.set_head(index, Head::Allocated(order, movability));
         let pfn = map.pfn(index);
         self.core.free_pages(cpu, Pages::new(pfn, order));
+    }
+
+    /// Frees the pages at the start of `pages` that somebody holds as single pages of isolated
+    /// pageblocks; says how many. No counter of free pages knows of them. Linux: `free_one_page()`.
+    pub(super) fn free_isolated(&mut self, pages: &[Pfn]) -> usize {
+        let (posted, core) = (self.posted, &mut *self.core);
+        let mut merging = core.zones[0].buddy.merging(MigrateType::Isolate);
+        let indices = pages.iter().map(|&pfn| posted.index(pfn));
+        let isolated = indices.map_while(|index| {
+            let holding = posted.holding(index);
+            let is_isolated = merging.blocks.migratetype(index) == MigrateType::Isolate;
+            (is_isolated && holding.is_of(Order::ZERO)).then(|| {
+                holding.end();
+                merging.put(index, Order::ZERO, Placement::Likely);
+            })
+        });
+        let freed = isolated.count();
+        merging.end();
+        core.stats.pgfree += freed as u64;
+        freed
     }
 
     /// Frees a block to the buddy lists. Linux: `free_one_page()`.

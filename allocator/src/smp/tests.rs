@@ -1,6 +1,7 @@
 //! Driven by one thread, the shared allocator is the allocator.
 
 mod differential;
+mod forged;
 mod random;
 
 use pagelab_percpu::{Exclusive, Locked};
@@ -346,47 +347,11 @@ fn claims_side_by_side_find_what_was_on_lists() {
         let ranges: Vec<PfnRange> = claims.iter().map(SharedClaim::range).collect();
         assert_eq!(ranges, [16, 17, 19].map(area), "a pageblock is claimed once");
         for claim in &claims {
-            assert_eq!(claim.take(&mut cpus[0], &[claim.range()])[0].as_ref().err(), None);
+            let whole = [(claim.range(), ())];
+            claim.take(&mut cpus[0], whole, |(), taken| assert_eq!(taken.err(), None));
         }
         drop(claims);
         assert_eq!((shared.pageblocks(MigrateType::Isolate), shared.check()), (0, Ok(())));
-    }
-}
-
-/// A forged handle panics and nothing else: no page is lost, whatever the page's pageblock is.
-#[test]
-fn a_forged_free_loses_nothing() {
-    let area = PfnRange::new(Pfn::new(8192), Pfn::new(8704));
-    let far = Pfn::new(12_000);
-    for (profile, singles) in [KernelProfile::V6_1, KernelProfile::V6_12]
-        .into_iter()
-        .flat_map(|profile| [(profile, false), (profile, true)])
-    {
-        let (shared, mut cpus) =
-            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
-        let cpu = &mut cpus[0];
-        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
-        let held = cpu.alloc_pages(&req).expect("free memory");
-        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
-        let claim = SharedClaim::claim(&shared, area, mode).expect("nobody else");
-        let more = cpu.alloc_pages(&req).expect("free memory");
-        let before = shared.whereabouts();
-        assert!(before.cached > PageCount::ZERO, "the list is not empty");
-        for (pfn, order) in [(area.start(), 0), (area.start(), 4), (far, 0), (far, 9), (far, 10)] {
-            let mut forged = || match singles {
-                true => cpu.free_singles(&[pfn]),
-                false => cpu.free_pages(Pages::new(pfn, Order::of(order))),
-            };
-            let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
-            assert!(tried.is_err(), "{pfn} {order} is nobody's");
-            assert_eq!(shared.whereabouts(), before, "{profile:?} {pfn} {order}");
-        }
-        drop(claim);
-        assert_eq!(shared.check(), Ok(()), "{profile:?}");
-        cpu.free_pages(held);
-        cpu.free_pages(more);
-        shared.drain_all();
-        assert_eq!(shared.whereabouts().held, PageCount::ZERO, "{profile:?}");
     }
 }
 

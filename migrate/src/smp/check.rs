@@ -8,7 +8,7 @@ use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{PageCount, Pfn};
 
 use crate::smp::SharedMemory;
-use crate::smp::page_table::{Entry, SharedTable, Tags};
+use crate::smp::page_table::{SharedTable, Tags};
 
 impl<P: Exclusive> SharedMemory<P> {
     /// Checks that each page in use has its frame to itself and as many references as entries, that
@@ -49,7 +49,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ) -> Result<(), Violation> {
         let entries = table.lock().clone();
         for (index, entry) in entries.iter().enumerate() {
-            let moving = matches!(entry, Entry::Migration(_));
+            let moving = entry.is_migration();
             same(format_args!("entry {index} is about to move"), moving, false)?;
             let Some(mapping) = entry.present() else { continue };
             let frame = mapping.folio().frame();

@@ -96,12 +96,12 @@ impl<P: Exclusive> SharedMemory<P> {
         };
         let index = page.folio().index();
         let mut entries = child.lock();
-        let unused = match &mut entries[index] {
-            entry @ Entry::None => {
-                *entry = Entry::Present(copy);
+        let unused = match entries[index].is_none() {
+            true => {
+                entries[index] = Entry::new(copy);
                 None
             }
-            _ => Some(copy),
+            false => Some(copy),
         };
         drop(entries);
         unused.into_iter().for_each(|copy| self.put(cpu, copy.folio()));
@@ -130,7 +130,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Makes a page that has no other user writable; else returns it, with a reference.
     fn reuse_or_get(&self, table: &SharedTable, index: usize) -> Option<Mapping> {
         let mut entries = table.lock();
-        let Entry::Present(mapping) = &mut entries[index] else { return None };
+        let mapping = entries[index].present_mut()?;
         if mapping.write == Write::Allowed {
             return None;
         }

@@ -57,7 +57,8 @@ impl<P: Exclusive> SharedMemory<P> {
                 return Err(refused);
             }
         };
-        let mut page = Moving::new(folio, frame, target);
+        let mut page = Moving::new(folio, frame);
+        page.set_target(target);
         self.move_taken(cpu, core::slice::from_mut(&mut page), carries);
         self.free_frame(cpu, page.spare(), carries);
         let moved = page.has_moved();
@@ -69,21 +70,26 @@ impl<P: Exclusive> SharedMemory<P> {
     /// did. Frames next to each other of one pageblock, and of pages of one table, cost less.
     /// Linux: `isolate_migratepages_range()`, `migrate_pages()`.
     pub fn migrate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
-        frames.chunks(BATCH).map(|frames| self.migrate_batch(cpu, frames, to)).sum()
+        let (mut moved, mut pages) = (0, Vec::new());
+        for frames in frames.chunks(BATCH) {
+            self.take_frames(frames, &mut pages);
+            if !pages.is_empty() {
+                moved += self.migrate_batch(cpu, &mut pages, to);
+            }
+        }
+        moved
     }
 
-    fn migrate_batch(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
-        let mut taken = self.take_frames(frames).into_iter();
-        let targets = cpu.alloc_singles(&to.request(), taken.len());
-        let pages = targets.into_iter().zip(taken.by_ref());
-        let page = |(target, (source, folio))| Moving::new(folio, source, target);
-        let mut pages: Vec<Moving> = pages.map(page).collect();
-        self.put_back(taken.map(|(_, folio)| folio));
-        self.move_taken(cpu, &mut pages, Carries::Data);
+    /// Moves pages that were taken, and forgets them.
+    fn migrate_batch(&self, cpu: &mut Cpu<P>, pages: &mut Vec<Moving>, to: Placement) -> usize {
+        let targets = cpu.alloc_singles(&to.request(), pages.len());
+        self.put_back(pages.drain(targets.len()..).map(|page| page.folio));
+        pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
+        self.move_taken(cpu, pages, Carries::Data);
         let spares: Vec<Pfn> = pages.iter().map(Moving::spare).collect();
         cpu.free_singles(&spares);
         let moved = pages.iter().filter(|page| page.has_moved()).count();
-        self.put_back(pages.into_iter().map(|page| page.folio));
+        self.put_back(pages.drain(..).map(|page| page.folio));
         moved
     }
 
@@ -100,17 +106,15 @@ impl<P: Exclusive> SharedMemory<P> {
         Ok(target)
     }
 
-    /// As many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
+    /// Takes as many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
     /// Linux: `isolate_migratepages_block()`.
-    fn take_frames(&self, frames: &[Pfn]) -> Vec<(Pfn, FolioRef)> {
-        let mut taken = Vec::with_capacity(frames.len());
+    fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
-                let pages = group.iter().filter_map(|&frame| Some((frame, places.take(frame)?)));
-                taken.extend(pages);
+                let page = |&frame: &Pfn| Some(Moving::new(places.take(frame)?, frame));
+                taken.extend(group.iter().filter_map(page));
             });
         }
-        taken
     }
 
     /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.

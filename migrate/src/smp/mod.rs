@@ -171,9 +171,9 @@ impl<P: Exclusive> SharedMemory<P> {
         let folio = self.new_folio(cpu, table, index, placement)?;
         self.contents.clear(folio.frame());
         let mapping = Mapping::new(folio.clone(), Write::Allowed, Tags::Untagged);
-        let entry = Entry::Present(mapping);
+        let entry = Entry::new(mapping);
         let mut entries = table.lock();
-        let taken = !matches!(entries[index], Entry::None);
+        let taken = !entries[index].is_none();
         if !taken {
             entries[index] = entry;
         }
@@ -202,7 +202,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// and whoever moves it will not find it. Linux: `zap_pte_range()`.
     pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
         let entry = core::mem::take(&mut table.lock()[index]);
-        if let Entry::Present(mapping) = entry {
+        if let Some(mapping) = entry.into_present() {
             self.put(cpu, mapping.folio());
         }
     }
@@ -211,7 +211,7 @@ impl<P: Exclusive> SharedMemory<P> {
     pub fn exit(&self, cpu: &mut Cpu<P>, table: Arc<SharedTable>) {
         let entries = core::mem::take(&mut *table.lock());
         for entry in entries {
-            if let Entry::Present(mapping) = entry {
+            if let Some(mapping) = entry.into_present() {
                 self.put(cpu, mapping.folio());
             }
         }

@@ -52,9 +52,14 @@ enum Whereabouts {
 }
 
 impl Moving {
-    /// Its target is allocated and nobody's.
-    pub(crate) const fn new(folio: FolioRef, source: Pfn, target: Pfn) -> Self {
-        Self { folio, source, target, references: 0, whereabouts: Whereabouts::Source }
+    /// It was taken out of `source`, and has no target yet.
+    pub(crate) const fn new(folio: FolioRef, source: Pfn) -> Self {
+        Self { folio, source, target: source, references: 0, whereabouts: Whereabouts::Source }
+    }
+
+    /// Where it is to go: a frame that is allocated and nobody's.
+    pub(crate) const fn set_target(&mut self, target: Pfn) {
+        self.target = target;
     }
 
     /// Whether it has its target now.
@@ -77,15 +82,11 @@ impl Moving {
 
     /// Replaces the entry that maps it, if there is one. Linux: `try_to_migrate_one()`.
     fn try_to_migrate(&mut self, entries: &mut [Entry], steps: Steps<Step>) {
-        let Some(entry) = entries.get_mut(self.folio.index()) else { return };
-        match core::mem::take(entry) {
-            Entry::Present(mapping)
-                if mapping.maps(&self.folio) && !self.is_pinned_by(&mapping, steps) =>
-            {
-                *entry = Entry::Migration(mapping);
-                self.references += 1;
-            }
-            other => *entry = other,
+        let entry = entries.get_mut(self.folio.index());
+        let mapping = entry.and_then(Entry::present_mut).filter(|page| page.maps(&self.folio));
+        if let Some(mapping) = mapping.filter(|page| !self.is_pinned_by(page, steps)) {
+            mapping.start_migration();
+            self.references += 1;
         }
     }
 
@@ -125,17 +126,15 @@ impl Moving {
         if tables == Tables::Several {
             self.unfreeze();
         }
-        let Some(entry) = entries.get_mut(self.folio.index()) else { return };
-        match core::mem::take(entry) {
-            Entry::Migration(mapping) if mapping.maps(&self.folio) => {
-                self.unfreeze();
-                match self.references > 1 || (self.references == 1 && tables == Tables::One) {
-                    true => self.references -= 1,
-                    false => self.folio.get(),
-                }
-                *entry = Entry::Present(mapping);
+        let entry = entries.get_mut(self.folio.index());
+        let mapping = entry.and_then(Entry::migration_mut).filter(|page| page.maps(&self.folio));
+        if let Some(mapping) = mapping {
+            self.unfreeze();
+            match self.references > 1 || (self.references == 1 && tables == Tables::One) {
+                true => self.references -= 1,
+                false => self.folio.get(),
             }
-            other => *entry = other,
+            mapping.end_migration();
         }
     }
 }

@@ -54,10 +54,10 @@ impl<P: Exclusive> SharedMemory<P> {
     pub fn tag_fault(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) -> TagFault {
         let entries = table.lock();
         let missing = |mapping: &&Mapping| mapping.tags == Tags::OnAccess;
-        let mapping = match &entries[index] {
-            Entry::Migration(_) => return TagFault::Retry,
-            entry => entry.present().filter(missing).cloned(),
-        };
+        if entries[index].is_migration() {
+            return TagFault::Retry;
+        }
+        let mapping = entries[index].present().filter(missing).cloned();
         let Some(mapping) = mapping else { return TagFault::Done };
         let held = self.steps.has(Step::FaultTakesReference);
         if held {

@@ -27,12 +27,22 @@ pub enum Tags {
     Tagged,
 }
 
+/// Whether a page can be accessed through an entry.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The entry has a reference.
+    Present,
+    /// The page is about to move. The entry has no reference. Linux: a migration entry.
+    Migration,
+}
+
 /// How an address space maps a page.
 #[derive(Clone, Debug)]
 pub struct Mapping {
-    // A handle of the page, without its padding: two words in all.
+    // A handle of the page, without its padding: two words in all, and in an entry as well.
     slab: Arc<Slab>,
     at: u8,
+    stage: Stage,
     /// What a store does.
     pub write: Write,
     /// What it says of tags.
@@ -41,7 +51,7 @@ pub struct Mapping {
 
 impl Mapping {
     pub(crate) fn new(folio: FolioRef, write: Write, tags: Tags) -> Self {
-        Self { slab: folio.slab, at: folio.at, write, tags }
+        Self { slab: folio.slab, at: folio.at, stage: Stage::Present, write, tags }
     }
 
     /// The page.
@@ -60,6 +70,17 @@ impl Mapping {
         self.at == folio.at && Arc::ptr_eq(&self.slab, &folio.slab)
     }
 
+    /// The page is about to move; the entry's reference is the caller's.
+    /// Linux: `make_readable_migration_entry()` and its like.
+    pub(crate) const fn start_migration(&mut self) {
+        self.stage = Stage::Migration;
+    }
+
+    /// It is there again; the entry has a reference of the caller's.
+    pub(crate) const fn end_migration(&mut self) {
+        self.stage = Stage::Present;
+    }
+
     /// Linux: `pte_same()`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.slab, &other.slab)
@@ -67,17 +88,9 @@ impl Mapping {
     }
 }
 
-/// What is at one address. Linux: `pte_t`.
+/// What is at one address: nothing, a page, or a page that is about to move. Linux: `pte_t`.
 #[derive(Clone, Debug, Default)]
-pub enum Entry {
-    /// Nothing. Linux: `pte_none()`.
-    #[default]
-    None,
-    /// A page. The entry has a reference.
-    Present(Mapping),
-    /// A page that is about to move. The entry has no reference. Linux: a migration entry.
-    Migration(Mapping),
-}
+pub struct Entry(Option<Mapping>);
 
 /// Why an address cannot be accessed as it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -114,29 +127,60 @@ pub struct SharedTable {
 }
 
 impl Entry {
-    /// The page, if it is not about to move.
-    pub(crate) const fn present(&self) -> Option<&Mapping> {
-        match self {
-            Self::Present(mapping) => Some(mapping),
-            Self::None | Self::Migration(_) => None,
-        }
+    /// A page, with the reference that the caller has.
+    pub(crate) fn new(mapping: Mapping) -> Self {
+        Self(Some(Mapping { stage: Stage::Present, ..mapping }))
+    }
+
+    /// Whether nothing is there. Linux: `pte_none()`.
+    #[must_use]
+    pub const fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// Whether a page is there that is about to move. Linux: `is_migration_entry()`.
+    #[must_use]
+    pub fn is_migration(&self) -> bool {
+        self.mapping().is_some_and(|mapping| mapping.stage == Stage::Migration)
+    }
+
+    /// The page, if it is not about to move. Linux: `pte_present()`.
+    #[must_use]
+    pub fn present(&self) -> Option<&Mapping> {
+        self.mapping().filter(|mapping| mapping.stage == Stage::Present)
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn present_mut(&mut self) -> Option<&mut Mapping> {
+        self.mapping_mut().filter(|mapping| mapping.stage == Stage::Present)
+    }
+
+    /// The same, with the entry's reference.
+    pub(crate) fn into_present(self) -> Option<Mapping> {
+        self.0.filter(|mapping| mapping.stage == Stage::Present)
     }
 
     /// What it says of a page, moving or not.
+    pub(crate) const fn mapping(&self) -> Option<&Mapping> {
+        self.0.as_ref()
+    }
+
+    /// The same, to be changed.
     pub(crate) const fn mapping_mut(&mut self) -> Option<&mut Mapping> {
-        match self {
-            Self::Present(mapping) | Self::Migration(mapping) => Some(mapping),
-            Self::None => None,
-        }
+        self.0.as_mut()
+    }
+
+    /// The page, if it is about to move, to be changed. Linux: `is_migration_entry()`.
+    pub(crate) fn migration_mut(&mut self) -> Option<&mut Mapping> {
+        self.mapping_mut().filter(|mapping| mapping.stage == Stage::Migration)
     }
 
     /// The page, for an access.
     fn translate(&self, access: Access) -> Result<&Mapping, Fault> {
-        let mapping = match self {
-            Self::None => return Err(Fault::NotMapped),
-            Self::Migration(_) => return Err(Fault::Moving),
-            Self::Present(mapping) => mapping,
-        };
+        let mapping = self.mapping().ok_or(Fault::NotMapped)?;
+        if mapping.stage == Stage::Migration {
+            return Err(Fault::Moving);
+        }
         match (mapping.tags, access, mapping.write) {
             (Tags::OnAccess, ..) => Err(Fault::NoTags),
             (_, Access::Write, Write::CopyFirst) => Err(Fault::CopyFirst),
@@ -182,10 +226,7 @@ impl SharedTable {
         let mut entries = self.lock();
         let same = |at: &&Mapping| at.is_same(from);
         entries[index].present().filter(same)?;
-        match core::mem::replace(&mut entries[index], Entry::Present(to)) {
-            Entry::Present(old) => Some(old),
-            Entry::None | Entry::Migration(_) => None,
-        }
+        core::mem::replace(&mut entries[index], Entry::new(to)).into_present()
     }
 
     /// Lets a program access the page at `index`. The entry does not change during `work`, as if
@@ -208,5 +249,16 @@ impl SharedTable {
     pub(crate) fn peek(&self, index: usize, access: Access) -> Result<FolioRef, Fault> {
         let entries = self.lock();
         entries[index].translate(access).map(Mapping::handle)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Four of them share a cache line, and none lies across two.
+    #[test]
+    fn an_entry_is_two_words() {
+        assert_eq!(size_of::<Entry>(), 16);
     }
 }

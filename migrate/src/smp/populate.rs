@@ -55,16 +55,11 @@ struct Found {
 
 impl Found {
     fn add(&mut self, map: &TagMap, index: usize, entry: &Entry) {
-        let (mapping, moves) = match entry {
-            Entry::None => return,
-            Entry::Migration(mapping) => (mapping, true),
-            Entry::Present(mapping) => (mapping, false),
-        };
-        if mapping.tags != Tags::OnAccess {
+        let Some(mapping) = entry.mapping().filter(|page| page.tags == Tags::OnAccess) else {
             return;
-        }
+        };
         let frame = mapping.folio().frame();
-        if moves {
+        if entry.is_migration() {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
             self.inside.push((index, frame));
@@ -83,39 +78,42 @@ fn look_ahead(entries: &[Entry]) {
     core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
 }
 
-/// Bits of a frame number that one pass over the pages sorts by.
-const DIGIT_BITS: u32 = 10;
+/// The most bits of a frame number that one pass over the pages sorts by.
+const DIGIT_BITS: u32 = 9;
 
-/// Sorts by the bits above a position, which stand in order already.
-fn sort_by_frame(keys: &mut Vec<u64>) {
-    let differ = keys.iter().fold(0, |bits, key| bits | (key ^ keys[0]));
-    let (mut from, mut spare) = (BATCH_BITS, vec![0; keys.len()]);
-    while differ >> from > 0 {
-        let digit =
-            |key: u64| usize::try_from(key >> from & ((1 << DIGIT_BITS) - 1)).expect("a digit");
-        let mut ends = [0; 1 << DIGIT_BITS];
-        keys.iter().for_each(|&key| ends[digit(key)] += 1);
-        let mut start = 0;
-        ends.iter_mut().for_each(|end| start += core::mem::replace(end, start));
-        for &key in &*keys {
-            let end: &mut usize = &mut ends[digit(key)];
-            spare[*end] = key;
-            *end += 1;
-        }
-        core::mem::swap(keys, &mut spare);
-        from += DIGIT_BITS;
+/// Positions of pages, ascending by frame: pages stay where they are, positions are small.
+fn by_frame(pages: &[Waiting]) -> Vec<u16> {
+    let mut positions: Vec<u16> = (0..1 << BATCH_BITS).take(pages.len()).collect();
+    if pages.is_sorted_by_key(|page| page.frame) {
+        return positions;
     }
+    let first = pages[0].frame.get();
+    let differ = pages.iter().fold(0, |bits, page| bits | (page.frame.get() ^ first));
+    let bits = u64::BITS - differ.leading_zeros();
+    // Passes of the same width: as few as there can be, and no wider than they have to.
+    let width = bits.div_ceil(bits.div_ceil(DIGIT_BITS));
+    let mut sorted = positions.clone();
+    for from in (0..bits).step_by(width as usize) {
+        sort_by_digit(pages, from..from + width, &positions, &mut sorted);
+        core::mem::swap(&mut positions, &mut sorted);
+    }
+    positions
 }
 
-/// Positions of pages, ascending by frame. Words are sorted faster than pages.
-fn by_frame(pages: &[Waiting]) -> impl Iterator<Item = usize> + use<> {
-    let key = |(at, page): (u64, &Waiting)| page.frame.get() << BATCH_BITS | at;
-    let mut keys: Vec<u64> = (0..).zip(pages).map(key).collect();
-    if !keys.is_sorted() {
-        sort_by_frame(&mut keys);
+/// Sorts positions by some bits of the frames, and leaves those alone that differ in none of them.
+fn sort_by_digit(pages: &[Waiting], bits: Range<u32>, positions: &[u16], sorted: &mut [u16]) {
+    let mask = (1 << (bits.end - bits.start)) - 1;
+    let digit = |page: &Waiting| usize::try_from(page.frame.get() >> bits.start & mask);
+    let digit = |page: &Waiting| digit(page).expect("a digit");
+    let mut ends = [0_u16; 1 << DIGIT_BITS];
+    pages.iter().for_each(|page| ends[digit(page)] += 1);
+    let mut start = 0;
+    ends.iter_mut().for_each(|end| start += core::mem::replace(end, start));
+    for &position in positions {
+        let end = &mut ends[digit(&pages[usize::from(position)])];
+        sorted[usize::from(*end)] = position;
+        *end += 1;
     }
-    let position = |key: u64| key & ((1 << BATCH_BITS) - 1);
-    keys.into_iter().map(move |key| usize::try_from(position(key)).expect("below the batch"))
 }
 
 impl<P: Exclusive> SharedMemory<P> {
@@ -172,16 +170,16 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
         let (map, mut covered) = (self.tags.map(), PfnRange::new(Pfn::new(0), Pfn::new(0)));
         for at in by_frame(waiting) {
-            let page = &mut waiting[at];
+            let page = &mut waiting[usize::from(at)];
             if page.demand.take().is_none() {
                 continue;
             }
             match demands.last_mut() {
-                Some(last) if covered.contains(page.frame) => last.pages += 1,
+                Some(last) if covered.contains(page.frame) => last.add_page(),
                 _ => {
-                    let Some(block) = map.block_of(page.frame) else { continue };
-                    covered = map.covered(block);
-                    demands.push(Demand::new(map, block));
+                    let Some((block, group)) = map.group_of(page.frame) else { continue };
+                    covered = group;
+                    demands.push(Demand::new(block));
                 }
             }
             page.demand = u32::try_from(demands.len()).ok().and_then(NonZeroU32::new);
@@ -203,7 +201,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let mut surplus = Vec::new();
         let mut entries = table.lock();
         for page in &found.waiting {
-            let counted = page.demand.is_some_and(|nth| demands[nth.get() as usize - 1].is_met);
+            let counted = page.demand.is_some_and(|nth| demands[nth.get() as usize - 1].is_met());
             match self.waiting_at(&mut entries[page.index as usize], page.frame) {
                 Some(mapping) if counted || mapping.folio().is_tagged() => {
                     mapping.tags = Tags::Tagged;
@@ -226,7 +224,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// The page that an entry maps, if it waits for tags and lies in `frame`.
     fn waiting_at<'a>(&self, entry: &'a mut Entry, frame: Pfn) -> Option<&'a mut Mapping> {
-        let Entry::Present(mapping) = entry else { return None };
+        let mapping = entry.present_mut()?;
         let looks = self.steps.has(Step::PopulateLooksAgain);
         let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)
@@ -248,7 +246,8 @@ mod tests {
             let pages: Vec<Waiting> = frames.iter().map(page).collect();
             let mut expected: Vec<usize> = (0..pages.len()).collect();
             expected.sort_by_key(|&at| frames[at]);
-            prop_assert_eq!(by_frame(&pages).collect::<Vec<_>>(), expected);
+            let positions: Vec<usize> = by_frame(&pages).into_iter().map(usize::from).collect();
+            prop_assert_eq!(positions, expected);
         }
     }
 }

@@ -10,9 +10,9 @@ use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim};
 use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::smp::step::Step;
-use crate::smp::tag_blocks::{Region, ReserveError};
+use crate::smp::tag_blocks::{Region, ReserveError, SharedTagBlocks};
 use crate::smp::{Placement, SharedMemory};
-use crate::tag_storage::map::{TagBlockId, TagMap};
+use crate::tag_storage::map::TagBlockId;
 
 /// Claims of a block before a reservation fails. Linux (RFC v3): `tries` of
 /// `reserve_tag_storage()`.
@@ -27,22 +27,66 @@ const SIDE_BY_SIDE: usize = 16;
 /// Pages that are to get tags, whose tags share a block.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Demand {
-    pub(crate) block: TagBlockId,
-    /// The frames of the block.
-    tags: PfnRange,
-    pub(crate) pages: u32,
-    /// Whether the block counts them by now.
-    pub(crate) is_met: bool,
+    block: TagBlockId,
+    /// Pages that the block does not count yet.
+    pages: u32,
 }
 
 impl Demand {
-    pub(crate) fn new(map: &TagMap, block: TagBlockId) -> Self {
-        Self { block, tags: map.range(block), pages: 1, is_met: false }
+    /// For one page.
+    pub(crate) const fn new(block: TagBlockId) -> Self {
+        Self { block, pages: 1 }
+    }
+
+    /// For one more.
+    pub(crate) const fn add_page(&mut self) {
+        self.pages += 1;
+    }
+
+    /// Whether the block counts its pages by now.
+    pub(crate) const fn is_met(&self) -> bool {
+        self.pages == 0
+    }
+
+    /// Counts its pages if its block is reserved.
+    fn try_meet(&mut self, tags: &SharedTagBlocks) {
+        if tags.try_get(self.block, self.pages) {
+            self.pages = 0;
+        }
+    }
+
+    /// Counts its pages as the first of a block that was just taken from the allocator.
+    fn meet_first(&mut self, tags: &SharedTagBlocks) {
+        tags.get_first(self.block, core::mem::take(&mut self.pages));
+    }
+}
+
+/// Demands for blocks of one pageblock.
+#[derive(Debug)]
+struct Group<'a> {
+    region: &'a Region,
+    demands: &'a mut [Demand],
+}
+
+impl Group<'_> {
+    /// The frames of the blocks that are not taken yet.
+    fn lent(&self) -> impl Iterator<Item = PfnRange> {
+        let unmet = self.demands.iter().filter(|demand| !demand.is_met());
+        unmet.map(|demand| self.region.range(demand.block))
+    }
+
+    /// From the first of them to the last, if there are any.
+    fn range(&self) -> Option<PfnRange> {
+        let unmet = |demand: &&Demand| !demand.is_met();
+        let first = self.demands.iter().find(unmet)?;
+        let last = self.demands.iter().rfind(unmet)?;
+        let range = |demand: &Demand| self.region.range(demand.block);
+        Some(PfnRange::new(range(first).start(), range(last).end()))
     }
 }
 
 /// A claim of a pageblock, and the demands for blocks in it.
-type Claimed<'a, 'b, P> = (SharedClaim<'a, P>, &'b mut [Demand]);
+type Claimed<'a, 'b, 'c, P> = (SharedClaim<'a, P>, &'b mut Group<'c>);
 
 impl<P: Exclusive> SharedMemory<P> {
     /// Counts the page in `frame` in its tag block, which is taken from the allocator first if it
@@ -53,23 +97,23 @@ impl<P: Exclusive> SharedMemory<P> {
     /// [`ReserveError`]; nothing is counted then.
     pub fn reserve_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<(), ReserveError> {
         let block = self.tags.map().block_of(frame).ok_or(ReserveError::NoTagStorage)?;
-        let mut demand = Demand::new(self.tags.map(), block);
+        let mut demand = Demand::new(block);
         self.reserve_blocks(cpu, core::slice::from_mut(&mut demand));
-        if demand.is_met { Ok(()) } else { Err(ReserveError::Busy) }
+        if demand.is_met() { Ok(()) } else { Err(ReserveError::Busy) }
     }
 
     /// Counts the pages of each demand that can be met. The demands ascend; none is for the block
     /// of another.
     pub(crate) fn reserve_blocks(&self, cpu: &mut Cpu<P>, demands: &mut [Demand]) {
         for demand in &mut *demands {
-            demand.is_met = self.tags.try_get(demand.block, demand.pages);
+            demand.try_meet(&self.tags);
         }
         let mut rest = demands;
         while let Some(first) = rest.first() {
             let region = self.tags.region(first.block);
             let count = rest.partition_point(|demand| region.has(demand.block));
             let (group, others) = rest.split_at_mut(count);
-            if group.iter().any(|demand| !demand.is_met) {
+            if group.iter().any(|demand| !demand.is_met()) {
                 self.reserve_in_region(cpu, region, group);
             }
             rest = others;
@@ -83,14 +127,14 @@ impl<P: Exclusive> SharedMemory<P> {
         if self.steps.has(Step::ReserverLooksAgain) {
             // No earlier than a release that has begun has ended.
             let _releases = region.releases.lock();
-            for demand in demands.iter_mut().filter(|demand| !demand.is_met) {
-                demand.is_met = self.tags.try_get(demand.block, demand.pages);
+            for demand in demands.iter_mut().filter(|demand| !demand.is_met()) {
+                demand.try_meet(&self.tags);
             }
         }
         let order = self.alloc.geometry().pageblock_order();
-        let pageblock = |demand: &Demand| demand.tags.start().align_down(order);
+        let pageblock = |demand: &Demand| region.range(demand.block).start().align_down(order);
         let groups = demands.chunk_by_mut(|a, b| pageblock(a) == pageblock(b));
-        let mut groups: Vec<&mut [Demand]> = groups.collect();
+        let mut groups: Vec<Group<'_>> = groups.map(|demands| Group { region, demands }).collect();
         for several in groups.chunks_mut(SIDE_BY_SIDE) {
             self.claim_blocks(cpu, several);
         }
@@ -102,14 +146,8 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Claims pageblocks, each from the first block to the last that is not taken yet, and takes
     /// what gets free. Linux (RFC v3): `alloc_contig_range()` in `reserve_tag_storage()`.
-    fn claim_blocks(&self, cpu: &mut Cpu<P>, groups: &mut [&mut [Demand]]) {
-        let range = |group: &&mut [Demand]| {
-            let mut unmet = group.iter().filter(|demand| !demand.is_met);
-            let first = unmet.next()?;
-            let last = unmet.next_back().unwrap_or(first);
-            Some(PfnRange::new(first.tags.start(), last.tags.end()))
-        };
-        let ranges: Vec<PfnRange> = groups.iter().filter_map(range).collect();
+    fn claim_blocks(&self, cpu: &mut Cpu<P>, groups: &mut [Group<'_>]) {
+        let ranges: Vec<PfnRange> = groups.iter().filter_map(Group::range).collect();
         if ranges.is_empty() {
             return;
         }
@@ -117,8 +155,8 @@ impl<P: Exclusive> SharedMemory<P> {
         let claims = SharedClaim::claim_each(&self.alloc, &ranges, mode);
         let mut groups = groups.iter_mut();
         let claimed = claims.into_iter().filter_map(|claim| {
-            let group = groups.find(|group| range(group) == Some(claim.range()))?;
-            Some((claim, &mut **group))
+            let group = groups.find(|group| group.range() == Some(claim.range()))?;
+            Some((claim, group))
         });
         self.take_blocks(cpu, &mut claimed.collect::<Vec<_>>());
     }
@@ -126,20 +164,19 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Takes the blocks that are free once what lies there has moved. No page comes to an isolated
     /// pageblock, so that each time some moved fewer are left.
     /// Linux: `alloc_contig_range()` without its isolation.
-    fn take_blocks(&self, cpu: &mut Cpu<P>, claimed: &mut [Claimed<'_, '_, P>]) {
+    fn take_blocks(&self, cpu: &mut Cpu<P>, claimed: &mut [Claimed<'_, '_, '_, P>]) {
         let mut tries = 0;
         loop {
-            let demands = claimed.iter().flat_map(|(_, demands)| demands.iter());
-            let unmet = demands.filter(|demand| !demand.is_met);
-            let lent: Vec<Pfn> = unmet.flat_map(|demand| demand.tags.iter()).collect();
+            let lent = claimed.iter().flat_map(|(_, group)| group.lent());
+            let lent: Vec<Pfn> = lent.flat_map(PfnRange::iter).collect();
             if lent.is_empty() || tries == TRIES {
                 return;
             }
             if self.migrate_frames(cpu, &lent, Placement::Anywhere) == 0 {
                 tries += 1;
             }
-            for (claim, demands) in &mut *claimed {
-                self.take_free_blocks(cpu, claim, demands);
+            for (claim, group) in &mut *claimed {
+                self.take_free_blocks(cpu, claim, group);
             }
         }
     }
@@ -149,16 +186,19 @@ impl<P: Exclusive> SharedMemory<P> {
         &self,
         cpu: &mut Cpu<P>,
         claim: &SharedClaim<'_, P>,
-        demands: &mut [Demand],
+        group: &mut Group<'_>,
     ) {
-        let mut unmet: Vec<&mut Demand> = demands.iter_mut().filter(|d| !d.is_met).collect();
-        let parts: Vec<PfnRange> = unmet.iter().map(|demand| demand.tags).collect();
-        for (demand, taken) in unmet.iter_mut().zip(claim.take(cpu, &parts)) {
-            let Ok(taken) = taken else { continue };
-            // The handle is made again when the block is released.
-            let _held = taken.into_raw();
-            self.tags.get_first(demand.block, demand.pages);
-            demand.is_met = true;
-        }
+        let Group { region, demands } = group;
+        let unmet = demands.iter_mut().filter(|demand| !demand.is_met());
+        claim.take(
+            cpu,
+            unmet.map(|demand| (region.range(demand.block), demand)),
+            |demand, taken| {
+                let Ok(taken) = taken else { return };
+                // The handle is made again when the block is released.
+                let _held = taken.into_raw();
+                demand.meet_first(&self.tags);
+            },
+        );
     }
 }

@@ -12,11 +12,12 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Mutex;
 use pagelab_allocator::sync::atomic::AtomicU32;
-use pagelab_allocator::units::{Order, Pfn};
+use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::smp::SharedMemory;
 use crate::smp::step::Step;
 use crate::tag_storage::map::{TagBlockId, TagMap};
+use crate::tag_storage::region::TagRegion;
 
 /// Why tag storage was not reserved.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -43,6 +44,8 @@ pub struct SharedTagBlocks {
 pub(super) struct Region {
     /// Its blocks, which are numbered in a row.
     blocks: Range<usize>,
+    /// Where they lie.
+    place: TagRegion,
     /// Linux (RFC): `tag_blocks_lock`.
     pub(super) reservers: Mutex<()>,
     /// Linux (RFC): the lock of the xarray `tag_blocks_reserved`.
@@ -54,6 +57,11 @@ impl Region {
     pub(super) fn has(&self, block: TagBlockId) -> bool {
         self.blocks.contains(&block.index())
     }
+
+    /// The frames of a block of it.
+    pub(super) fn range(&self, block: TagBlockId) -> PfnRange {
+        self.place.block_range((block.index() - self.blocks.start) as u64)
+    }
 }
 
 impl SharedTagBlocks {
@@ -62,7 +70,7 @@ impl SharedTagBlocks {
         let regions = map.regions().map(|region| {
             let end = first + usize::try_from(region.blocks()).expect("fewer than 2^32 tag blocks");
             let blocks = core::mem::replace(&mut first, end)..end;
-            Region { blocks, reservers: Mutex::new(()), releases: Mutex::new(()) }
+            Region { blocks, place: *region, reservers: Mutex::new(()), releases: Mutex::new(()) }
         });
         let regions = regions.collect();
         let counts = map.ids().map(|_| AtomicU32::new(0)).collect();

@@ -164,9 +164,17 @@ impl TagMap {
     /// The block that holds the tags of `pfn`.
     #[must_use]
     pub fn block_of(&self, pfn: Pfn) -> Option<TagBlockId> {
+        self.group_of(pfn).map(|(block, _)| block)
+    }
+
+    /// The block that holds the tags of `pfn`, and all data pages whose tags it holds.
+    #[inline]
+    #[must_use]
+    pub fn group_of(&self, pfn: Pfn) -> Option<(TagBlockId, PfnRange)> {
         let (region, first) = self.region_of_data(pfn)?;
         let index = region.block_index(pfn)?;
-        Some(TagBlockId(first + u32::try_from(index).expect("a block of the region")))
+        let block = TagBlockId(first + u32::try_from(index).expect("a block of the region"));
+        Some((block, region.covered(index)))
     }
 
     /// The frames of `block`.
@@ -293,6 +301,7 @@ mod tests {
         assert_eq!(block.get(), 513);
         assert_eq!(map.range(block), range(0x20202, 2));
         assert_eq!(map.covered(block), range(0x8040, 64));
+        assert_eq!(map.group_of(Pfn::new(0x8000 + 64)), Some((block, range(0x8040, 64))));
         assert_eq!(map.block_at(Pfn::new(0x20203)), Some(block));
         assert_eq!(map.block_of(Pfn::new(0x7000)), None);
         assert!(map.is_tag_storage(Pfn::new(0x203ff)) && !map.is_tag_storage(Pfn::new(0x20400)));

@@ -189,8 +189,8 @@ impl TagRegion {
     /// Panics when the region has no such block.
     #[must_use]
     pub fn block_range(&self, index: u64) -> PfnRange {
-        assert!(index < self.blocks(), "no such tag block");
         let start = self.tags.start() + PageCount::new(index * self.block_pages.get());
+        assert!(start < self.tags.end(), "no such tag block");
         PfnRange::from_len(start, self.block_pages)
     }
 

@@ -302,17 +302,18 @@ impl<P: Exclusive + Default> Trio<P> {
             }
             start = end;
         }
-        let taken = {
-            let silent = ContigClaim::resume(&mut self.silent, at, area, mode);
-            let silent = core::mem::ManuallyDrop::new(silent).take(id, &parts);
-            let heard = ContigClaim::resume(&mut self.heard, at, area, mode);
-            let heard = core::mem::ManuallyDrop::new(heard).take(id, &parts);
-            let shared = claim.take(&mut self.cpus[cpu], &parts);
-            assert_eq!(silent, heard, "{}", self.what);
-            assert_eq!(silent, shared, "{}", self.what);
-            shared
-        };
-        for part in taken.into_iter().flatten() {
+        let parts = || parts.iter().map(|&part| (part, ()));
+        let (mut silent, mut heard, mut shared) = (Vec::new(), Vec::new(), Vec::new());
+        let claimed = ContigClaim::resume(&mut self.silent, at, area, mode);
+        let mut claimed = core::mem::ManuallyDrop::new(claimed);
+        claimed.take(id, parts(), |(), taken| silent.push(taken));
+        let claimed = ContigClaim::resume(&mut self.heard, at, area, mode);
+        let mut claimed = core::mem::ManuallyDrop::new(claimed);
+        claimed.take(id, parts(), |(), taken| heard.push(taken));
+        claim.take(&mut self.cpus[cpu], parts(), |(), taken| shared.push(taken));
+        assert_eq!(silent, heard, "{}", self.what);
+        assert_eq!(silent, shared, "{}", self.what);
+        for part in shared.into_iter().flatten() {
             self.held.extend(part.into_raw().iter().map(|pfn| (pfn, Order::ZERO)));
         }
         drop(claim);

@@ -1,0 +1,67 @@
+//! Handles and numbers of pages that are nobody's.
+
+use super::machine;
+use crate::isolate::IsolateMode;
+use crate::profile::KernelProfile;
+use crate::smp::*;
+
+/// A forged handle panics and nothing else: no page is lost, whatever the page's pageblock is.
+#[test]
+fn a_forged_free_loses_nothing() {
+    let area = PfnRange::new(Pfn::new(8192), Pfn::new(8704));
+    let far = Pfn::new(12_000);
+    for (profile, singles) in [KernelProfile::V6_1, KernelProfile::V6_12]
+        .into_iter()
+        .flat_map(|profile| [(profile, false), (profile, true)])
+    {
+        let (shared, mut cpus) =
+            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
+        let cpu = &mut cpus[0];
+        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+        let held = cpu.alloc_pages(&req).expect("free memory");
+        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+        let claim = SharedClaim::claim(&shared, area, mode).expect("nobody else");
+        let more = cpu.alloc_pages(&req).expect("free memory");
+        let before = shared.whereabouts();
+        assert!(before.cached > PageCount::ZERO, "the list is not empty");
+        for (pfn, order) in [(area.start(), 0), (area.start(), 4), (far, 0), (far, 9), (far, 10)] {
+            let mut forged = || match singles {
+                true => cpu.free_singles(&[pfn]),
+                false => cpu.free_pages(Pages::new(pfn, Order::of(order))),
+            };
+            let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
+            assert!(tried.is_err(), "{pfn} {order} is nobody's");
+            assert_eq!(shared.whereabouts(), before, "{profile:?} {pfn} {order}");
+        }
+        drop(claim);
+        assert_eq!(shared.check(), Ok(()), "{profile:?}");
+        cpu.free_pages(held);
+        cpu.free_pages(more);
+        shared.drain_all();
+        assert_eq!(shared.whereabouts().held, PageCount::ZERO, "{profile:?}");
+    }
+}
+
+/// A forged number among pages of an isolated pageblock panics; those before it are free.
+#[test]
+fn a_forged_page_among_isolated_ones_loses_nothing() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let (shared, mut cpus) =
+            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
+        let area = PfnRange::new(Pfn::new(8192), Pfn::new(8704));
+        let pages: Vec<Pfn> = area.iter().take(5).collect();
+        for &pfn in pages.iter().filter(|pfn| **pfn != pages[3]) {
+            let _held = cpus[0].take_at(pfn, Order::ZERO).expect("all is free").into_raw();
+        }
+        let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
+        let claim = SharedClaim::claim(&shared, area, mode).expect("nobody else");
+        let mut forged = || cpus[0].free_singles(&pages);
+        let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
+        assert!(tried.is_err(), "one of them is nobody's");
+        assert_eq!(shared.check(), Ok(()), "{profile:?}");
+        assert_eq!(shared.stats().pgfree, 3, "{profile:?}");
+        drop(claim);
+        assert_eq!(shared.check(), Ok(()), "{profile:?}");
+        assert_eq!(shared.whereabouts().held, PageCount::new(1), "{profile:?}");
+    }
+}
