@@ -5,8 +5,11 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use pagelab_allocator::smp::Steps;
 use pagelab_allocator::sync::atomic::{AtomicU32, AtomicU64};
 use pagelab_allocator::units::Pfn;
+
+use crate::smp::step::Step;
 
 /// What a pin adds to the references. Linux: `GUP_PIN_COUNTING_BIAS`.
 pub const PIN_BIAS: u32 = 1024;
@@ -154,8 +157,9 @@ impl SharedFolio {
 
     /// The same, under the lock of a table that maps it. Others who tag a page have a reference: if
     /// that of the entry is the only one, nobody does it at the same time.
-    pub(crate) fn try_tag_locked(&self) -> bool {
-        if self.references() != 1 {
+    pub(crate) fn try_tag_locked(&self, steps: Steps<Step>) -> bool {
+        let looks = steps.has(Step::TagLooksForOthers);
+        if looks && self.references() != 1 {
             return self.try_tag();
         }
         let place = self.place.load(Relaxed);

@@ -209,7 +209,7 @@ impl<P: Exclusive> SharedMemory<P> {
                     mapping.tags = Tags::Tagged;
                     sum.tagged += 1;
                     // Another address space may have been faster, and the page counts once.
-                    if counted && !mapping.folio().try_tag_locked() {
+                    if counted && !mapping.folio().try_tag_locked(self.steps) {
                         surplus.push(page.frame);
                     }
                 }
