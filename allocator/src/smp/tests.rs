@@ -1,6 +1,8 @@
 //! Driven by one thread, the shared allocator is the allocator.
 
 mod differential;
+mod foreign;
+mod panics;
 mod random;
 
 use pagelab_percpu::{Exclusive, Locked};
