@@ -11,15 +11,26 @@ pub(crate) enum Tables {
     Several,
 }
 
+/// A machine, of which nothing is known but that it is one and no other.
+#[derive(Debug)]
+pub(crate) struct Machine;
+
 /// The address spaces that descend from one by fork, parents before children.
 #[derive(Debug)]
 pub struct AnonVma {
+    /// Whose frames the pages lie in.
+    machine: Arc<Machine>,
     tables: Mutex<Vec<Arc<SharedTable>>>,
 }
 
 impl AnonVma {
-    pub(crate) fn new() -> Self {
-        Self { tables: Mutex::new(Vec::new()) }
+    pub(crate) fn new(machine: Arc<Machine>) -> Self {
+        Self { machine, tables: Mutex::new(Vec::new()) }
+    }
+
+    /// Whether its pages are those of a machine.
+    pub(crate) fn is_of(&self, machine: &Arc<Machine>) -> bool {
+        Arc::ptr_eq(&self.machine, machine)
     }
 
     /// From now on every walk visits `table`, after those before it. Linux:

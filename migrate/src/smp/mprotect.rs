@@ -52,6 +52,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// Panics when the table is shorter.
     pub fn tag_fault(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) -> TagFault {
+        self.admit_with(cpu, table.anon());
         let entries = table.lock();
         let missing = |mapping: &&Mapping| mapping.tags == Tags::OnAccess;
         let mapping = match &entries[index] {

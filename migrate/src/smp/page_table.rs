@@ -189,7 +189,7 @@ impl SharedTable {
     }
 
     /// Lets a program access the page at `index`. The entry does not change during `work`, as if
-    /// whoever changed it flushed the TLB and waited.
+    /// whoever changed it flushed the TLB and waited. If `work` panics, nothing else happens.
     ///
     /// # Errors
     ///

@@ -130,6 +130,7 @@ impl<P: Exclusive> SharedMemory<P> {
         table: &SharedTable,
         range: Range<usize>,
     ) -> Populated {
+        self.admit_with(cpu, table.anon());
         let mut sum = Populated::default();
         let mut start = range.start;
         while start < range.end {

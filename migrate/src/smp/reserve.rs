@@ -52,6 +52,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// [`ReserveError`]; nothing is counted then.
     pub fn reserve_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<(), ReserveError> {
+        self.admit(cpu);
         let block = self.tags.map().block_of(frame).ok_or(ReserveError::NoTagStorage)?;
         let mut demand = Demand::new(self.tags.map(), block);
         self.reserve_blocks(cpu, core::slice::from_mut(&mut demand));

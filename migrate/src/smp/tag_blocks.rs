@@ -126,6 +126,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// Panics when `frame` has no tag storage, or it was not reserved.
     pub fn release_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) {
+        self.admit(cpu);
         let block = self.tags.map.block_of(frame).expect("a tagged page has tag storage");
         if self.tags.try_put(block) {
             return;
