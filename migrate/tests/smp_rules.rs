@@ -338,3 +338,16 @@ fn a_page_that_stays_keeps_its_block_and_no_other() {
     assert_eq!((got.tagged + again.tagged, again.left), (len - ROOM, 0));
     memory.check(&[table], PageCount::ZERO).expect("all is in place");
 }
+
+/// Whoever prints a table gets its entries, once.
+#[test]
+fn a_table_is_printed_without_those_that_share_its_pages() {
+    let (memory, mut cpu, _) = machine();
+    let parent = memory.new_table(64);
+    for index in 0..64 {
+        memory.map(&mut cpu, &parent, index, Placement::Anywhere).expect("all is free");
+    }
+    let child = memory.fork(&mut cpu, &parent).expect("nothing is copied");
+    let text = format!("{child:?}");
+    assert_eq!(text.matches("Mapping").count(), 64, "{} bytes", text.len());
+}

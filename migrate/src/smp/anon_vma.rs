@@ -1,5 +1,7 @@
 //! The tables in which a page may be mapped. Linux: `struct anon_vma`.
 
+use core::fmt::{self, Debug, Formatter};
+
 use pagelab_allocator::sync::{Arc, Mutex};
 
 use crate::smp::page_table::SharedTable;
@@ -16,11 +18,17 @@ pub(crate) enum Tables {
 pub(crate) struct Machine;
 
 /// The address spaces that descend from one by fork, parents before children.
-#[derive(Debug)]
 pub struct AnonVma {
     /// Whose frames the pages lie in.
     machine: Arc<Machine>,
     tables: Mutex<Vec<Arc<SharedTable>>>,
+}
+
+/// Its tables have pages each of which knows it again: they are left out.
+impl Debug for AnonVma {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnonVma").finish_non_exhaustive()
+    }
 }
 
 impl AnonVma {

@@ -1,5 +1,7 @@
 //! The table of one address space, behind one lock. Linux: a page table with its split lock.
 
+use core::fmt::{self, Debug, Formatter};
+
 use pagelab_allocator::sync::{Arc, Mutex, MutexGuard};
 use pagelab_allocator::units::Pfn;
 
@@ -28,7 +30,7 @@ pub enum Tags {
 }
 
 /// How an address space maps a page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mapping {
     // A handle of the page, without its padding: two words in all.
     slab: Arc<Slab>,
@@ -37,6 +39,14 @@ pub struct Mapping {
     pub write: Write,
     /// What it says of tags.
     pub tags: Tags,
+}
+
+impl Debug for Mapping {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { write, tags, .. } = self;
+        let mut mapping = f.debug_struct("Mapping");
+        mapping.field("folio", self.folio()).field("write", write).field("tags", tags).finish()
+    }
 }
 
 impl Mapping {

@@ -4,6 +4,7 @@
 //! wherever their frames are. A folio is used once: whoever has a handle of it never sees another.
 //! Its slab lives as long as one of them, or as its table has use for it.
 
+use core::fmt::{self, Debug, Formatter};
 use core::ops::Deref;
 
 use pagelab_allocator::sync::{Arc, Mutex};
@@ -29,7 +30,7 @@ impl Slab {
 }
 
 /// A handle of a folio. It is no reference: it keeps the record, not the page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct FolioRef {
     pub(super) slab: Arc<Slab>,
     pub(super) at: u8,
@@ -44,6 +45,13 @@ impl FolioRef {
     /// The address spaces that may map it.
     pub(crate) fn anon(&self) -> &Arc<AnonVma> {
         &self.slab.anon
+    }
+}
+
+/// The folio, without those beside it.
+impl Debug for FolioRef {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }
 
