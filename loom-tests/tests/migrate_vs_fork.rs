@@ -29,6 +29,29 @@ fn race(missing: Option<Step>) {
     end(&memory, &mut here, vec![parent, child]);
 }
 
+/// Runs a migration against fork and the parent's munmap: while the walk is between the two, the
+/// child's entry is all that is left of the page.
+fn race_with_munmap() {
+    let (memory, [mut here, mut there]) = machine::<2>(None);
+    let parent = memory.new_table(1);
+    memory.map(&mut here, &parent, 0, Placement::Taggable).expect("all is free");
+    let frame = parent.access(0, Access::Read, |frame| frame).expect("it is mapped");
+    let moving = thread::spawn({
+        let memory = memory.clone();
+        move || memory.migrate_frame(&mut there, frame, Placement::Taggable).is_ok()
+    });
+    let child = memory.fork(&mut here, &parent).expect("nothing is copied");
+    memory.unmap(&mut here, &parent, 0);
+    let _moved = moving.join().expect("the migration ends");
+    child.access(0, Access::Read, |_| ()).expect("the child has the page");
+    end(&memory, &mut here, vec![parent, child]);
+}
+
+#[test]
+fn the_child_keeps_what_the_parent_unmaps() {
+    model(race_with_munmap);
+}
+
 #[test]
 fn parent_and_child_find_the_page() {
     model(|| race(None));

@@ -1,8 +1,8 @@
 //! Two address spaces tag the page that they share, or come to share, at once.
 //!
-//! Linux: `try_page_mte_tagging()` in two `set_pte_at()`, under the locks of two page tables. One of
-//! the two tags the page, and the page counts once in its tag block; the other gives back what it
-//! reserved. Here the tag is a plain store where the entry's reference is the only one, so that
+//! Linux: `try_page_mte_tagging()` in two `set_pte_at()`, under the locks of two page tables. One
+//! of the two tags the page, and the page counts once in its tag block; the other gives back what
+//! it reserved. Here the tag is a plain store where the entry's reference is the only one, so that
 //! whoever has no other must see what others did who had one.
 
 use pagelab_loom_tests::mm::{Memory, TAGS, end, machine};

@@ -134,6 +134,10 @@ fn a_copy_that_panics_leaves_only_its_page_behind() {
     memory.map(&mut cpu, &broken, 0, Placement::Anywhere).expect("all is free");
     let frame = broken.access(0, Access::Read, |frame| frame).expect("it is mapped");
     assert_eq!(frame, DATA.start());
+    // What stays is not copied.
+    let pinned = memory.pin_frame(&mut cpu, frame).expect("somebody has it");
+    assert_eq!(memory.migrate_frames(&mut cpu, &[frame], Placement::Taggable), 0);
+    memory.unpin(&mut cpu, pinned);
     let moves = |cpu: &mut Cpu, frame| memory.migrate_frame(cpu, frame, Placement::Taggable);
     assert_eq!(panics(|| moves(&mut cpu, frame)), "as the test wants");
     assert_eq!(broken.access(0, Access::Read, |_| ()), Err(Fault::Moving));

@@ -151,8 +151,9 @@ impl SharedFolio {
     }
 
     /// It has tags from now on; says whether it had none. Linux: `try_page_mte_tagging()`.
-    pub(crate) fn try_tag(&self) -> bool {
-        self.place.fetch_or(TAGGED, AcqRel) & TAGGED == 0
+    pub(crate) fn try_tag(&self, steps: Steps<Step>) -> bool {
+        let order = if steps.has(Step::TagPublishes) { AcqRel } else { Relaxed };
+        self.place.fetch_or(TAGGED, order) & TAGGED == 0
     }
 
     /// The same, under the lock of a table that maps it. Others who tag a page have a reference: if
@@ -160,7 +161,7 @@ impl SharedFolio {
     pub(crate) fn try_tag_locked(&self, steps: Steps<Step>) -> bool {
         let looks = steps.has(Step::TagLooksForOthers);
         if looks && self.references() != 1 {
-            return self.try_tag();
+            return self.try_tag(steps);
         }
         let place = self.place.load(Relaxed);
         self.place.store(place | TAGGED, Release);

@@ -182,7 +182,7 @@ impl<P: Exclusive> SharedMemory<P> {
                 return Ok(None);
             }
             // Nobody else maps it: this is the first.
-            let _first = copy.try_tag();
+            let _first = copy.try_tag(self.steps);
             self.contents.copy_tags(from, to);
         }
         self.contents.copy(from, to);

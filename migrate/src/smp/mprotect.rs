@@ -103,7 +103,7 @@ impl<P: Exclusive> SharedMemory<P> {
             Err(ReserveError::NoTagStorage) => return TagFault::NoTagStorage,
             Err(ReserveError::Busy) => return TagFault::Retry,
         }
-        if !folio.try_tag() {
+        if !folio.try_tag(self.steps) {
             // Another address space's fault was faster, and the page counts once.
             self.release_tags(cpu, frame);
         }

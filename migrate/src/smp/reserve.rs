@@ -158,7 +158,7 @@ impl<P: Exclusive> SharedMemory<P> {
             let Ok(taken) = taken else { continue };
             // The handle is made again when the block is released.
             let _held = taken.into_raw();
-            self.tags.get_first(demand.block, demand.pages);
+            self.tags.get_first(demand.block, demand.pages, self.steps);
             demand.is_met = true;
         }
     }

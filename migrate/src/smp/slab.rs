@@ -98,3 +98,25 @@ impl FolioCache {
         FolioRef { slab: Arc::new(Slab { anon: Arc::clone(&self.anon), folios }), at: 0 }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smp::anon_vma::Machine;
+    use crate::smp::page_table::{Mapping, Tags, Write};
+
+    #[test]
+    fn folios_at_one_place_of_two_slabs_differ() {
+        let cache = FolioCache::new(Arc::new(AnonVma::new(Arc::new(Machine))));
+        let make = |index| cache.make(Pfn::new(0), index);
+        let folios: Vec<FolioRef> = (0..=usize::from(FOLIOS)).map(make).collect();
+        let (first, last) = (&folios[0], &folios[usize::from(FOLIOS)]);
+        assert_eq!(first.at, last.at);
+        assert!(first.is(first) && !first.is(last));
+        let mapping = |folio: &FolioRef| Mapping::new(folio.clone(), Write::Allowed, Tags::Tagged);
+        let (one, other) = (mapping(first), mapping(last));
+        assert!(one.maps(first) && !one.maps(last));
+        assert!(one.is_same(&one) && !one.is_same(&other));
+        assert!(folios.iter().enumerate().all(|(at, folio)| folio.index() == at), "each its own");
+    }
+}
