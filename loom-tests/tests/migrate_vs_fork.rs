@@ -36,13 +36,16 @@ fn race_with_munmap() {
     let parent = memory.new_table(1);
     memory.map(&mut here, &parent, 0, Placement::Taggable).expect("all is free");
     let frame = parent.access(0, Access::Read, |frame| frame).expect("it is mapped");
-    let moving = thread::spawn({
-        let memory = memory.clone();
-        move || memory.migrate_frame(&mut there, frame, Placement::Taggable).is_ok()
+    let forking = thread::spawn({
+        let (memory, parent) = (memory.clone(), parent.clone());
+        move || {
+            let child = memory.fork(&mut there, &parent).expect("nothing is copied");
+            memory.unmap(&mut there, &parent, 0);
+            child
+        }
     });
-    let child = memory.fork(&mut here, &parent).expect("nothing is copied");
-    memory.unmap(&mut here, &parent, 0);
-    let _moved = moving.join().expect("the migration ends");
+    let _moved = memory.migrate_frame(&mut here, frame, Placement::Taggable);
+    let child = forking.join().expect("it ends");
     child.access(0, Access::Read, |_| ()).expect("the child has the page");
     end(&memory, &mut here, vec![parent, child]);
 }
