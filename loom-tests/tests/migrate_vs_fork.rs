@@ -29,6 +29,32 @@ fn race(missing: Option<Step>) {
     end(&memory, &mut here, vec![parent, child]);
 }
 
+/// Runs a migration against fork and the parent's munmap: while the walk is between the two, the
+/// child's entry is all that is left of the page.
+fn race_with_munmap() {
+    let (memory, [mut here, mut there]) = machine::<2>(None);
+    let parent = memory.new_table(1);
+    memory.map(&mut here, &parent, 0, Placement::Taggable).expect("all is free");
+    let frame = parent.access(0, Access::Read, |frame| frame).expect("it is mapped");
+    let forking = thread::spawn({
+        let (memory, parent) = (memory.clone(), parent.clone());
+        move || {
+            let child = memory.fork(&mut there, &parent).expect("nothing is copied");
+            memory.unmap(&mut there, &parent, 0);
+            child
+        }
+    });
+    let _moved = memory.migrate_frame(&mut here, frame, Placement::Taggable);
+    let child = forking.join().expect("it ends");
+    child.access(0, Access::Read, |_| ()).expect("the child has the page");
+    end(&memory, &mut here, vec![parent, child]);
+}
+
+#[test]
+fn the_child_keeps_what_the_parent_unmaps() {
+    model(race_with_munmap);
+}
+
 #[test]
 fn parent_and_child_find_the_page() {
     model(|| race(None));

@@ -34,6 +34,8 @@ fn race(by: By, missing: Option<Step>) {
         By::Frame => memory.pin_frame(&mut here, frame),
     };
     let before = pinned.as_ref().map(Pinned::frame);
+    let asked = matches!(by, By::Address) || before.is_none_or(|now| now == frame);
+    assert!(asked, "the frame that was asked for");
     let _moved = moving.join().expect("the migration ends");
     let after = pinned.as_ref().map(Pinned::frame);
     assert_eq!(before, after, "the frame that the device uses");

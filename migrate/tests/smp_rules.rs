@@ -334,3 +334,42 @@ fn a_page_that_stays_keeps_its_block_and_no_other() {
     assert_eq!((got.tagged + again.tagged, again.left), (len - ROOM, 0));
     memory.check(&[table], PageCount::ZERO).expect("all is in place");
 }
+
+/// Whoever prints a table gets its entries, once.
+#[test]
+fn a_table_is_printed_without_those_that_share_its_pages() {
+    let (memory, mut cpu, _) = machine();
+    let parent = memory.new_table(64);
+    for index in 0..64 {
+        memory.map(&mut cpu, &parent, index, Placement::Anywhere).expect("all is free");
+    }
+    let child = memory.fork(&mut cpu, &parent).expect("nothing is copied");
+    let text = format!("{child:?}");
+    assert_eq!(text.matches("Mapping").count(), 64, "{} bytes", text.len());
+}
+
+/// While two pageblocks of tag storage are claimed side by side, neither has room for what the
+/// other lends. One after the other they do.
+#[test]
+fn a_page_leaves_for_the_pageblock_that_was_claimed_with_its_own() {
+    let (memory, mut cpu, _) = machine();
+    let (table, len) = full(&memory, &mut cpu);
+    let [lower, upper] = [1024, 1040].map(|start| PfnRange::block(Pfn::new(start), Order::of(4)));
+    let lies_in = |range: PfnRange| {
+        let lies = |at: &usize| frame_at(&table, *at).is_some_and(|frame| range.contains(frame));
+        (0..len).filter(lies).collect::<Vec<_>>()
+    };
+    // All that is free lies in the upper one, in the block that is asked for among others.
+    let leaving = lies_in(upper);
+    leaving.into_iter().for_each(|at| memory.unmap(&mut cpu, &table, at));
+    let tagged = [lower, upper].map(|tags| {
+        let block = memory.tags().map().block_at(tags.start()).expect("tag storage");
+        lies_in(memory.tags().map().covered(block)).pop().expect("a page that may have tags")
+    });
+    let [first, last] = [tagged[0].min(tagged[1]), tagged[0].max(tagged[1])];
+    table.mprotect_mte(first..first + 1);
+    table.mprotect_mte(last..last + 1);
+    let got = memory.populate_tags(&mut cpu, &table, 0..len);
+    assert_eq!((got.tagged, got.left), (2, 0));
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}

@@ -106,7 +106,12 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     /// # Errors
     ///
     /// [`ClaimError::Busy`] with the first frame that is not free.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `cpu` is one of another machine; the isolation ends.
     pub fn commit(self, cpu: &mut Cpu<P>) -> Result<ContigRange, ClaimError> {
+        self.admit(cpu);
         let (at, range, mode) = (self.zone, self.range, self.mode);
         // The claim that is resumed undoes the isolation.
         let _resumed = ManuallyDrop::new(self);
@@ -127,13 +132,15 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     ///
     /// # Panics
     ///
-    /// Panics when the parts do not ascend, or lie outside of the range.
+    /// Panics when the parts do not ascend, or lie outside of the range, or `cpu` is one of another
+    /// machine; nothing is taken then.
     pub fn take<T>(
         &self,
         cpu: &mut Cpu<P>,
         parts: impl IntoIterator<Item = (PfnRange, T)>,
         mut each: impl FnMut(T, Result<ContigRange, ClaimError>),
     ) {
+        self.admit(cpu);
         let id = cpu.id();
         cpu.with_locked(self.zone, |locked| {
             let posted = locked.posted;
@@ -152,7 +159,12 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     /// # Errors
     ///
     /// [`ClaimError::Busy`] with the first frame that is not free.
+    ///
+    /// # Panics
+    ///
+    /// Panics when `cpu` is one of another machine; the isolation ends.
     pub fn offline(self, cpu: &mut Cpu<P>) -> Result<(), ClaimError> {
+        self.admit(cpu);
         let blocks = self.range.align_out(self.shared.geometry.pageblock_order());
         let tests = self.shared.steps.has(Step::ClaimTests);
         let id = cpu.id();
@@ -170,6 +182,12 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
             core::mem::forget(self);
         }
         gone
+    }
+
+    /// What was isolated in one machine is not taken from another.
+    #[track_caller]
+    fn admit(&self, cpu: &Cpu<P>) {
+        assert!(cpu.is_of(self.shared), "a CPU of another machine");
     }
 }
 

@@ -23,6 +23,14 @@ use crate::sync::Arc;
 use crate::units::{CpuId, Order, Pfn};
 
 /// The handle of one CPU, for one thread at a time. Linux: what runs with preemption disabled.
+///
+/// Each CPU has one, which is neither cloned nor made again. Dropped, it leaves the pages on its
+/// lists to the machine, whose drains still reach them, and nobody runs on that CPU any more.
+///
+/// ```compile_fail,E0277
+/// fn twice<T: Clone>() {}
+/// twice::<pagelab_allocator::smp::Cpu>();
+/// ```
 #[derive(Debug)]
 pub struct Cpu<P = Asymmetric> {
     pub(super) id: CpuId,
@@ -87,6 +95,13 @@ impl<P: Exclusive> Cpu<P> {
     #[must_use]
     pub const fn shared(&self) -> &Arc<SharedAllocator<P>> {
         &self.shared
+    }
+
+    /// Whether it is a CPU of this machine.
+    #[inline]
+    #[must_use]
+    pub fn is_of(&self, machine: &SharedAllocator<P>) -> bool {
+        core::ptr::eq(&*self.shared, machine)
     }
 
     /// Allocates a block: the fast path, then the slow path as far as it goes without reclaim and

@@ -9,6 +9,14 @@
 //! Lock order: a CPU's turn on its lists, then the zone's lock. Nobody asks for two zones at once.
 //! `notes/locking.md` has the whole of it, and which model in `loom-tests/` proves what.
 //!
+//! What a machine hands out is for that machine. A claim refuses a CPU of another one. A block's
+//! handle is its number: in another machine it is a forged one, which panics where nobody holds
+//! such a block, and else is the handle of that one.
+//!
+//! No lock is poisoned by a panic: every list goes back to its CPU, and others go on. A panic that
+//! is not about a forged handle is a mistake in here, after which counters may be wrong; `check()`
+//! tells.
+//!
 //! What differs from the allocator driven by one thread: events are not emitted; spans of zones do
 //! not overlap and do not grow; statistics of requests are kept by CPUs and added up when asked
 //! for.

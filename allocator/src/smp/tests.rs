@@ -1,7 +1,9 @@
 //! Driven by one thread, the shared allocator is the allocator.
 
 mod differential;
+mod foreign;
 mod forged;
+mod panics;
 mod random;
 
 use pagelab_percpu::{Exclusive, Locked};

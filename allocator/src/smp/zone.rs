@@ -36,7 +36,7 @@ pub(super) struct SharedZone<P> {
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
     core: CachePadded<Mutex<PageAllocator>>,
-    remotes: Vec<Remote<CpuLists, P>>,
+    pub(super) remotes: Vec<Remote<CpuLists, P>>,
 }
 
 /// What a CPU has of a zone. Linux: `struct per_cpu_pages` and `struct per_cpu_zonestat`.
@@ -74,10 +74,22 @@ impl CpuLists {
     /// Works on the lists under the zone's lock.
     pub(super) fn with_balance<R>(&mut self, work: impl FnOnce(&mut PerCpuPages) -> R) -> R {
         let before = self.pcp.count().get();
-        let result = work(&mut self.pcp);
-        let came = self.pcp.count().get().wrapping_sub(before);
-        self.balance = self.balance.wrapping_add(came);
-        result
+        let balanced = Balanced { lists: self, before };
+        work(&mut balanced.lists.pcp)
+    }
+}
+
+/// Lists that are worked on under the zone's lock. What came and went is counted whatever happens.
+struct Balanced<'a> {
+    lists: &'a mut CpuLists,
+    before: u64,
+}
+
+impl Drop for Balanced<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let came = self.lists.pcp.count().get().wrapping_sub(self.before);
+        self.lists.balance = self.lists.balance.wrapping_add(came);
     }
 }
 
@@ -144,11 +156,9 @@ impl<P: Exclusive> SharedZone<P> {
         let mut work = Some(work);
         let mut result = None;
         let mut locked = |lists: &mut Vec<PerCpuPages>| {
-            let mut zone = self.lock();
-            core::mem::swap(&mut zone.zones[0].pcp, lists);
+            let mut whole = Whole::new(self.lock(), lists);
             let work = work.take().expect("called once");
-            result = Some(work(&mut zone));
-            core::mem::swap(&mut zone.zones[0].pcp, lists);
+            result = Some(work(&mut whole.zone));
         };
         hold_all(&self.remotes, &mut Vec::new(), &mut locked);
         result.expect("the work is done")
@@ -177,6 +187,51 @@ impl<P: Exclusive> SharedZone<P> {
     }
 }
 
+/// A zone with every CPU's lists, which go back whatever happens.
+struct Whole<'a, 'z> {
+    zone: LockedZone<'z>,
+    lists: &'a mut Vec<PerCpuPages>,
+}
+
+impl<'a, 'z> Whole<'a, 'z> {
+    fn new(zone: LockedZone<'z>, lists: &'a mut Vec<PerCpuPages>) -> Self {
+        let mut whole = Self { zone, lists };
+        whole.swap();
+        whole
+    }
+
+    fn swap(&mut self) {
+        core::mem::swap(&mut self.zone.zones[0].pcp, self.lists);
+    }
+}
+
+impl Drop for Whole<'_, '_> {
+    fn drop(&mut self) {
+        self.swap();
+    }
+}
+
+/// The lists of a slot, kept with those of others. They go back whatever happens.
+struct Held<'a> {
+    slot: &'a mut PerCpuPages,
+    held: &'a mut Vec<PerCpuPages>,
+    at: usize,
+}
+
+impl<'a> Held<'a> {
+    fn new(slot: &'a mut PerCpuPages, held: &'a mut Vec<PerCpuPages>) -> Self {
+        let (at, empty) = (held.len(), slot.like_new());
+        held.push(core::mem::replace(slot, empty));
+        Self { slot, held, at }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        core::mem::swap(self.slot, &mut self.held[self.at]);
+    }
+}
+
 /// Takes a turn on every slot, then does the work with what was in them.
 fn hold_all<P: Exclusive>(
     remotes: &[Remote<CpuLists, P>],
@@ -185,12 +240,6 @@ fn hold_all<P: Exclusive>(
 ) {
     let Some((first, rest)) = remotes.split_first() else { return work(held) };
     first.with(|lists| {
-        lists.with_balance(|pcp| {
-            let at = held.len();
-            let empty = pcp.like_new();
-            held.push(core::mem::replace(pcp, empty));
-            hold_all(rest, held, work);
-            core::mem::swap(pcp, &mut held[at]);
-        });
+        lists.with_balance(|pcp| hold_all(rest, Held::new(pcp, held).held, work));
     });
 }

@@ -1,5 +1,7 @@
 //! The tables in which a page may be mapped. Linux: `struct anon_vma`.
 
+use core::fmt::{self, Debug, Formatter};
+
 use pagelab_allocator::sync::{Arc, Mutex};
 
 use crate::smp::page_table::SharedTable;
@@ -11,15 +13,32 @@ pub(crate) enum Tables {
     Several,
 }
 
-/// The address spaces that descend from one by fork, parents before children.
+/// A machine, of which nothing is known but that it is one and no other.
 #[derive(Debug)]
+pub(crate) struct Machine;
+
+/// The address spaces that descend from one by fork, parents before children.
 pub struct AnonVma {
+    /// Whose frames the pages lie in.
+    machine: Arc<Machine>,
     tables: Mutex<Vec<Arc<SharedTable>>>,
 }
 
+/// Its tables have pages each of which knows it again: they are left out.
+impl Debug for AnonVma {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AnonVma").finish_non_exhaustive()
+    }
+}
+
 impl AnonVma {
-    pub(crate) fn new() -> Self {
-        Self { tables: Mutex::new(Vec::new()) }
+    pub(crate) fn new(machine: Arc<Machine>) -> Self {
+        Self { machine, tables: Mutex::new(Vec::new()) }
+    }
+
+    /// Whether its pages are those of a machine.
+    pub(crate) fn is_of(&self, machine: &Arc<Machine>) -> bool {
+        Arc::ptr_eq(&self.machine, machine)
     }
 
     /// From now on every walk visits `table`, after those before it. Linux:

@@ -5,8 +5,11 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use pagelab_allocator::smp::Steps;
 use pagelab_allocator::sync::atomic::{AtomicU32, AtomicU64};
 use pagelab_allocator::units::Pfn;
+
+use crate::smp::step::Step;
 
 /// What a pin adds to the references. Linux: `GUP_PIN_COUNTING_BIAS`.
 pub const PIN_BIAS: u32 = 1024;
@@ -148,15 +151,17 @@ impl SharedFolio {
     }
 
     /// It has tags from now on; says whether it had none. Linux: `try_page_mte_tagging()`.
-    pub(crate) fn try_tag(&self) -> bool {
-        self.place.fetch_or(TAGGED, AcqRel) & TAGGED == 0
+    pub(crate) fn try_tag(&self, steps: Steps<Step>) -> bool {
+        let order = if steps.has(Step::TagPublishes) { AcqRel } else { Relaxed };
+        self.place.fetch_or(TAGGED, order) & TAGGED == 0
     }
 
     /// The same, under the lock of a table that maps it. Others who tag a page have a reference: if
     /// that of the entry is the only one, nobody does it at the same time.
-    pub(crate) fn try_tag_locked(&self) -> bool {
-        if self.references() != 1 {
-            return self.try_tag();
+    pub(crate) fn try_tag_locked(&self, steps: Steps<Step>) -> bool {
+        let looks = steps.has(Step::TagLooksForOthers);
+        if looks && self.references() != 1 {
+            return self.try_tag(steps);
         }
         let place = self.place.load(Relaxed);
         self.place.store(place | TAGGED, Release);

@@ -29,6 +29,7 @@ impl<P: Exclusive> SharedMemory<P> {
         cpu: &mut Cpu<P>,
         parent: &SharedTable,
     ) -> Result<Arc<SharedTable>, AllocError> {
+        self.admit_with(cpu, parent.anon());
         let pages = parent.lock().len();
         let child = Arc::new(SharedTable::new(Arc::clone(parent.anon()), pages));
         let linked_first = self.steps.has(Step::LinkBeforeCopy);
@@ -121,6 +122,7 @@ impl<P: Exclusive> SharedMemory<P> {
         table: &SharedTable,
         index: usize,
     ) -> Result<(), AllocError> {
+        self.admit_with(cpu, table.anon());
         let Some(shared) = self.reuse_or_get(table, index) else { return Ok(()) };
         let copied = self.copy_page(cpu, table, index, &shared);
         self.put(cpu, shared.folio());
@@ -180,7 +182,7 @@ impl<P: Exclusive> SharedMemory<P> {
                 return Ok(None);
             }
             // Nobody else maps it: this is the first.
-            let _first = copy.try_tag();
+            let _first = copy.try_tag(self.steps);
             self.contents.copy_tags(from, to);
         }
         self.contents.copy(from, to);

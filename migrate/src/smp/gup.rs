@@ -34,6 +34,7 @@ impl<P: Exclusive> SharedMemory<P> {
         index: usize,
         access: Access,
     ) -> Result<Pinned, Fault> {
+        self.admit_with(cpu, table.anon());
         let folio = table.peek(index, access)?;
         if !folio.try_pin() {
             return Err(Fault::Moving);
@@ -52,6 +53,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// frames says, and looks whether it is still there. There is none while somebody moves it.
     /// Linux: `get_page_unless_zero()` by frame number, `filemap_get_entry()`.
     pub fn pin_frame(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Option<Pinned> {
+        self.admit(cpu);
         let folio = self.folios.get(frame).filter(|folio| folio.try_pin())?;
         let pinned = Pinned(folio);
         if pinned.frame() == frame {
@@ -63,6 +65,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Gives a pin back. Linux: `unpin_user_page()`.
     pub fn unpin(&self, cpu: &mut Cpu<P>, pinned: Pinned) {
+        self.admit_with(cpu, pinned.0.anon());
         let put = pinned.0.unpin();
         self.end(cpu, &pinned.0, put);
     }

@@ -48,6 +48,7 @@ impl<P: Exclusive> SharedMemory<P> {
         frame: Pfn,
         to: Placement,
     ) -> Result<Pfn, MoveError> {
+        self.admit(cpu);
         let folio = self.folios.take(frame).ok_or(MoveError::Gone)?;
         let carries = Carries::of(&folio);
         let target = match self.target(cpu, carries, to) {
@@ -70,6 +71,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// did. Frames next to each other of one pageblock, and of pages of one table, cost less.
     /// Linux: `isolate_migratepages_range()`, `migrate_pages()`.
     pub fn migrate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
+        self.admit(cpu);
         let (mut moved, mut pages) = (0, Vec::new());
         for frames in frames.chunks(BATCH) {
             self.take_frames(frames, &mut pages);

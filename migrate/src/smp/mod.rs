@@ -9,6 +9,9 @@
 //! of a tag region, and below them the allocator's own. Under the first one may wait for pages to
 //! move; under all others nothing waits. A reference may only be put where none of them is held, as
 //! the last one frees. `notes/locking.md` has the allocator's part.
+//!
+//! CPUs, tables and pins belong to one machine. Each call looks at them first, and panics before
+//! anything has happened when one is of another machine. A frame is a number, and so of any.
 
 pub mod anon_vma;
 mod check;
@@ -36,6 +39,7 @@ use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator, Steps}
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::smp::anon_vma::{AnonVma, Machine};
 use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
 use crate::smp::moving::Carries;
@@ -46,6 +50,10 @@ use crate::smp::tag_blocks::SharedTagBlocks;
 use crate::tag_storage::map::TagMap;
 
 /// What lies in frames, for hosts that have something there.
+///
+/// None of these calls is made under a lock of ours but that of a region's reservers, which ends
+/// with a panic. A page for which one panics is not made good: it stays allocated, and those that
+/// were being copied are about to move for ever. All others go on.
 pub trait Contents: Debug + Send + Sync {
     /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
@@ -95,9 +103,13 @@ impl Placement {
 }
 
 /// Pages in use, by several threads. Linux: mm/.
+///
+/// All calls that take a CPU panic when it, or a table or a pin that comes with it, is of another
+/// machine; nothing has happened then.
 #[derive(Debug)]
 pub struct SharedMemory<P = Asymmetric> {
     alloc: Arc<SharedAllocator<P>>,
+    itself: Arc<Machine>,
     folios: FolioMap,
     tags: SharedTagBlocks,
     contents: Box<dyn Contents>,
@@ -123,7 +135,7 @@ impl<P: Exclusive> SharedMemory<P> {
         assert!(tags.is_empty() || bars, "requests that bar CMA memory get none");
         let folios = FolioMap::new(span, alloc.geometry().pageblock_order());
         let tags = SharedTagBlocks::new(tags);
-        Self { alloc, folios, tags, contents, steps: Steps::ALL }
+        Self { alloc, itself: Arc::new(Machine), folios, tags, contents, steps: Steps::ALL }
     }
 
     /// A protocol that lacks a step and therefore does not hold: canaries of the models.
@@ -150,10 +162,25 @@ impl<P: Exclusive> SharedMemory<P> {
     /// An address space of `pages` pages that descends from none. Linux: `mm_alloc()`.
     #[must_use]
     pub fn new_table(&self, pages: usize) -> Arc<SharedTable> {
-        let anon = Arc::new(anon_vma::AnonVma::new());
+        let anon = Arc::new(AnonVma::new(Arc::clone(&self.itself)));
         let table = Arc::new(SharedTable::new(Arc::clone(&anon), pages));
         anon.link(Arc::clone(&table));
         table
+    }
+
+    /// Looks whether a CPU is of this machine.
+    #[inline]
+    #[track_caller]
+    fn admit(&self, cpu: &Cpu<P>) {
+        assert!(cpu.is_of(&self.alloc), "a CPU of another machine");
+    }
+
+    /// The same for address spaces and their pages.
+    #[inline]
+    #[track_caller]
+    fn admit_with(&self, cpu: &Cpu<P>, anon: &AnonVma) {
+        self.admit(cpu);
+        assert!(anon.is_of(&self.itself), "pages of another machine");
     }
 
     /// Maps a new page at `index` unless something is there. Linux: `do_anonymous_page()`.
@@ -168,6 +195,7 @@ impl<P: Exclusive> SharedMemory<P> {
         index: usize,
         placement: Placement,
     ) -> Result<(), AllocError> {
+        self.admit_with(cpu, table.anon());
         let folio = self.new_folio(cpu, table, index, placement)?;
         self.contents.clear(folio.frame());
         let mapping = Mapping::new(folio.clone(), Write::Allowed, Tags::Untagged);
@@ -201,6 +229,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Takes away what is at `index`. An entry of a page that is about to move has no reference,
     /// and whoever moves it will not find it. Linux: `zap_pte_range()`.
     pub fn unmap(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) {
+        self.admit_with(cpu, table.anon());
         let entry = core::mem::take(&mut table.lock()[index]);
         if let Some(mapping) = entry.into_present() {
             self.put(cpu, mapping.folio());
@@ -209,6 +238,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Ends an address space. Linux: `exit_mmap()`.
     pub fn exit(&self, cpu: &mut Cpu<P>, table: Arc<SharedTable>) {
+        self.admit_with(cpu, table.anon());
         let entries = core::mem::take(&mut *table.lock());
         for entry in entries {
             if let Some(mapping) = entry.into_present() {

@@ -52,6 +52,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// Panics when the table is shorter.
     pub fn tag_fault(&self, cpu: &mut Cpu<P>, table: &SharedTable, index: usize) -> TagFault {
+        self.admit_with(cpu, table.anon());
         let entries = table.lock();
         let missing = |mapping: &&Mapping| mapping.tags == Tags::OnAccess;
         if entries[index].is_migration() {
@@ -102,7 +103,7 @@ impl<P: Exclusive> SharedMemory<P> {
             Err(ReserveError::NoTagStorage) => return TagFault::NoTagStorage,
             Err(ReserveError::Busy) => return TagFault::Retry,
         }
-        if !folio.try_tag() {
+        if !folio.try_tag(self.steps) {
             // Another address space's fault was faster, and the page counts once.
             self.release_tags(cpu, frame);
         }

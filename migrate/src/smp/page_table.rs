@@ -1,5 +1,7 @@
 //! The table of one address space, behind one lock. Linux: a page table with its split lock.
 
+use core::fmt::{self, Debug, Formatter};
+
 use pagelab_allocator::sync::{Arc, Mutex, MutexGuard};
 use pagelab_allocator::units::Pfn;
 
@@ -37,7 +39,7 @@ enum Stage {
 }
 
 /// How an address space maps a page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Mapping {
     // A handle of the page, without its padding: two words in all, and in an entry as well.
     slab: Arc<Slab>,
@@ -47,6 +49,14 @@ pub struct Mapping {
     pub write: Write,
     /// What it says of tags.
     pub tags: Tags,
+}
+
+impl Debug for Mapping {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let Self { write, tags, .. } = self;
+        let mut mapping = f.debug_struct("Mapping");
+        mapping.field("folio", self.folio()).field("write", write).field("tags", tags).finish()
+    }
 }
 
 impl Mapping {
@@ -230,7 +240,7 @@ impl SharedTable {
     }
 
     /// Lets a program access the page at `index`. The entry does not change during `work`, as if
-    /// whoever changed it flushed the TLB and waited.
+    /// whoever changed it flushed the TLB and waited. If `work` panics, nothing else happens.
     ///
     /// # Errors
     ///

@@ -128,6 +128,7 @@ impl<P: Exclusive> SharedMemory<P> {
         table: &SharedTable,
         range: Range<usize>,
     ) -> Populated {
+        self.admit_with(cpu, table.anon());
         let mut sum = Populated::default();
         let mut start = range.start;
         while start < range.end {
@@ -207,7 +208,7 @@ impl<P: Exclusive> SharedMemory<P> {
                     mapping.tags = Tags::Tagged;
                     sum.tagged += 1;
                     // Another address space may have been faster, and the page counts once.
-                    if counted && !mapping.folio().try_tag_locked() {
+                    if counted && !mapping.folio().try_tag_locked(self.steps) {
                         surplus.push(page.frame);
                     }
                 }

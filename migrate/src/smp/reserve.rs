@@ -6,7 +6,7 @@
 
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim};
+use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim, Steps};
 use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::smp::step::Step;
@@ -56,8 +56,8 @@ impl Demand {
     }
 
     /// Counts its pages as the first of a block that was just taken from the allocator.
-    fn meet_first(&mut self, tags: &SharedTagBlocks) {
-        tags.get_first(self.block, core::mem::take(&mut self.pages));
+    fn meet_first(&mut self, tags: &SharedTagBlocks, steps: Steps<Step>) {
+        tags.get_first(self.block, core::mem::take(&mut self.pages), steps);
     }
 }
 
@@ -96,6 +96,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// [`ReserveError`]; nothing is counted then.
     pub fn reserve_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) -> Result<(), ReserveError> {
+        self.admit(cpu);
         let block = self.tags.map().block_of(frame).ok_or(ReserveError::NoTagStorage)?;
         let mut demand = Demand::new(block);
         self.reserve_blocks(cpu, core::slice::from_mut(&mut demand));
@@ -197,7 +198,7 @@ impl<P: Exclusive> SharedMemory<P> {
                 let Ok(taken) = taken else { return };
                 // The handle is made again when the block is released.
                 let _held = taken.into_raw();
-                demand.meet_first(&self.tags);
+                demand.meet_first(&self.tags, self.steps);
             },
         );
     }

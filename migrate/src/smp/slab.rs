@@ -4,6 +4,7 @@
 //! wherever their frames are. A folio is used once: whoever has a handle of it never sees another.
 //! Its slab lives as long as one of them, or as its table has use for it.
 
+use core::fmt::{self, Debug, Formatter};
 use core::ops::Deref;
 
 use pagelab_allocator::sync::{Arc, Mutex};
@@ -29,7 +30,7 @@ impl Slab {
 }
 
 /// A handle of a folio. It is no reference: it keeps the record, not the page.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct FolioRef {
     pub(super) slab: Arc<Slab>,
     pub(super) at: u8,
@@ -44,6 +45,13 @@ impl FolioRef {
     /// The address spaces that may map it.
     pub(crate) fn anon(&self) -> &Arc<AnonVma> {
         &self.slab.anon
+    }
+}
+
+/// The folio, without those beside it.
+impl Debug for FolioRef {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
     }
 }
 
@@ -88,5 +96,27 @@ impl FolioCache {
     fn first(&self) -> FolioRef {
         let folios = core::array::from_fn(|_| SharedFolio::new());
         FolioRef { slab: Arc::new(Slab { anon: Arc::clone(&self.anon), folios }), at: 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smp::anon_vma::Machine;
+    use crate::smp::page_table::{Mapping, Tags, Write};
+
+    #[test]
+    fn folios_at_one_place_of_two_slabs_differ() {
+        let cache = FolioCache::new(Arc::new(AnonVma::new(Arc::new(Machine))));
+        let make = |index| cache.make(Pfn::new(0), index);
+        let folios: Vec<FolioRef> = (0..=usize::from(FOLIOS)).map(make).collect();
+        let (first, last) = (&folios[0], &folios[usize::from(FOLIOS)]);
+        assert_eq!(first.at, last.at);
+        assert!(first.is(first) && !first.is(last));
+        let mapping = |folio: &FolioRef| Mapping::new(folio.clone(), Write::Allowed, Tags::Tagged);
+        let (one, other) = (mapping(first), mapping(last));
+        assert!(one.maps(first) && !one.maps(last));
+        assert!(one.is_same(&one) && !one.is_same(&other));
+        assert!(folios.iter().enumerate().all(|(at, folio)| folio.index() == at), "each its own");
     }
 }

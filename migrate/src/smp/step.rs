@@ -24,6 +24,15 @@ pub enum Step {
     FaultTakesReference,
     /// Who reserved for many pages looks whether each still lies where it did. Linux: `pte_same()`.
     PopulateLooksAgain,
+    /// A tag is a plain store only where the entry's reference is the only one. Linux: none, as
+    /// `try_page_mte_tagging()` always is a `test_and_set_bit()`.
+    TagLooksForOthers,
+    /// Whoever finds a page tagged sees what was done to have storage for its tags.
+    /// Linux: `smp_wmb()` in `set_page_mte_tagged()`.
+    TagPublishes,
+    /// Whoever counts a page in a block sees what was done to it before, and whoever lends it again
+    /// what was done there meanwhile. Linux: the locks of the xarray.
+    CountPublishes,
     /// One reserver of a region at a time. Linux (RFC): `tag_blocks_lock`.
     ReserversQueue,
     /// A reserver that queued looks whether the block is reserved by now.

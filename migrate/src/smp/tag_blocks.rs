@@ -105,14 +105,16 @@ impl SharedTagBlocks {
     }
 
     /// Counts the first pages of a block that was just taken from the allocator.
-    pub(super) fn get_first(&self, block: TagBlockId, pages: u32) {
-        self.counts[block.index()].store(pages, Release);
+    pub(super) fn get_first(&self, block: TagBlockId, pages: u32, steps: Steps<Step>) {
+        let order = if steps.has(Step::CountPublishes) { Release } else { Relaxed };
+        self.counts[block.index()].store(pages, order);
     }
 
     /// Counts one page less, unless it is the last.
-    fn try_put(&self, block: TagBlockId) -> bool {
+    fn try_put(&self, block: TagBlockId, steps: Steps<Step>) -> bool {
+        let order = if steps.has(Step::CountPublishes) { AcqRel } else { Relaxed };
         let fewer = |count: u32| (count > 1).then(|| count - 1);
-        self.counts[block.index()].fetch_update(AcqRel, Relaxed, fewer).is_ok()
+        self.counts[block.index()].fetch_update(order, Relaxed, fewer).is_ok()
     }
 
     /// Counts one page less; says whether it was the last.
@@ -134,8 +136,9 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// Panics when `frame` has no tag storage, or it was not reserved.
     pub fn release_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) {
+        self.admit(cpu);
         let block = self.tags.map.block_of(frame).expect("a tagged page has tag storage");
-        if self.tags.try_put(block) {
+        if self.tags.try_put(block, self.steps) {
             return;
         }
         let releases = self.tags.region(block).releases.lock();

@@ -1,0 +1,66 @@
+//! A panic while lists lie elsewhere than in their slots: nothing is lost.
+
+use pagelab_percpu::{Asymmetric, Locked};
+
+use super::foreign::panics;
+use super::machine;
+use crate::gfp::GfpFlags;
+use crate::profile::KernelProfile;
+use crate::smp::*;
+
+const PAGE: AllocRequest = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+
+/// Has `work` panic on a machine all of whose CPUs have pages on their lists.
+fn loses_nothing<P: Exclusive + Default>(work: fn(&SharedAllocator<P>, &mut Cpu<P>)) {
+    let (shared, mut cpus) =
+        SharedAllocator::<P>::share(machine(KernelProfile::V6_12)).expect("one zone");
+    for cpu in &mut cpus {
+        let pages = cpu.alloc_pages(&PAGE).expect("free memory");
+        cpu.free_pages(pages);
+    }
+    let lists = || shared.zones[0].remotes.iter().map(|of| of.with(|lists| lists.pcp.count()));
+    let (before, stats) = (shared.whereabouts(), shared.stats());
+    let cached: Vec<PageCount> = lists().collect();
+    // A second one would hide what the first one swapped.
+    for _ in 0..2 {
+        assert_eq!(panics(|| work(&shared, &mut cpus[1])), "as the test wants");
+        assert_eq!(lists().collect::<Vec<_>>(), cached, "each CPU has its own");
+        assert_eq!((shared.whereabouts(), shared.check()), (before, Ok(())));
+        assert_eq!(shared.stats(), stats);
+    }
+    // Everybody goes on.
+    let pages = cpus[1].alloc_pages(&PAGE).expect("free memory");
+    cpus[0].free_pages(pages);
+    shared.drain_all();
+    assert_eq!(shared.whereabouts().free, before.free + before.cached);
+    assert_eq!(shared.check(), Ok(()));
+}
+
+#[test]
+fn a_look_at_the_whole_zone() {
+    loses_nothing::<Locked>(|shared, _| shared.zones[0].whole(|_| panic!("as the test wants")));
+    loses_nothing::<Asymmetric>(|shared, _| shared.zones[0].whole(|_| panic!("as the test wants")));
+}
+
+#[test]
+fn work_with_the_lists_of_one_cpu() {
+    loses_nothing::<Locked>(|_, cpu| cpu.with_locked(0, |_| panic!("as the test wants")));
+    loses_nothing::<Asymmetric>(|_, cpu| cpu.with_locked(0, |_| panic!("as the test wants")));
+}
+
+/// What left a list before the panic is counted.
+#[test]
+fn what_came_to_a_list_is_counted() {
+    let (shared, mut cpus) =
+        SharedAllocator::<Locked>::share(machine(KernelProfile::V6_12)).expect("one zone");
+    let pages = cpus[0].alloc_pages(&PAGE).expect("free memory");
+    cpus[0].free_pages(pages);
+    let stats = shared.stats();
+    panics(|| {
+        cpus[0].with_locked(0, |locked| {
+            locked.zones[0].drain_cpu(CpuId::BOOT, &mut crate::event::Silent);
+            panic!("as the test wants");
+        });
+    });
+    assert_eq!((shared.stats(), shared.check()), (stats, Ok(())));
+}
