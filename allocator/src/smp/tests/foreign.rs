@@ -42,7 +42,7 @@ fn a_claim_refuses_the_cpu_of_another_machine() {
     let claim = || SharedClaim::claim(&shared, AREA, MODE).expect("all is free");
     let said = [
         panics(|| claim().commit(&mut foreign)),
-        panics(|| claim().take(&mut foreign, &[AREA])),
+        panics(|| claim().take(&mut foreign, [(AREA, ())], |(), _| {})),
         panics(|| claim().offline(&mut foreign)),
     ];
     assert_eq!(said, ["a CPU of another machine"; 3]);
