@@ -345,19 +345,20 @@ impl Buddy {
         }
     }
 
-    /// Returns pages of isolated pageblocks that are allocated as single pages, as if each was
-    /// freed after the other. Isolated pages are not counted.
+    /// Puts back pages of isolated pageblocks that are held as single pages, in blocks that are as
+    /// large as they can be. No counter of free pages knows of them.
+    /// Linux: `__free_one_page()` of each.
     ///
     /// # Panics
     ///
-    /// Panics when one of them is free already.
+    /// Panics when one of them is free already; none is put back then.
     pub(crate) fn put_isolated(&mut self, pages: PfnRange) {
-        let piece = self.geometry.pageblock_order();
+        let pageblock = self.geometry.pageblock_order();
         let mut index = self.index(pages.start());
         let last = self.index(pages.end() - PageCount::new(1));
         self.map.clear_held(index..last + 1);
         let mut merging = self.merging(MigrateType::Isolate);
-        for (_, order) in pages.chunks(piece) {
+        for (_, order) in pages.chunks(pageblock) {
             merging.put(index, order, Placement::Likely);
             index += 1 << order.get();
         }

@@ -172,7 +172,8 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     ///
     /// # Panics
     ///
-    /// Panics when the parts do not ascend, or lie outside of the range.
+    /// Panics at the first part that does not ascend or lies outside of the range; `each` was told
+    /// of those before it.
     pub fn take<T>(
         &mut self,
         cpu: CpuId,

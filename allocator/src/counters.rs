@@ -82,6 +82,7 @@ impl Counter {
         }
     }
 
+    /// [`note_each`](Self::note_each) where something changed.
     #[inline(never)]
     fn note_series(&mut self, cpu: CpuId, before: PageCount, now: PageCount, series: Series) {
         let change = signed(now) - signed(before);
@@ -90,12 +91,12 @@ impl Counter {
         }
         let sign = change.signum();
         let rest = Series { blocks: series.blocks - 1, ..series };
-        let last = i64::from(rest.blocks) << rest.order.get();
-        let first = signed(now) - last * sign;
+        let pages = i64::from(rest.blocks) << rest.order.get();
+        let first = signed(now) - pages * sign;
         self.note(cpu, PageCount::new(first.unsigned_abs()), rest.threshold);
         let kept = self.kept[cpu.index()] * sign;
         let left = rest.kept_after(kept);
-        self.shared += (kept + last - left) * sign;
+        self.shared += (kept + pages - left) * sign;
         self.kept[cpu.index()] = left * sign;
         self.known = signed(now);
     }
@@ -154,8 +155,8 @@ impl FreeCounters {
         self.metadata.note(cpu, free.metadata, threshold);
     }
 
-    /// [`note`](Self::note) of `blocks` blocks of one order and type, one after the other, `from`
-    /// the first `to` the last.
+    /// [`note`](Self::note) of blocks of one order and type that came or went one after the other:
+    /// how many of which order, and what is free before the first and after the last.
     #[inline(always)]
     pub(crate) fn note_each(
         &mut self,

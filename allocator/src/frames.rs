@@ -5,8 +5,8 @@ use prefetch_index::prefetch_index;
 use crate::frame::{FREE, FrameIndex, Head, KIND, Link, NEXT, Node, Nodes, PREV, free};
 use crate::units::Order;
 
-/// State and links of the frames of a [`MemMap`], borrowed: a processor's registers hold where the
-/// tables lie while blocks are split and merged.
+/// State and links of the frames of a [`MemMap`](crate::frame::MemMap), borrowed: a processor's
+/// registers hold where the tables lie while blocks are split and merged.
 pub(crate) struct Frames<'a> {
     pub(super) state: &'a mut [u8],
     pub(super) links: &'a mut [Link],
@@ -14,7 +14,7 @@ pub(crate) struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    /// [`MemMap::head`](crate::frame::MemMap::head).
+    /// What starts at `index`, if anything does.
     #[inline(always)]
     pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
         Head::decode(self.state[index as usize])

@@ -39,19 +39,25 @@ impl Buddy {
     }
 }
 
-/// How many blocks before its turn a block's state is asked for, its links, and its neighbours on a
-/// list: where each of them lies is in the line before it.
+/// How many blocks before its turn a block's state is asked for, then the links that change, then
+/// those of its buddy's neighbours: which line each of them is in stands in the one before.
 const AHEAD: [usize; 3] = [16, 10, 5];
 
 impl Merging<'_> {
-    /// Asks for the lines of blocks that are put later: `later` names those so many puts from now.
-    /// Nothing waits for them.
+    /// Asks for the lines of blocks of `order` that are put later: `later` has the one that is put
+    /// so many puts from now, if there is one. Nothing waits for the lines.
     #[inline(always)]
     pub(crate) fn look_ahead(&self, later: impl Fn(usize) -> Option<FrameIndex>, order: Order) {
         let [state, links, neighbours] = AHEAD.map(later);
-        state.inspect(|&later| self.frames.prefetch_state(later));
-        links.inspect(|&later| self.frames.prefetch_links(later, order));
-        neighbours.inspect(|&later| self.frames.prefetch_neighbours(later, order));
+        if let Some(index) = state {
+            self.frames.prefetch_state(index);
+        }
+        if let Some(index) = links {
+            self.frames.prefetch_links(index, order);
+        }
+        if let Some(index) = neighbours {
+            self.frames.prefetch_neighbours(index, order);
+        }
     }
 
     /// Puts a block on the list of its order, merged with free buddies; counters of pages are the

@@ -362,13 +362,12 @@ fn a_page_leaves_for_the_pageblock_that_was_claimed_with_its_own() {
     // All that is free lies in the upper one, in the block that is asked for among others.
     let leaving = lies_in(upper);
     leaving.into_iter().for_each(|at| memory.unmap(&mut cpu, &table, at));
-    let tagged = [lower, upper].map(|tags| {
+    for tags in [lower, upper] {
         let block = memory.tags().map().block_at(tags.start()).expect("tag storage");
-        lies_in(memory.tags().map().covered(block)).pop().expect("a page that may have tags")
-    });
-    let [first, last] = [tagged[0].min(tagged[1]), tagged[0].max(tagged[1])];
-    table.mprotect_mte(first..first + 1);
-    table.mprotect_mte(last..last + 1);
+        let covered = lies_in(memory.tags().map().covered(block));
+        let index = *covered.last().expect("a page that may have tags");
+        table.mprotect_mte(index..index + 1);
+    }
     let got = memory.populate_tags(&mut cpu, &table, 0..len);
     assert_eq!((got.tagged, got.left), (2, 0));
     memory.check(&[table], PageCount::ZERO).expect("all is in place");

@@ -132,8 +132,8 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     ///
     /// # Panics
     ///
-    /// Panics when the parts do not ascend, or lie outside of the range, or `cpu` is one of another
-    /// machine; nothing is taken then.
+    /// Panics when `cpu` is one of another machine; nothing is taken then. Panics at the first part
+    /// that does not ascend or lies outside of the range; `each` was told of those before it.
     pub fn take<T>(
         &self,
         cpu: &mut Cpu<P>,
@@ -184,7 +184,7 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
         gone
     }
 
-    /// What was isolated in one machine is not taken from another.
+    /// Panics when `cpu` is not one of the machine that the range is isolated in.
     #[track_caller]
     fn admit(&self, cpu: &Cpu<P>) {
         assert!(cpu.is_of(self.shared), "a CPU of another machine");

@@ -109,16 +109,17 @@ impl<'a> LockedZone<'a> {
     pub(super) fn free_isolated(&mut self, pages: &[Pfn]) -> usize {
         let (posted, core) = (self.posted, &mut *self.core);
         let mut merging = core.zones[0].buddy.merging(MigrateType::Isolate);
-        let indices = pages.iter().map(|&pfn| posted.index(pfn));
-        let isolated = indices.map_while(|index| {
+        let mut freed = 0;
+        for index in pages.iter().map(|&pfn| posted.index(pfn)) {
             let holding = posted.holding(index);
             let is_isolated = merging.blocks.migratetype(index) == MigrateType::Isolate;
-            (is_isolated && holding.is_of(Order::ZERO)).then(|| {
-                holding.end();
-                merging.put(index, Order::ZERO, Placement::Likely);
-            })
-        });
-        let freed = isolated.count();
+            if !is_isolated || !holding.is_of(Order::ZERO) {
+                break;
+            }
+            holding.end();
+            merging.put(index, Order::ZERO, Placement::Likely);
+            freed += 1;
+        }
         merging.end();
         core.stats.pgfree += freed as u64;
         freed

@@ -228,7 +228,7 @@ impl Holders for Arc<CachePadded<Posted>> {
     }
 }
 
-/// Zeros; a model checker's atomics are larger, and none is.
+/// A table that starts as zeros. A model checker's atomics cannot be made of zeros.
 #[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 type Table = pagelab_zeroed::Zeroed<AtomicU8>;
 #[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]

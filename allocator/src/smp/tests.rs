@@ -6,6 +6,8 @@ mod forged;
 mod panics;
 mod random;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use pagelab_percpu::{Exclusive, Locked};
 use proptest::prelude::*;
 
@@ -52,6 +54,16 @@ enum Answer {
     Pages(Option<Pfn>),
     Claimed(Result<PfnRange, ClaimError>),
     Nothing,
+}
+
+/// What a panic says.
+#[track_caller]
+fn panics<R>(work: impl FnOnce() -> R) -> String {
+    let Err(said) = catch_unwind(AssertUnwindSafe(work)) else { panic!("it does not panic") };
+    match said.downcast::<&str>() {
+        Ok(text) => (*text).to_owned(),
+        Err(said) => *said.downcast().expect("a text"),
+    }
 }
 
 fn machine(profile: KernelProfile) -> PageAllocator {

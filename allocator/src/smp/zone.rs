@@ -214,21 +214,21 @@ impl Drop for Whole<'_, '_> {
 /// The lists of a slot, kept with those of others. They go back whatever happens.
 struct Held<'a> {
     slot: &'a mut PerCpuPages,
-    held: &'a mut Vec<PerCpuPages>,
+    all: &'a mut Vec<PerCpuPages>,
     at: usize,
 }
 
 impl<'a> Held<'a> {
-    fn new(slot: &'a mut PerCpuPages, held: &'a mut Vec<PerCpuPages>) -> Self {
-        let (at, empty) = (held.len(), slot.like_new());
-        held.push(core::mem::replace(slot, empty));
-        Self { slot, held, at }
+    fn new(slot: &'a mut PerCpuPages, all: &'a mut Vec<PerCpuPages>) -> Self {
+        let (at, empty) = (all.len(), slot.like_new());
+        all.push(core::mem::replace(slot, empty));
+        Self { slot, all, at }
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        core::mem::swap(self.slot, &mut self.held[self.at]);
+        core::mem::swap(self.slot, &mut self.all[self.at]);
     }
 }
 
@@ -240,6 +240,9 @@ fn hold_all<P: Exclusive>(
 ) {
     let Some((first, rest)) = remotes.split_first() else { return work(held) };
     first.with(|lists| {
-        lists.with_balance(|pcp| hold_all(rest, Held::new(pcp, held).held, work));
+        lists.with_balance(|pcp| {
+            let held = Held::new(pcp, held);
+            hold_all(rest, held.all, work);
+        });
     });
 }

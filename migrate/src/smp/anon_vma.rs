@@ -4,6 +4,7 @@ use core::fmt::{self, Debug, Formatter};
 
 use pagelab_allocator::sync::{Arc, Mutex};
 
+use crate::smp::machine::Machine;
 use crate::smp::page_table::SharedTable;
 
 /// How many tables a walk visits.
@@ -13,14 +14,10 @@ pub(crate) enum Tables {
     Several,
 }
 
-/// A machine, of which nothing is known but that it is one and no other.
-#[derive(Debug)]
-pub(crate) struct Machine;
-
 /// The address spaces that descend from one by fork, parents before children.
 pub struct AnonVma {
     /// Whose frames the pages lie in.
-    machine: Arc<Machine>,
+    machine: Machine,
     tables: Mutex<Vec<Arc<SharedTable>>>,
 }
 
@@ -32,13 +29,13 @@ impl Debug for AnonVma {
 }
 
 impl AnonVma {
-    pub(crate) fn new(machine: Arc<Machine>) -> Self {
+    pub(crate) fn new(machine: Machine) -> Self {
         Self { machine, tables: Mutex::new(Vec::new()) }
     }
 
     /// Whether its pages are those of a machine.
-    pub(crate) fn is_of(&self, machine: &Arc<Machine>) -> bool {
-        Arc::ptr_eq(&self.machine, machine)
+    pub(crate) fn is_of(&self, machine: &Machine) -> bool {
+        self.machine.is(machine)
     }
 
     /// From now on every walk visits `table`, after those before it. Linux:

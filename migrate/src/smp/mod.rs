@@ -19,6 +19,7 @@ pub mod folio;
 mod folio_map;
 mod fork;
 pub mod gup;
+mod machine;
 pub mod migrate;
 mod moving;
 pub mod mprotect;
@@ -39,9 +40,10 @@ use pagelab_allocator::smp::{Asymmetric, Cpu, Exclusive, SharedAllocator, Steps}
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
-use crate::smp::anon_vma::{AnonVma, Machine};
+use crate::smp::anon_vma::AnonVma;
 use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
+use crate::smp::machine::Machine;
 use crate::smp::moving::Carries;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags, Write};
 use crate::smp::slab::FolioRef;
@@ -51,9 +53,9 @@ use crate::tag_storage::map::TagMap;
 
 /// What lies in frames, for hosts that have something there.
 ///
-/// None of these calls is made under a lock of ours but that of a region's reservers, which ends
-/// with a panic. A page for which one panics is not made good: it stays allocated, and those that
-/// were being copied are about to move for ever. All others go on.
+/// During these calls we hold no lock but that of a region's reservers, and a panic lets go of it.
+/// What a call that panics was for is lost: a new page stays allocated, and pages that were being
+/// moved together stay on their way for ever. All others go on.
 pub trait Contents: Debug + Send + Sync {
     /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
@@ -109,7 +111,7 @@ impl Placement {
 #[derive(Debug)]
 pub struct SharedMemory<P = Asymmetric> {
     alloc: Arc<SharedAllocator<P>>,
-    itself: Arc<Machine>,
+    machine: Machine,
     folios: FolioMap,
     tags: SharedTagBlocks,
     contents: Box<dyn Contents>,
@@ -135,7 +137,7 @@ impl<P: Exclusive> SharedMemory<P> {
         assert!(tags.is_empty() || bars, "requests that bar CMA memory get none");
         let folios = FolioMap::new(span, alloc.geometry().pageblock_order());
         let tags = SharedTagBlocks::new(tags);
-        Self { alloc, itself: Arc::new(Machine), folios, tags, contents, steps: Steps::ALL }
+        Self { alloc, machine: Machine::new(), folios, tags, contents, steps: Steps::ALL }
     }
 
     /// A protocol that lacks a step and therefore does not hold: canaries of the models.
@@ -162,25 +164,25 @@ impl<P: Exclusive> SharedMemory<P> {
     /// An address space of `pages` pages that descends from none. Linux: `mm_alloc()`.
     #[must_use]
     pub fn new_table(&self, pages: usize) -> Arc<SharedTable> {
-        let anon = Arc::new(AnonVma::new(Arc::clone(&self.itself)));
+        let anon = Arc::new(AnonVma::new(self.machine.clone()));
         let table = Arc::new(SharedTable::new(Arc::clone(&anon), pages));
         anon.link(Arc::clone(&table));
         table
     }
 
-    /// Looks whether a CPU is of this machine.
+    /// Panics when a CPU is of another machine.
     #[inline]
     #[track_caller]
     fn admit(&self, cpu: &Cpu<P>) {
         assert!(cpu.is_of(&self.alloc), "a CPU of another machine");
     }
 
-    /// The same for address spaces and their pages.
+    /// The same, and for the pages of address spaces.
     #[inline]
     #[track_caller]
     fn admit_with(&self, cpu: &Cpu<P>, anon: &AnonVma) {
         self.admit(cpu);
-        assert!(anon.is_of(&self.itself), "pages of another machine");
+        assert!(anon.is_of(&self.machine), "pages of another machine");
     }
 
     /// Maps a new page at `index` unless something is there. Linux: `do_anonymous_page()`.

@@ -78,7 +78,7 @@ fn look_ahead(entries: &[Entry]) {
     core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
 }
 
-/// The most bits of a frame number that one pass over the pages sorts by.
+/// The most bits of a frame's number that one pass over the pages sorts by.
 const DIGIT_BITS: u32 = 9;
 
 /// Positions of pages, ascending by frame: pages stay where they are, positions are small.
@@ -103,8 +103,9 @@ fn by_frame(pages: &[Waiting]) -> Vec<u16> {
 /// Sorts positions by some bits of the frames, and leaves those alone that differ in none of them.
 fn sort_by_digit(pages: &[Waiting], bits: Range<u32>, positions: &[u16], sorted: &mut [u16]) {
     let mask = (1 << (bits.end - bits.start)) - 1;
-    let digit = |page: &Waiting| usize::try_from(page.frame.get() >> bits.start & mask);
-    let digit = |page: &Waiting| digit(page).expect("a digit");
+    let digit = |page: &Waiting| {
+        usize::try_from(page.frame.get() >> bits.start & mask).expect("fewer digits than counts")
+    };
     let mut ends = [0_u16; 1 << DIGIT_BITS];
     pages.iter().for_each(|page| ends[digit(page)] += 1);
     let mut start = 0;
@@ -166,7 +167,7 @@ impl<P: Exclusive> SharedMemory<P> {
         self.make_accessible(cpu, table, &found, &demands)
     }
 
-    /// Reserves for pages.
+    /// Reserves for the pages that need it, all pages of a block in one demand; tells each which.
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
         let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
         let (map, mut covered) = (self.tags.map(), PfnRange::new(Pfn::new(0), Pfn::new(0)));

@@ -102,12 +102,12 @@ impl FolioCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smp::anon_vma::Machine;
+    use crate::smp::machine::Machine;
     use crate::smp::page_table::{Mapping, Tags, Write};
 
     #[test]
     fn folios_at_one_place_of_two_slabs_differ() {
-        let cache = FolioCache::new(Arc::new(AnonVma::new(Arc::new(Machine))));
+        let cache = FolioCache::new(Arc::new(AnonVma::new(Machine::new())));
         let make = |index| cache.make(Pfn::new(0), index);
         let folios: Vec<FolioRef> = (0..=usize::from(FOLIOS)).map(make).collect();
         let (first, last) = (&folios[0], &folios[usize::from(FOLIOS)]);

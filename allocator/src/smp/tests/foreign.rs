@@ -1,10 +1,8 @@
 //! What belongs to another machine, and CPUs that nobody has any more.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use pagelab_percpu::Locked;
 
-use super::machine;
+use super::{machine, panics};
 use crate::gfp::GfpFlags;
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
@@ -23,16 +21,6 @@ fn two() -> [Machine; 2] {
             SharedAllocator::share(machine(KernelProfile::V6_12)).expect("one zone");
         (shared, cpus.swap_remove(0))
     })
-}
-
-/// What a panic says.
-#[track_caller]
-pub(super) fn panics<R>(work: impl FnOnce() -> R) -> String {
-    let Err(said) = catch_unwind(AssertUnwindSafe(work)) else { panic!("it does not panic") };
-    match said.downcast::<&str>() {
-        Ok(text) => (*text).to_owned(),
-        Err(said) => *said.downcast().expect("a text"),
-    }
 }
 
 #[test]

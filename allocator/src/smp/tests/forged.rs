@@ -1,5 +1,7 @@
 //! Handles and numbers of pages that are nobody's.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use super::machine;
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
@@ -29,7 +31,7 @@ fn a_forged_free_loses_nothing() {
                 true => cpu.free_singles(&[pfn]),
                 false => cpu.free_pages(Pages::new(pfn, Order::of(order))),
             };
-            let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
+            let tried = catch_unwind(AssertUnwindSafe(&mut forged));
             assert!(tried.is_err(), "{pfn} {order} is nobody's");
             assert_eq!(shared.whereabouts(), before, "{profile:?} {pfn} {order}");
         }
@@ -56,7 +58,7 @@ fn a_forged_page_among_isolated_ones_loses_nothing() {
         let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
         let claim = SharedClaim::claim(&shared, area, mode).expect("nobody else");
         let mut forged = || cpus[0].free_singles(&pages);
-        let tried = std::panic::catch_unwind(core::panic::AssertUnwindSafe(&mut forged));
+        let tried = catch_unwind(AssertUnwindSafe(&mut forged));
         assert!(tried.is_err(), "one of them is nobody's");
         assert_eq!(shared.check(), Ok(()), "{profile:?}");
         assert_eq!(shared.stats().pgfree, 3, "{profile:?}");

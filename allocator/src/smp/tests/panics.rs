@@ -2,8 +2,7 @@
 
 use pagelab_percpu::{Asymmetric, Locked};
 
-use super::foreign::panics;
-use super::machine;
+use super::{machine, panics};
 use crate::gfp::GfpFlags;
 use crate::profile::KernelProfile;
 use crate::smp::*;
