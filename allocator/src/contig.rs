@@ -173,7 +173,7 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     /// # Panics
     ///
     /// Panics at the first part that does not ascend or lies outside of the range; `each` was told
-    /// of those before it.
+    /// of those before it, and they stay taken.
     pub fn take<T>(
         &mut self,
         cpu: CpuId,
@@ -189,11 +189,11 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
             from = part.end();
             each(with, taking.take(part));
         }
-        taking.give_back(taking.at_hand);
     }
 }
 
-/// Parts of a range being taken, one behind the other.
+/// Parts of a range being taken, one behind the other. What belongs to none of them goes back
+/// whatever happens.
 struct Taking<'a, S: Sink> {
     alloc: &'a mut PageAllocator<S>,
     zone: usize,
@@ -212,14 +212,16 @@ impl<S: Sink> Taking<'_, S> {
         if self.at_hand.end() < part.end() {
             self.gather(part.end())?;
         }
-        self.give_back(PfnRange::new(self.at_hand.start(), part.start()));
-        self.at_hand = PfnRange::new(part.end(), self.at_hand.end());
+        let rest = PfnRange::new(part.end(), self.at_hand.end());
+        let before = core::mem::replace(&mut self.at_hand, rest);
+        self.give_back(PfnRange::new(before.start(), part.start()));
         Ok(ContigRange(part))
     }
 
     /// Gives back what is at hand, and goes on with the free block that has `pfn`, if one has.
     fn go_to(&mut self, pfn: Pfn) {
-        self.give_back(self.at_hand);
+        let before = core::mem::replace(&mut self.at_hand, PfnRange::new(pfn, pfn));
+        self.give_back(before);
         let outer = match self.alloc.zones[self.zone].buddy.frame(pfn) {
             Frame::Free { head, .. } => head,
             _ => pfn,
@@ -258,6 +260,12 @@ impl<S: Sink> Taking<'_, S> {
         }
         buddy.put_isolated(spare);
         self.alloc.stats.pgfree += spare.len().get();
+    }
+}
+
+impl<S: Sink> Drop for Taking<'_, S> {
+    fn drop(&mut self) {
+        self.give_back(self.at_hand);
     }
 }
 

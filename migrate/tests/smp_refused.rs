@@ -8,7 +8,7 @@ use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::page_alloc::PageAllocator;
 use pagelab_allocator::profile::{KernelProfile, MovablePcp};
-use pagelab_allocator::smp::{Cpu, SharedAllocator};
+use pagelab_allocator::smp::{Asymmetric, Cpu, SharedAllocator};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::smp::page_table::{Access, Fault, SharedTable};
@@ -151,4 +151,68 @@ fn a_copy_that_panics_leaves_only_its_page_behind() {
     memory.exit(&mut cpu, broken);
     assert_eq!(memory.alloc().check(), Ok(()));
     assert_eq!(memory.alloc().whereabouts().held, PageCount::new(2), "its frames");
+}
+
+#[test]
+fn tags_that_nobody_reserved_are_not_released() {
+    let (memory, mut cpu, table) = machine();
+    let frame = DATA.start();
+    for _ in 0..2 {
+        let said = panics(|| memory.release_tags(&mut cpu, frame));
+        assert_eq!(said, "a tagged page's block is reserved");
+        memory.check(&[Arc::clone(&table)], PageCount::ZERO).expect("nothing happened");
+    }
+    memory.reserve_tags(&mut cpu, frame).expect("all is free");
+    memory.release_tags(&mut cpu, frame);
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}
+
+#[test]
+fn frames_of_no_machine_have_no_pages() {
+    let (memory, mut cpu, table) = machine();
+    let frames = [DATA.start(), Pfn::new(1 << 30)];
+    let moved = catch_unwind(AssertUnwindSafe(|| {
+        memory.migrate_frames(&mut cpu, &frames, Placement::Anywhere)
+    }));
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+    assert_eq!(moved.expect("no panic"), 1);
+    assert!(memory.pin_frame(&mut cpu, frames[1]).is_none());
+}
+
+#[test]
+fn an_entry_that_is_not_there_gets_no_page() {
+    let (memory, mut cpu, table) = machine();
+    let said = panics(|| memory.map(&mut cpu, &table, 2, Placement::Anywhere));
+    assert_eq!(said, "the table has such an entry");
+    memory.check(&[table], PageCount::ZERO).expect("nothing happened");
+}
+
+/// Blocks of three pages lie across the borders of pageblocks: claims get into each other's way.
+#[test]
+fn blocks_across_pageblocks_are_all_reserved() {
+    let data = PfnRange::new(Pfn::new(0), Pfn::new(1536));
+    let tags = PfnRange::new(Pfn::new(1536), Pfn::new(1584));
+    let memory = PfnRange::new(Pfn::new(0), Pfn::new(1584));
+    let geometry = Geometry::new(12, Order::of(4), Order::of(8)).expect("a small geometry");
+    let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, memory);
+    spec.cma = vec![tags];
+    spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
+    spec.tunables.min_free_kbytes = Some(0);
+    let alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
+    let (alloc, mut cpus) = SharedAllocator::<Asymmetric>::share(alloc).expect("one zone");
+    let cpu = &mut cpus[0];
+    let region = TagRegion::new(data, tags, PageCount::new(3)).expect("a region");
+    let map = TagMap::new(vec![region], geometry, Formula::Intent).expect("a region");
+    let memory = SharedMemory::new(alloc, memory, map, Box::new(()));
+    let table = memory.new_table(1500);
+    for index in 0..1500 {
+        memory.map(cpu, &table, index, Placement::Anywhere).expect("all is free");
+    }
+    table.mprotect_mte(0..1500);
+    let first = memory.populate_tags(cpu, &table, 0..1500);
+    memory.check(&[Arc::clone(&table)], PageCount::ZERO).expect("all is in place");
+    assert_eq!((first.tagged, first.left), (1500, 0));
+    memory.exit(cpu, table);
+    memory.check(&[], PageCount::ZERO).expect("all is in place");
+    assert_eq!(memory.alloc().whereabouts().held, PageCount::ZERO);
 }

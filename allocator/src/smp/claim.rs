@@ -128,12 +128,14 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     }
 
     /// Takes those of `parts` that are free by now, and tells `each` of every part, with what came
-    /// with it; the isolation goes on. `each` is called under the zone's lock.
+    /// with it; the isolation goes on. `parts` are asked for and `each` is called under the zone's
+    /// lock: whoever uses the machine there waits for ever.
     ///
     /// # Panics
     ///
     /// Panics when `cpu` is one of another machine; nothing is taken then. Panics at the first part
-    /// that does not ascend or lies outside of the range; `each` was told of those before it.
+    /// that does not ascend or lies outside of the range; `each` was told of those before
+    /// it, and they stay taken.
     pub fn take<T>(
         &self,
         cpu: &mut Cpu<P>,

@@ -55,9 +55,10 @@ impl FolioMap {
         Self { first: span.start().get() >> pageblock.get(), pageblock, blocks }
     }
 
-    fn block(&self, frame: Pfn) -> &Mutex<Places> {
-        let index = (frame.get() >> self.pageblock.get()) - self.first;
-        &self.blocks[usize::try_from(index).expect("a pageblock of the machine")]
+    fn block(&self, frame: Pfn) -> Option<&Mutex<Places>> {
+        // A frame below the first wraps to a pageblock that no machine has.
+        let index = (frame.get() >> self.pageblock.get()).wrapping_sub(self.first);
+        self.blocks.get(usize::try_from(index).ok()?)
     }
 
     /// Whether two frames are behind one lock.
@@ -65,15 +66,17 @@ impl FolioMap {
         one.get() >> self.pageblock.get() == other.get() >> self.pageblock.get()
     }
 
-    /// Works on the pages of the pageblock of `frame` under one hold of its lock.
-    pub(crate) fn with<R>(&self, frame: Pfn, work: impl FnOnce(&mut Places) -> R) -> R {
-        work(&mut self.block(frame).lock())
+    /// Works on the pages of the pageblock of `frame` under one hold of its lock, if the machine
+    /// has it.
+    pub(crate) fn with<R>(&self, frame: Pfn, work: impl FnOnce(&mut Places) -> R) -> Option<R> {
+        Some(work(&mut self.block(frame)?.lock()))
     }
 
     /// Puts a page into its frame, which nobody else has.
     pub(crate) fn insert(&self, folio: FolioRef) {
         let frame = folio.frame();
-        self.with(frame, |places| places.put(frame, folio, self.pageblock.pages()));
+        let put = self.with(frame, |places| places.put(frame, folio, self.pageblock.pages()));
+        put.expect("a frame of the machine");
     }
 
     /// Puts pages that were taken out into the frames that they have now, but those that are
@@ -85,7 +88,7 @@ impl FolioMap {
     ) {
         let (mut folios, mut dropped) = (folios.peekable(), Vec::new());
         while let Some(first) = folios.peek().map(|folio| folio.frame()) {
-            let mut places = self.block(first).lock();
+            let mut places = self.block(first).expect("a frame of the machine").lock();
             while let Some(folio) = folios.next_if(|next| self.together(first, next.frame())) {
                 match gone(&folio) {
                     true => dropped.push(folio),
@@ -97,12 +100,12 @@ impl FolioMap {
 
     /// Takes the page out of `frame`: whoever has it alone may move it.
     pub(crate) fn take(&self, frame: Pfn) -> Option<FolioRef> {
-        self.with(frame, |places| places.take(frame))
+        self.with(frame, |places| places.take(frame))?
     }
 
     /// The page in `frame`, without a reference: it may be elsewhere by the time the caller looks.
     pub(crate) fn get(&self, frame: Pfn) -> Option<FolioRef> {
-        self.with(frame, |places| places.get(frame).cloned())
+        self.with(frame, |places| places.get(frame).cloned())?
     }
 
     /// Every page, in no moment in particular.

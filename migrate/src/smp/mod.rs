@@ -190,6 +190,10 @@ impl<P: Exclusive> SharedMemory<P> {
     /// # Errors
     ///
     /// [`AllocError`] when there is no memory; nothing is mapped then.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the table is shorter; nothing is mapped then either.
     pub fn map(
         &self,
         cpu: &mut Cpu<P>,
@@ -203,14 +207,19 @@ impl<P: Exclusive> SharedMemory<P> {
         let mapping = Mapping::new(folio.clone(), Write::Allowed, Tags::Untagged);
         let entry = Entry::new(mapping);
         let mut entries = table.lock();
-        let taken = !entries[index].is_none();
-        if !taken {
-            entries[index] = entry;
-        }
+        let (len, place) = (entries.len(), entries.get_mut(index));
+        let unused = match place.filter(|place| place.is_none()) {
+            Some(place) => {
+                *place = entry;
+                false
+            }
+            None => true,
+        };
         drop(entries);
-        if taken {
+        if unused {
             self.put(cpu, &folio);
         }
+        assert!(index < len, "the table has such an entry");
         Ok(())
     }
 

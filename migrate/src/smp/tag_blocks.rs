@@ -121,7 +121,9 @@ impl SharedTagBlocks {
     fn put(&self, block: TagBlockId, steps: Steps<Step>) -> bool {
         let count = &self.counts[block.index()];
         if steps.has(Step::LastPutLooksAgain) {
-            return count.fetch_sub(1, AcqRel) == 1;
+            let fewer = count.fetch_update(AcqRel, Relaxed, |count| count.checked_sub(1));
+            let Ok(before) = fewer else { panic!("a tagged page's block is reserved") };
+            return before == 1;
         }
         count.store(0, Release);
         true
@@ -134,7 +136,7 @@ impl<P: Exclusive> SharedMemory<P> {
     ///
     /// # Panics
     ///
-    /// Panics when `frame` has no tag storage, or it was not reserved.
+    /// Panics when `frame` has no tag storage, or its block is not reserved.
     pub fn release_tags(&self, cpu: &mut Cpu<P>, frame: Pfn) {
         self.admit(cpu);
         let block = self.tags.map.block_of(frame).expect("a tagged page has tag storage");
