@@ -72,13 +72,26 @@ impl<T: Zeroable> Zeroed<T> {
     /// it, the process ends, as when any allocation fails.
     #[must_use]
     pub fn new(len: usize) -> Self {
+        Self::skewed(len, 0)
+    }
+
+    /// A table of `len` entries, the first of which is as many as `skew` behind the start of a page:
+    /// then entries whose numbers are a little less than a cache line apart have lines of their own.
+    ///
+    /// # Panics
+    ///
+    /// As [`new`](Self::new) for `skew` entries more.
+    #[must_use]
+    pub fn skewed(len: usize, skew: usize) -> Self {
         const {
             assert!(!core::mem::needs_drop::<T>());
             assert!(align_of::<T>() <= align_of::<u128>());
         }
-        let bytes = len.checked_mul(size_of::<T>()).filter(|&bytes| bytes <= isize::MAX as usize);
+        let all = len.checked_add(skew).and_then(|all| all.checked_mul(size_of::<T>()));
+        let bytes = all.filter(|&bytes| bytes <= isize::MAX as usize);
         let mut memory = Memory::new(bytes.expect("a table fits into the address space"));
-        let first = NonNull::new(memory.start().cast()).expect("memory has an address");
+        let first = memory.start().cast::<T>().wrapping_add(skew);
+        let first = NonNull::new(first).expect("memory has an address");
         Self { first, len, memory }
     }
 }
@@ -88,9 +101,9 @@ impl<T> Deref for Zeroed<T> {
 
     #[inline(always)]
     fn deref(&self) -> &[T] {
-        // SAFETY: `new` has made the memory for `len` entries and aligned it for them; zeros are
-        // entries, by `Zeroable`; and it stays where it is as long as the table is there, since
-        // `memory` is never changed.
+        // SAFETY: `skewed` has made the memory for `len` entries from the first one on and aligned
+        // it for them; zeros are entries, by `Zeroable`; and it stays where it is as long as the
+        // table is there, since `memory` is never changed.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.len) }
     }
 }
@@ -150,6 +163,17 @@ mod tests {
         assert_eq!((is_mapped(&small), is_mapped(&large)), (false, maps));
         if let Memory::Mapped(map) = &large.memory {
             assert_eq!(map.len(), HUGE);
+        }
+    }
+
+    #[test]
+    fn entries_of_a_skewed_table_lie_behind_the_start_of_a_page() {
+        for len in [3, HUGE / 4] {
+            let mut table = Zeroed::<u32>::skewed(len, 9);
+            assert_eq!((table.len(), table[len - 1]), (len, 0));
+            table[len - 1] = 7;
+            let start = table.memory.start().addr();
+            assert_eq!(table.as_ptr().addr() - start, 36);
         }
     }
 
