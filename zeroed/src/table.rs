@@ -75,8 +75,9 @@ impl<T: Zeroable> Zeroed<T> {
         Self::skewed(len, 0)
     }
 
-    /// A table of `len` entries, the first of which is as many as `skew` behind the start of a page:
-    /// then entries whose numbers are a little less than a cache line apart have lines of their own.
+    /// A table of `len` entries, the first of which is as many as `skew` behind the start of a
+    /// page: entries whose numbers are a little less than a cache line apart have lines of their
+    /// own then.
     ///
     /// # Panics
     ///
