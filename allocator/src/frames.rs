@@ -50,27 +50,26 @@ impl Frames<'_> {
         prefetch_index(&*self.state, index as usize);
     }
 
-    /// Whether a block of `order` would merge with `buddy`, which the map need not have.
+    /// The buddy of a block that is to be freed, if it is free. The map need not have it.
     #[inline(always)]
-    fn would_merge(&self, buddy: FrameIndex, order: Order) -> bool {
-        self.state.get(buddy as usize) == Some(&free(order))
+    fn free_buddy(&self, index: FrameIndex, order: Order) -> Option<FrameIndex> {
+        let buddy = index ^ (1 << order.get());
+        (self.state.get(buddy as usize) == Some(&free(order))).then_some(buddy)
     }
 
     /// Asks for the line of the links that change first when the block is freed: its buddy's if
     /// that is free, else its own.
     #[inline(always)]
     pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
-        let buddy = index ^ (1 << order.get());
-        let at = if self.would_merge(buddy, order) { buddy } else { index };
+        let at = self.free_buddy(index, order).unwrap_or(index);
         prefetch_index(&*self.links, self.nodes.of(at) as usize);
     }
 
     /// Asks for the lines of the buddy's neighbours on its list, if it is free.
     #[inline(always)]
     pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
-        let buddy = index ^ (1 << order.get());
         // Links of a block in use are those of long ago, and a head of a list is at hand.
-        let node = if self.would_merge(buddy, order) { self.nodes.of(buddy) } else { 0 };
+        let node = self.free_buddy(index, order).map_or(0, |buddy| self.nodes.of(buddy));
         self.links[node as usize]
             .iter()
             .for_each(|&next| prefetch_index(&*self.links, next as usize));

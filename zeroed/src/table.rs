@@ -75,9 +75,9 @@ impl<T: Zeroable> Zeroed<T> {
         Self::skewed(len, 0)
     }
 
-    /// A table of `len` entries, the first of which is as many as `skew` behind the start of a
-    /// page: entries whose numbers are a little less than a cache line apart have lines of their
-    /// own then.
+    /// A table of `len` entries, the first of which is as many as `skew` behind the start of its
+    /// memory, which of a large table is the start of a page. Entries whose numbers are a little
+    /// less than a cache line apart then have lines of their own. A clone has no skew.
     ///
     /// # Panics
     ///
