@@ -31,8 +31,8 @@ fn race(missing: Option<Step>) {
 
 /// Runs a migration against fork and the parent's munmap: while the walk is between the two, the
 /// child's entry is all that is left of the page.
-fn race_with_munmap() {
-    let (memory, [mut here, mut there]) = machine::<2>(None);
+fn race_with_munmap(missing: Option<Step>) {
+    let (memory, [mut here, mut there]) = machine::<2>(missing);
     let parent = memory.new_table(1);
     memory.map(&mut here, &parent, 0, Placement::Taggable).expect("all is free");
     let frame = parent.access(0, Access::Read, |frame| frame).expect("it is mapped");
@@ -52,7 +52,7 @@ fn race_with_munmap() {
 
 #[test]
 fn the_child_keeps_what_the_parent_unmaps() {
-    model(race_with_munmap);
+    model(|| race_with_munmap(None));
 }
 
 #[test]
@@ -66,7 +66,7 @@ mod canaries {
     use pagelab_loom_tests::refutes;
     use pagelab_migrate::smp::Step;
 
-    use super::race;
+    use super::{race, race_with_munmap};
 
     #[test]
     fn canary_the_child_is_linked_last() {
@@ -76,5 +76,10 @@ mod canaries {
     #[test]
     fn canary_fork_takes_no_reference() {
         assert!(refutes(|| race(Some(Step::CopyTakesReference))));
+    }
+
+    #[test]
+    fn canary_the_child_that_keeps_the_page_is_linked_last() {
+        assert!(refutes(|| race_with_munmap(Some(Step::LinkBeforeCopy))));
     }
 }

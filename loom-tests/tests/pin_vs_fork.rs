@@ -10,7 +10,7 @@ use pagelab_migrate::smp::migrate::MoveError;
 use pagelab_migrate::smp::page_table::Access;
 use pagelab_migrate::smp::{Placement, Step};
 
-/// Runs a pin against fork, then has the parent write.
+/// Runs a pin against fork and the parent's next store.
 fn race(missing: Option<Step>) {
     let (memory, [mut here, mut there]) = machine::<2>(missing);
     let parent = memory.new_table(1);
@@ -20,27 +20,6 @@ fn race(missing: Option<Step>) {
         move || (memory.pin(&mut there, &parent, 0, Access::Write).ok(), there)
     });
     let child = memory.fork(&mut here, &parent).expect("memory for a copy");
-    let (pinned, mut there) = pinning.join().expect("the pin ends");
-    memory.write_fault(&mut here, &parent, 0).expect("there is memory");
-    let written = parent.access(0, Access::Write, |frame| frame).expect("it is the parent's own");
-    if let Some(pinned) = pinned {
-        let device = pinned.frame();
-        memory.unpin(&mut there, pinned);
-        assert_eq!(written, device, "where the parent and the device write");
-    }
-    end(&memory, &mut here, vec![parent, child]);
-}
-
-/// Runs a pin against fork and the parent's next store.
-fn race_with_store() {
-    let (memory, [mut here, mut there]) = machine::<2>(None);
-    let parent = memory.new_table(1);
-    memory.map(&mut here, &parent, 0, Placement::Taggable).expect("all is free");
-    let pinning = thread::spawn({
-        let (memory, parent) = (memory.clone(), parent.clone());
-        move || (memory.pin(&mut there, &parent, 0, Access::Write).ok(), there)
-    });
-    let child = memory.fork(&mut here, &parent).expect("memory for a copy");
     memory.write_fault(&mut here, &parent, 0).expect("there is memory");
     let written = parent.access(0, Access::Write, |frame| frame).expect("it is the parent's own");
     let (pinned, mut there) = pinning.join().expect("the pin ends");
@@ -50,11 +29,6 @@ fn race_with_store() {
         assert_eq!(written, device, "where the parent and the device write");
     }
     end(&memory, &mut here, vec![parent, child]);
-}
-
-#[test]
-fn the_parent_keeps_it_if_it_writes_at_once() {
-    model(race_with_store);
 }
 
 /// Runs fork against somebody who tries in vain to move the page that is pinned.

@@ -96,4 +96,9 @@ mod canaries {
     fn canary_fork_makes_the_page_known() {
         assert!(refutes(|| race(Other::Forks, Some(Step::TagLooksForOthers))));
     }
+
+    #[test]
+    fn canary_the_store_is_plain_though_another_is_about_to_leave() {
+        assert!(refutes(|| race(Other::Leaves, Some(Step::TagLooksForOthers))));
+    }
 }
