@@ -123,6 +123,30 @@ impl Frames<'_> {
         next == head
     }
 
+    /// Unlinks up to `most` frames from the first one of the list at `head` on, where something else
+    /// starts `now`; `each` hears of them in their order. Says how many there were, and whether the
+    /// list is empty now.
+    #[inline(always)]
+    pub(crate) fn unlink_front(
+        &mut self,
+        head: Node,
+        most: u32,
+        now: Head,
+        mut each: impl FnMut(FrameIndex),
+    ) -> (u32, bool) {
+        let (mut next, mut count) = (self.links[head as usize][NEXT], 0);
+        while count < most {
+            let Some(index) = self.nodes.frame(next) else { break };
+            next = self.links[next as usize][NEXT];
+            self.set_head(index, now);
+            each(index);
+            count += 1;
+        }
+        self.links[head as usize][NEXT] = next;
+        self.links[next as usize][PREV] = head;
+        (count, next == head)
+    }
+
     /// The first frame of the list at `head`, if any.
     #[inline(always)]
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {

@@ -201,6 +201,25 @@ impl FreeAreas {
         Some((index, from))
     }
 
+    /// Takes up to `most` blocks from the first one of a list of `row` on, each of which is `now`
+    /// something else and which `each` hears of in their order; says how many.
+    #[inline(always)]
+    pub(crate) fn pop_front(
+        &mut self,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
+        (now, most): (Head, u32),
+        each: impl FnMut(FrameIndex),
+    ) -> u32 {
+        let order = now.order();
+        let (count, emptied) = frames.unlink_front(head(order, row.mt), most, now, each);
+        if emptied {
+            row.clear_mark(order);
+        }
+        self.nr_free[order.index()] -= u64::from(count);
+        count
+    }
+
     /// The first block of a list. Linux: `get_page_from_free_area()`.
     #[inline(always)]
     pub(crate) fn first(&self, map: &MemMap, order: Order, mt: MigrateType) -> Option<FrameIndex> {

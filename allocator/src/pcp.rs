@@ -177,6 +177,19 @@ impl PerCpuPages {
         self.grown(list, order);
     }
 
+    /// Refilled blocks one after the other, as many as `push` says.
+    #[inline(always)]
+    pub(crate) fn push_refilled_each(
+        &mut self,
+        list: usize,
+        order: Order,
+        push: impl FnOnce(&mut PageList) -> u32,
+    ) -> u32 {
+        let count = push(&mut self.lists[list]);
+        self.grown_by(list, order, count);
+        count
+    }
+
     /// `count` refilled blocks side by side, the first one served first.
     #[inline]
     pub(crate) fn push_refilled_run(
@@ -187,9 +200,7 @@ impl PerCpuPages {
         count: u32,
     ) {
         self.lists[list].push_oldest_run(first, 1 << order.get(), count as usize);
-        if list != SINGLES {
-            self.others += count << order.get();
-        }
+        self.grown_by(list, order, count);
     }
 
     /// A freed block: served first.
@@ -228,6 +239,13 @@ impl PerCpuPages {
     #[inline(always)]
     fn grown(&mut self, list: usize, order: Order) {
         self.others += counted(list, order);
+    }
+
+    #[inline(always)]
+    fn grown_by(&mut self, list: usize, order: Order, blocks: u32) {
+        if list != SINGLES {
+            self.others += blocks << order.get();
+        }
     }
 
     #[inline(always)]

@@ -92,10 +92,13 @@ impl Zone {
     #[inline]
     fn take_quietly(&mut self, to: &mut CpuList<'_>, request: ZoneRequest, most: u32) -> u32 {
         let ZoneRequest { order, migratetype: mt, .. } = request;
+        let now = Head::PerCpu(order);
         let mut taking = self.buddy.taking(mt);
-        let mut taken = 0;
+        let mut taken = to.pcp.push_refilled_each(to.list, order, |list| {
+            taking.listed(now, most, |index| list.push_oldest(Cached::new(index, mt)))
+        });
         while let Some(run) = (taken < most).then(|| taking.run(order, most - taken)).flatten() {
-            taking.set_heads(run, Head::PerCpu(order));
+            taking.set_heads(run, now);
             to.pcp.push_refilled_run(to.list, order, Cached::new(run.index, mt), run.count);
             taken += run.count;
         }

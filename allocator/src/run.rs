@@ -64,6 +64,13 @@ impl Taking<'_> {
         Some(Run { index, count, from })
     }
 
+    /// What up to `most` calls of [`run`](Self::run) would find on the list of the very order asked
+    /// for, that of `now`, which each block is then; `each` hears of them. Says how many.
+    #[inline(always)]
+    pub(crate) fn listed(&mut self, now: Head, most: u32, each: impl FnMut(FrameIndex)) -> u32 {
+        self.areas.pop_front(&mut self.frames, &mut self.row, (now, most), each)
+    }
+
     /// Notes what every block of a run is now.
     #[inline]
     pub(crate) fn set_heads(&mut self, run: Run, head: Head) {
