@@ -45,6 +45,9 @@ pub struct MachineSpec {
     pub grouping: Option<Grouping>,
     /// Per-CPU rule for movable requests; `None` is the profile's.
     pub movable_pcp: Option<MovablePcp>,
+    /// A CPU's share of the last level of cache, in pages; zero where the kernel knows no caches, as
+    /// in the recorded guest of 6.12. Linux: `per_cpu_data_slice_size`, from the device tree, ACPI or CPUID.
+    pub cache_slice: PageCount,
 }
 
 impl MachineSpec {
@@ -71,6 +74,7 @@ impl MachineSpec {
             tunables: Tunables::default(),
             grouping: None,
             movable_pcp: None,
+            cache_slice: PageCount::ZERO,
         }
     }
 }
@@ -310,6 +314,9 @@ impl<S: Sink> PageAllocator<S> {
             let low = zone.watermarks.get(Mark::Low);
             let cpus = u64::from(spec.cpus);
             zone.set_pcp_sizes(PcpSizes::of_zone(spec.geometry, zone.managed, low, cpus));
+            if zone.managed > PageCount::ZERO {
+                zone.set_cache_slice(spec.cache_slice);
+            }
             let managed = zone.managed;
             zone.set_stat_threshold(FreeCounters::usual_threshold(
                 spec.geometry,

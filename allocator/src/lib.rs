@@ -31,6 +31,7 @@
 pub mod boot;
 pub mod buddy;
 pub mod by_hand;
+mod cache_slice;
 pub mod check;
 pub mod contig;
 pub mod counters;

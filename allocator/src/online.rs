@@ -11,7 +11,7 @@ use crate::frame::Head;
 use crate::gfp::ZoneType;
 use crate::isolate::IsolateMode;
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{PcpCounters, PcpSizes};
+use crate::pcp::{CacheSlice, PcpCounters, PcpSizes};
 use crate::restore::{MachineState, PcpState, ZoneState};
 use crate::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
 use crate::watermark::{Tunables, Watermarks};
@@ -336,7 +336,13 @@ impl MachineState {
         let cpus = self.zones.first().map_or(0, |zone| zone.pcp.len());
         let sizes = PcpSizes::of_zone(self.geometry, PageCount::ZERO, PageCount::ZERO, 1);
         let counters = PcpCounters { high: sizes.high_min, ..PcpCounters::default() };
-        let pcp = PcpState { sizes, counters, uncounted: Uncounted::default(), blocks: Vec::new() };
+        let pcp = PcpState {
+            sizes,
+            counters,
+            cache: CacheSlice::Small,
+            uncounted: Uncounted::default(),
+            blocks: Vec::new(),
+        };
         ZoneState {
             spec: ZoneSpec { kind, node, span: PfnRange::new(room.start(), room.start()) },
             room,

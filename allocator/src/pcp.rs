@@ -2,6 +2,7 @@
 //!
 //! This file moves no page between the lists and the buddy system; the zone does.
 
+pub use crate::cache_slice::CacheSlice;
 use crate::frame::FrameIndex;
 use crate::geometry::Geometry;
 use crate::migratetype::MigrateType;
@@ -109,6 +110,12 @@ impl PerCpuPages {
 
     pub(crate) fn set_sizes(&mut self, sizes: PcpSizes) {
         self.tuning.set_sizes(sizes);
+    }
+
+    /// What the CPU's share of cache is beside them.
+    #[must_use]
+    pub const fn cache(&self) -> CacheSlice {
+        self.tuning.cache()
     }
 
     pub(crate) fn set_counters(&mut self, counters: PcpCounters) {

@@ -2,6 +2,7 @@
 //!
 //! Answers only: no page is moved and no list is known here, just how many pages there are.
 
+use crate::cache_slice::CacheSlice;
 use crate::geometry::Geometry;
 use crate::profile::{PcpTuning, Rules};
 use crate::units::{Order, PageCount};
@@ -94,6 +95,9 @@ pub(crate) struct Tuning {
     calm: u32,
     /// From so many `frees` on, a free of a high order may drain all.
     many: u32,
+    cache: CacheSlice,
+    /// And from so many pages on: fewer are left where they are.
+    spared: u32,
 }
 
 impl Tuning {
@@ -108,6 +112,8 @@ impl Tuning {
             freed_high_order: false,
             calm: 0,
             many: 0,
+            cache: CacheSlice::Small,
+            spared: 0,
         }
     }
 
@@ -121,6 +127,19 @@ impl Tuning {
         (self.frees_bound, self.many) = match self.rule {
             PcpTuning::Fixed => (0, 0),
             PcpTuning::Adaptive => (sizes.batch << SCALE_MAX, sizes.batch),
+        };
+        self.set_cache(self.cache);
+    }
+
+    pub(crate) const fn cache(&self) -> CacheSlice {
+        self.cache
+    }
+
+    pub(crate) fn set_cache(&mut self, cache: CacheSlice) {
+        self.cache = cache;
+        self.spared = match (cache, self.rule) {
+            (CacheSlice::Large, PcpTuning::Adaptive) => self.sizes.batch,
+            _ => 0,
         };
     }
 
@@ -152,14 +171,15 @@ impl Tuning {
     }
 
     /// Whether a block that makes the lists hold `pages` pages asks for nothing but
-    /// [`note_calm_free`](Self::note_calm_free). Where orders are mixed, each of the three parts of
-    /// the last condition alone would be a branch that is foreseen wrongly.
+    /// [`note_calm_free`](Self::note_calm_free). Where orders are mixed, each of the parts of the
+    /// last condition alone would be a branch that is foreseen wrongly.
     #[inline(always)]
     pub(crate) fn is_calm(&self, order: Order, pages: usize, zone: ZonePressure) -> bool {
         pages < self.calm as usize
             && zone == ZonePressure::default()
             && !(Self::is_high_order(order)
                 & (self.frees >= self.many)
+                & (pages >= self.spared as usize)
                 & (self.freed_high_order | (self.rule == PcpTuning::Fixed)))
     }
 
@@ -260,7 +280,8 @@ impl Tuning {
         let batch = self.sizes.batch;
         self.alloc_factor >>= 1;
         let high_order = Self::is_high_order(order);
-        let in_a_row = high_order && self.frees >= batch && self.freed_high_order;
+        let in_a_row =
+            high_order && self.frees >= batch && self.freed_high_order && pages >= self.spared;
         self.freed_high_order = high_order;
         if self.frees < batch << SCALE_MAX {
             self.frees += 1 << order.get();
@@ -423,11 +444,12 @@ mod tests {
                 {
                     for (first, zone) in orders.into_iter().flat_map(|o| pressures.map(|p| (o, p)))
                     {
-                        for call in 0..6 {
+                        for call in 0..12 {
                             let mut tuning = Tuning::new(profile.rules());
+                            tuning.set_cache([CacheSlice::Small, CacheSlice::Large][call / 6]);
                             tuning.set_sizes(PcpSizes { batch, high_min, high_max });
                             tuning.set_counters(start);
-                            match call {
+                            match call % 6 {
                                 0 => drop(tuning.refill(first, 3, zone)),
                                 1 => drop(tuning.drain(first, 1 << first.get(), zone)),
                                 2 => drop(tuning.drain(first, 30, zone)),

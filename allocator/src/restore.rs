@@ -16,7 +16,7 @@ use crate::geometry::Geometry;
 use crate::gfp::ZoneType;
 use crate::migratetype::{MigrateType, TypeSet};
 use crate::page_alloc::PageAllocator;
-use crate::pcp::{PcpCounters, PcpSizes, PerCpuPages, Thp};
+use crate::pcp::{CacheSlice, PcpCounters, PcpSizes, PerCpuPages, Thp};
 use crate::pcp_list::Cached;
 use crate::profile::{KernelProfile, MovablePcp};
 use crate::units::{CpuId, Order, PageCount, Pfn, PfnRange};
@@ -42,6 +42,8 @@ pub struct PcpState {
     pub sizes: PcpSizes,
     /// How the traffic so far has tuned them.
     pub counters: PcpCounters,
+    /// What the CPU's share of cache is beside the sizes.
+    pub cache: CacheSlice,
     /// What the CPU has not added to the zone's counters.
     pub uncounted: Uncounted,
     /// What is on the lists, list by list, heads first; the type is that of the list.
@@ -272,6 +274,7 @@ impl Zone {
         PcpState {
             sizes: pcp.sizes(),
             counters: pcp.counters(),
+            cache: pcp.cache(),
             uncounted: self.counters.uncounted(cpu),
             blocks: listed.collect(),
         }
@@ -317,6 +320,7 @@ fn restore_pcp(state: &PcpState, buddy: &mut Buddy, thp: Thp) -> Result<PerCpuPa
     let mut pcp = PerCpuPages::new(buddy.rules, buddy.geometry, thp);
     pcp.tuning.set_sizes(state.sizes);
     pcp.tuning.set_counters(state.counters);
+    pcp.tuning.set_cache(state.cache);
     for &ListedBlock { pfn, order, migratetype } in &state.blocks {
         let list = pcp.list_of(order, migratetype).ok_or(RestoreError::NoSuchList(order))?;
         buddy.claim_frames(pfn, order)?;

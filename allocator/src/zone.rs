@@ -5,6 +5,7 @@
 //! lists into slots of their own.
 
 use crate::buddy::{Buddy, FreePages, Placement};
+use crate::cache_slice::CacheSlice;
 use crate::counters::FreeCounters;
 use crate::event::{Event, Sink};
 use crate::fallback::Grouping;
@@ -204,6 +205,15 @@ impl Zone {
     /// Sets the per-CPU lists' sizes. Linux: `zone_set_pageset_high_and_batch()`.
     pub(crate) fn set_pcp_sizes(&mut self, sizes: PcpSizes) {
         self.pcp.iter_mut().for_each(|pcp| pcp.set_sizes(sizes));
+    }
+
+    /// Tells every CPU's lists what their CPU's share of cache is: `slice` pages.
+    /// Linux: `setup_pcp_cacheinfo()`, for one zone.
+    pub(crate) fn set_cache_slice(&mut self, slice: PageCount) {
+        for pcp in &mut self.pcp {
+            let cache = CacheSlice::of(slice, pcp.sizes().batch);
+            pcp.tuning.set_cache(cache);
+        }
     }
 
     /// A pageblock whose first frame is no memory keeps type 0: at boot, types are set by the

@@ -11,7 +11,7 @@ use pagelab_allocator::{
     zone::Zone,
 };
 
-use crate::{FRAMES, Peer, SPARE};
+use crate::{CACHE_SLICE, FRAMES, Peer, SPARE};
 
 /// `__alloc_pages()` and `__free_pages()` for user memory.
 #[derive(Debug)]
@@ -32,7 +32,8 @@ impl Peer for PagelabCpu {
     fn new() -> Self {
         let memory = PfnRange::from_len(Pfn::new(0), PageCount::new(FRAMES) + SPARE);
         let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
-        let spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+        let mut spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+        spec.cache_slice = CACHE_SLICE;
         Self(PageAllocator::boot(&spec, Silent).expect("one zone over one range is a machine"))
     }
 

@@ -15,7 +15,7 @@ use pagelab_allocator::{
 };
 use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
-use crate::{FRAMES, Frame, Peer, SPARE, Shared, shared::only};
+use crate::{CACHE_SLICE, FRAMES, Frame, Peer, SPARE, Shared, shared::only};
 
 /// How a CPU's lists are kept apart from those who drain them.
 pub trait Keep: Exclusive + Default + Send + Sync + 'static {
@@ -67,6 +67,7 @@ pub(crate) fn machine(nodes: usize, cpus: usize) -> PageAllocator {
     let share = (FRAMES + SPARE.get()) / nodes;
     let (geometry, profile) = (Geometry::PAGES_4K, KernelProfile::V6_12);
     let mut spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+    spec.cache_slice = CACHE_SLICE;
     spec.cpus = u16::try_from(cpus).expect("few threads");
     spec.zones = (0..nodes).map(|node| zone(node, share)).collect();
     PageAllocator::boot(&spec, Silent).expect("zones side by side are a machine")

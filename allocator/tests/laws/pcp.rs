@@ -67,6 +67,29 @@ fn refills_and_drains_have_the_measured_sizes() {
 }
 
 #[test]
+fn high_orders_in_a_row_gather_where_there_is_cache_for_them() {
+    // How many blocks of two pages come back until all are given back, by the CPU's share of cache.
+    let gathered = |profile, cache_slice| {
+        let mut spec = guest(profile);
+        spec.cache_slice = PageCount::new(cache_slice);
+        let mut alloc = boot(&spec);
+        let request = AllocRequest::new(Order::of(1), GfpFlags::HIGHUSER_MOVABLE);
+        let pairs: Vec<_> = (0..64).map(|_| alloc.alloc_pages(BOOT, &request).unwrap()).collect();
+        let singles = take(&mut alloc, 64).0;
+        give(&mut alloc, singles);
+        alloc.drain_all();
+        pairs.into_iter().position(|pages| {
+            alloc.free_pages(BOOT, pages);
+            alloc.zones()[0].pcp(BOOT).count() == PageCount::ZERO
+        })
+    };
+    // A batch has 31 pages here. More than three of them of cache are enough to wait for one.
+    assert_eq!([0, 93, 94].map(|slice| gathered(V6_12, slice)), [1, 1, 15].map(Some));
+    // 6.1 has other rules, by which nothing is too much yet.
+    assert_eq!([0, 94].map(|slice| gathered(V6_1, slice)), [None, None]);
+}
+
+#[test]
 fn the_page_freed_last_is_handed_out_first() {
     for profile in PROFILES {
         let mut alloc = boot(&guest(profile));

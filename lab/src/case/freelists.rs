@@ -7,7 +7,7 @@ use pagelab_allocator::fallback::Grouping;
 use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::migratetype::{MigrateType, TypeSet};
-use pagelab_allocator::pcp::{PcpCounters, PcpSizes, Thp};
+use pagelab_allocator::pcp::{CacheSlice, PcpCounters, PcpSizes, Thp};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::{ListedBlock, MachineState, PcpState, ZoneState};
 use pagelab_allocator::units::{NodeId, Order, PageCount, Pfn, PfnRange};
@@ -113,6 +113,8 @@ enum Huge {
 
 /// Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
 const FREED_HIGH_ORDER: u32 = 1;
+/// Flag of per-CPU lists, of 6.12 too. Linux: `PCPF_FREE_HIGH_BATCH`.
+const FREE_HIGH_BATCH: u32 = 2;
 /// Linux: `enum zone_flags`.
 const RECLAIM_ACTIVE: u64 = 1 << 1;
 const BELOW_HIGH: u64 = 1 << 2;
@@ -396,6 +398,10 @@ impl FreeLists {
                 alloc_factor: pcp.alloc_factor,
                 free_count: pcp.free_count,
                 freed_high_order: pcp.flags & FREED_HIGH_ORDER != 0,
+            },
+            cache: match pcp.flags & FREE_HIGH_BATCH {
+                0 => CacheSlice::Small,
+                _ => CacheSlice::Large,
             },
             uncounted: Uncounted {
                 all: kept("NR_FREE_PAGES"),

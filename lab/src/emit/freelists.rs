@@ -4,7 +4,7 @@
 
 use pagelab_allocator::event::Sink;
 use pagelab_allocator::migratetype::MigrateType;
-use pagelab_allocator::pcp::Thp;
+use pagelab_allocator::pcp::{CacheSlice, Thp};
 use pagelab_allocator::profile::{HighAtomicUnusable, PcpTuning};
 use pagelab_allocator::restore::{ListedBlock, MachineState, PcpState, ZoneState};
 use pagelab_allocator::units::{Order, PageCount};
@@ -134,6 +134,8 @@ fn pcp_fields(state: &MachineState, pcp: &PcpState) -> Value {
     let (sizes, tuned) = (pcp.sizes, pcp.counters);
     let count: u64 = pcp.blocks.iter().map(|block| block.order.pages().get()).sum();
     let lists = pcp_lists(state, pcp);
+    let has_cache = u8::from(pcp.cache == CacheSlice::Large);
+    let flags = u8::from(tuned.freed_high_order) | has_cache << 1;
     match state.profile.rules().pcp {
         PcpTuning::Fixed => json!({
             "count": count,
@@ -150,7 +152,7 @@ fn pcp_fields(state: &MachineState, pcp: &PcpState) -> Value {
             "high_max": sizes.high_max,
             "batch": sizes.batch,
             "alloc_factor": tuned.alloc_factor,
-            "flags": u8::from(tuned.freed_high_order),
+            "flags": flags,
             "free_count": tuned.free_count,
             "expire": 0,
             "lists": lists,

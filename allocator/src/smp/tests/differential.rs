@@ -382,7 +382,11 @@ impl<P: Exclusive + Default> Trio<P> {
                 let batch = u32::try_from(self.draw.of(&[1, 4, 31, 63])).expect("small");
                 let high_min = batch * u32::try_from(self.draw.of(&[0, 1, 4, 20])).expect("small");
                 let high_max = self.draw.of(&[high_min, high_min / 2, high_min * 4 + 100]);
-                self.on_zones(|zone| zone.set_pcp_sizes(PcpSizes { batch, high_min, high_max }));
+                let slice = PageCount::new(self.draw.of(&[0, 200]));
+                self.on_zones(|zone| {
+                    zone.set_pcp_sizes(PcpSizes { batch, high_min, high_max });
+                    zone.set_cache_slice(slice);
+                });
             }
             4 => {
                 let what = format!("one by one {}", self.what);
