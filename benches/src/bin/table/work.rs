@@ -184,6 +184,21 @@ impl<P: Shared> Work<P> for BulkFree<P> {
 /// c, c2: with half of the pool allocated, `PAGES` random pages are freed and as many allocated.
 pub(crate) struct Turnover<P: Shared, const PAGES: u32>(Held<P>);
 
+impl<P: Shared, const PAGES: u32> Turnover<P, PAGES> {
+    /// Frees as many as it allocates then.
+    #[inline(always)]
+    fn turn(&mut self) {
+        let held = &mut self.0;
+        for _ in 0..PAGES {
+            let victim = below(&mut held.rng, held.blocks.len());
+            let block = held.blocks.swap_remove(victim);
+            held.peer.free(block, Order::ZERO);
+        }
+        let more = (0..PAGES).map_while(|_| held.peer.alloc(Order::ZERO));
+        held.blocks.extend(more);
+    }
+}
+
 impl<P: Shared, const PAGES: u32> Work<P> for Turnover<P, PAGES> {
     fn new(peer: P, share: Share) -> Self {
         let mut held = Held::new(peer, share);
@@ -195,19 +210,14 @@ impl<P: Shared, const PAGES: u32> Work<P> for Turnover<P, PAGES> {
         &mut self.0.peer
     }
 
+    fn before(&mut self) {
+        (0..WARM_STEPS / 2 / PAGES).for_each(|_| self.turn());
+    }
+
     #[inline(never)]
     fn timed(&mut self, slice: Duration) -> u32 {
-        let held = &mut self.0;
         Stopwatch::start().repeat(slice, || {
-            for _ in 0..1024 / PAGES {
-                for _ in 0..PAGES {
-                    let victim = below(&mut held.rng, held.blocks.len());
-                    let block = held.blocks.swap_remove(victim);
-                    held.peer.free(block, Order::ZERO);
-                }
-                let more = (0..PAGES).map_while(|_| held.peer.alloc(Order::ZERO));
-                held.blocks.extend(more);
-            }
+            (0..1024 / PAGES).for_each(|_| self.turn());
             2048
         })
     }
