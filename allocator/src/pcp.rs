@@ -43,8 +43,8 @@ pub(crate) struct Shape {
 pub struct PerCpuPages {
     shape: Shape,
     lists: [PageList; LISTS],
-    /// Pages on all lists but that of users' single pages.
-    others: u32,
+    /// Pages on all lists. Linux: `pcp->count`.
+    count: u32,
     pub(crate) tuning: Tuning,
 }
 
@@ -80,7 +80,7 @@ impl PerCpuPages {
         Self {
             shape: Shape { low: Order::COSTLY.min(geometry.pageblock_order()), huge },
             lists: Default::default(),
-            others: 0,
+            count: 0,
             tuning: Tuning::new(rules),
         }
     }
@@ -88,12 +88,7 @@ impl PerCpuPages {
     /// Pages on all lists. Linux: `pcp->count`.
     #[must_use]
     pub fn count(&self) -> PageCount {
-        PageCount::new(u64::from(self.pages()))
-    }
-
-    fn pages(&self) -> u32 {
-        let singles = u32::try_from(self.lists[SINGLES].len());
-        self.others + singles.expect("a zone has fewer than 2^32 frames")
+        PageCount::new(u64::from(self.count))
     }
 
     /// The sizes in force.
@@ -160,28 +155,28 @@ impl PerCpuPages {
     #[inline(always)]
     pub(crate) fn pop(&mut self, list: usize, order: Order) -> Option<Cached> {
         let cached = self.lists[list].pop_newest()?;
-        self.shrunk(list, order);
+        self.count -= 1 << order.get();
         Some(cached)
     }
 
     /// A single page for a user, if one is ready; the request is noted then.
     #[inline(always)]
     pub(crate) fn pop_single(&mut self) -> Option<FrameIndex> {
-        let single = self.lists[SINGLES].pop_newest()?;
+        let single = self.pop(SINGLES, Order::ZERO)?;
         self.note_alloc();
         Some(single.index())
     }
 
     /// Empty lists of the same shape and sizes.
     pub(crate) fn like_new(&self) -> Self {
-        Self { lists: Default::default(), others: 0, ..self.clone() }
+        Self { lists: Default::default(), count: 0, ..self.clone() }
     }
 
     /// A refilled block: served after those that came before it.
     #[inline]
     pub(crate) fn push_refilled(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_oldest(cached);
-        self.grown(list, order);
+        self.count += 1 << order.get();
     }
 
     /// Refilled blocks one after the other, as many as `push` says.
@@ -193,7 +188,7 @@ impl PerCpuPages {
         push: impl FnOnce(&mut PageList) -> u32,
     ) -> u32 {
         let count = push(&mut self.lists[list]);
-        self.grown_by(list, order, count);
+        self.count += count << order.get();
         count
     }
 
@@ -207,13 +202,13 @@ impl PerCpuPages {
         count: u32,
     ) {
         self.lists[list].push_oldest_run(first, 1 << order.get(), count as usize);
-        self.grown_by(list, order, count);
+        self.count += count << order.get();
     }
 
     /// A freed block: served first.
     pub(crate) fn push_freed(&mut self, list: usize, order: Order, cached: Cached) {
         self.lists[list].push_newest(cached);
-        self.grown(list, order);
+        self.count += 1 << order.get();
     }
 
     /// A freed block that comes back while the lists are far from full: all that
@@ -227,12 +222,12 @@ impl PerCpuPages {
         cached: Cached,
         zone: ZonePressure,
     ) -> bool {
-        let pages = self.others as usize + self.lists[SINGLES].len() + (1 << order.get());
-        let calm = self.tuning.is_calm(order, pages, zone);
+        let count = self.count + (1 << order.get());
+        let calm = self.tuning.is_calm(order, count, zone);
         if !calm || !self.lists[list].push_if_room(cached) {
             return false;
         }
-        self.grown(list, order);
+        self.count = count;
         self.tuning.note_calm_free(order);
         true
     }
@@ -243,27 +238,10 @@ impl PerCpuPages {
         self.push_calmly(SINGLES, Order::ZERO, Cached::new(index, MigrateType::Movable), zone)
     }
 
-    #[inline(always)]
-    fn grown(&mut self, list: usize, order: Order) {
-        self.others += counted(list, order);
-    }
-
-    #[inline(always)]
-    fn grown_by(&mut self, list: usize, order: Order, blocks: u32) {
-        if list != SINGLES {
-            self.others += blocks << order.get();
-        }
-    }
-
-    #[inline(always)]
-    fn shrunk(&mut self, list: usize, order: Order) {
-        self.others -= counted(list, order);
-    }
-
     /// How many blocks to bring in for an empty list, which has room for them afterwards.
     /// Linux: `nr_pcp_alloc()`.
     pub(crate) fn refill_blocks(&mut self, list: usize, order: Order, zone: ZonePressure) -> u32 {
-        let blocks = self.tuning.refill(order, self.pages(), zone);
+        let blocks = self.tuning.refill(order, self.count, zone);
         self.lists[list].make_room(blocks as usize);
         blocks
     }
@@ -282,19 +260,19 @@ impl PerCpuPages {
             return None;
         }
         self.push_freed(list, order, cached);
-        self.tuning.drain(order, self.pages(), zone)
+        self.tuning.drain(order, self.count, zone)
     }
 
     /// One tick of the statistics timer: the high mark sinks. Returns how many pages to drain, in
     /// steps of one batch. Linux: `decay_pcp_high()`.
     pub(crate) fn decay(&mut self) -> u32 {
-        self.tuning.decay(self.pages())
+        self.tuning.decay(self.count)
     }
 
     /// Takes over what is on another CPU's lists, and leaves the tuning as it is.
     pub(crate) fn adopt(&mut self, other: &Self) {
         self.lists.clone_from(&other.lists);
-        self.others = other.others;
+        self.count = other.count;
     }
 
     /// Takes a particular block off its list; says whether it was on one.
@@ -306,15 +284,15 @@ impl PerCpuPages {
         };
         let types = if first < LOW_LISTS { MigrateType::PCP.len() } else { 2 };
         let found = (first..first + types).find(|list| self.lists[*list].withdraw(index));
-        if found.is_some_and(|list| list != SINGLES) {
-            self.others -= 1 << order.get();
+        if found.is_some() {
+            self.count -= 1 << order.get();
         }
         found.is_some()
     }
 
     /// Starts giving back `pages` pages, beginning with `list`. Linux: `free_pcppages_bulk()`.
     pub(crate) fn start_drain(&self, pages: u32, list: usize) -> Drain {
-        Drain { left: i64::from(pages.min(self.pages())), list }
+        Drain { left: i64::from(pages.min(self.count)), list }
     }
 
     /// The next blocks to give back, and their order: the oldest of the current list; the next
@@ -334,15 +312,13 @@ impl PerCpuPages {
         let order = self.order_of(drain.list);
         self.lists[drain.list].drop_oldest(count);
         let pages = u32::try_from(count << order.get()).expect("a zone has fewer than 2^32 frames");
-        if drain.list != SINGLES {
-            self.others -= pages;
-        }
+        self.count -= pages;
         drain.left -= i64::from(pages);
     }
 
     /// How many pages an explicit drain gives back at a time. Linux: `drain_pages_zone()`.
     pub(crate) fn drain_step(&self) -> u32 {
-        self.tuning.drain_step(self.pages())
+        self.tuning.drain_step(self.count)
     }
 
     /// The blocks of every list, heads first, with the order of their list.
@@ -362,13 +338,6 @@ impl PerCpuPages {
     pub(crate) const fn thp(&self) -> Thp {
         if self.shape.huge.is_some() { Thp::Configured } else { Thp::Absent }
     }
-}
-
-/// What a block of a list is among [`PerCpuPages::others`]. Orders that come at random would make a
-/// branch here hard to predict.
-#[inline(always)]
-fn counted(list: usize, order: Order) -> u32 {
-    u32::from(list != SINGLES) << order.get()
 }
 
 /// Progress of a drain.
@@ -424,7 +393,7 @@ mod tests {
                     let cached = Cached::new(nth << 9, mt);
                     let excess = short.commit_freed(list, order, cached, zone);
                     long.push_freed(list, order, cached);
-                    assert_eq!(long.tuning.drain(order, long.pages(), zone), excess, "{nth}");
+                    assert_eq!(long.tuning.drain(order, long.count, zone), excess, "{nth}");
                     for pcp in [&mut short, &mut long] {
                         let mut drain = pcp.start_drain(excess.unwrap_or(0), list);
                         while let Some((blocks, _)) = pcp.drain_next(&mut drain) {

@@ -55,12 +55,6 @@ impl PageList {
         self.blocks.len() <= self.gap
     }
 
-    /// Number of blocks.
-    #[inline(always)]
-    pub(crate) const fn len(&self) -> usize {
-        self.blocks.len() - self.gap
-    }
-
     /// Adds a block at the head.
     #[inline]
     pub(crate) fn push_newest(&mut self, block: Cached) {

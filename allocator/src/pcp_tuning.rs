@@ -174,12 +174,12 @@ impl Tuning {
     /// [`note_calm_free`](Self::note_calm_free). Where orders are mixed, each of the parts of the
     /// last condition alone would be a branch that is foreseen wrongly.
     #[inline(always)]
-    pub(crate) fn is_calm(&self, order: Order, pages: usize, zone: ZonePressure) -> bool {
-        pages < self.calm as usize
+    pub(crate) fn is_calm(&self, order: Order, pages: u32, zone: ZonePressure) -> bool {
+        pages < self.calm
             && zone == ZonePressure::default()
             && !(Self::is_high_order(order)
                 & (self.frees >= self.many)
-                & (pages >= self.spared as usize)
+                & (pages >= self.spared)
                 & (self.freed_high_order | (self.rule == PcpTuning::Fixed)))
     }
 
@@ -481,7 +481,7 @@ mod tests {
             for pages in
                 [0, 1, 4, 5, 6, 8, 9, 19, 29, 30, 39, 40].map(|more| more + (1 << order.get()))
             {
-                if !tuning.is_calm(order, pages as usize, zone) {
+                if !tuning.is_calm(order, pages, zone) {
                     continue;
                 }
                 calm += 1;
@@ -520,7 +520,7 @@ mod tests {
                 pages += 1 << order.get();
                 let mut long = short.clone();
                 let excess = long.drain(order, pages, ZonePressure::default());
-                if short.is_calm(order, pages as usize, ZonePressure::default()) {
+                if short.is_calm(order, pages, ZonePressure::default()) {
                     calm += 1;
                     short.note_calm_free(order);
                     assert_eq!((excess, long.counters()), (None, short.counters()), "step {step}");
