@@ -162,7 +162,13 @@ impl Posted {
 
     #[inline(always)]
     fn raw_type(&self, index: FrameIndex) -> u8 {
-        self.types[index as usize >> self.pageblock.get()].load(Relaxed)
+        self.types[self.block(index)].load(Relaxed)
+    }
+
+    /// Which of the zone's pageblocks has the frame at `index`.
+    #[inline(always)]
+    const fn block(&self, index: FrameIndex) -> usize {
+        index as usize >> self.pageblock.get()
     }
 
     /// The type of the pageblock of `index`, ISOLATE while it is isolated.
@@ -179,7 +185,8 @@ impl Posted {
     /// Whether the pageblock of `index` is an ordinary one of movable memory.
     #[inline(always)]
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
-        self.raw_type(index) == MigrateType::Movable as u8
+        let raw = self.types.get(self.block(index));
+        raw.is_some_and(|raw| raw.load(Relaxed) == MigrateType::Movable as u8)
     }
 
     /// Somebody holds the block at `index` from now on.
