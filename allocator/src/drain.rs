@@ -107,7 +107,7 @@ impl Buddy {
                 break;
             }
             let joined = joined(&blocks[put as usize..], order, most);
-            merging.join(first.index(), order, joined);
+            merging.join(first.index(), joined);
             merging.put(first.index(), joined, Placement::Likely);
             put += 1 << (joined.get() - order.get());
         }

@@ -296,12 +296,9 @@ impl MemMap {
         states.fill(allocated(Order::ZERO, movability));
     }
 
-    /// [`clear_head`](Self::clear_head) for all of a range, where nothing is free.
+    /// [`Frames::clear_held`].
     pub(crate) fn clear_held(&mut self, range: core::ops::Range<FrameIndex>) {
-        let states = &mut self.state[range.start as usize..range.end as usize];
-        let free = states.iter().fold(false, |free, state| free | (state & KIND == FREE));
-        assert!(!free, "block is already free");
-        states.fill(0);
+        self.frames().clear_held(range);
     }
 
     /// The two tables, for several steps in a row.

@@ -1,5 +1,7 @@
 //! The tables of a memory map while blocks are split and merged.
 
+use core::ops::Range;
+
 use prefetch_index::prefetch_index;
 
 use crate::frame::{FREE, FrameIndex, Head, KIND, Link, NEXT, Node, Nodes, PREV, free};
@@ -42,6 +44,19 @@ impl Frames<'_> {
     #[inline(always)]
     pub(crate) fn clear_head(&mut self, index: FrameIndex) {
         self.state[index as usize] = 0;
+    }
+
+    /// [`clear_head`](Self::clear_head) for all of a range.
+    ///
+    /// # Panics
+    ///
+    /// Panics when a block there is free; nothing is cleared then.
+    #[inline]
+    pub(crate) fn clear_held(&mut self, range: Range<FrameIndex>) {
+        let states = &mut self.state[range.start as usize..range.end as usize];
+        let free = states.iter().fold(false, |free, state| free | (state & KIND == FREE));
+        assert!(!free, "block is already free");
+        states.fill(0);
     }
 
     /// Asks for the line of a frame's state.

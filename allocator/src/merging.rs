@@ -95,17 +95,14 @@ impl Merging<'_> {
         areas.insert(frames, row, (index, order), end);
     }
 
-    /// Makes blocks of `order`, none of which is free, one block of order `joined`.
+    /// Makes blocks from `index` on, none of which is free, one block of order `joined`.
     ///
     /// # Panics
     ///
     /// Panics when one of them is free already.
     #[inline]
-    pub(crate) fn join(&mut self, index: FrameIndex, order: Order, joined: Order) {
-        for upper in (index..index + (1 << joined.get())).step_by(1 << order.get()).skip(1) {
-            assert!(!self.frames.is_free(upper), "block is already free");
-            self.frames.clear_head(upper);
-        }
+    pub(crate) fn join(&mut self, index: FrameIndex, joined: Order) {
+        self.frames.clear_held(index..index + (1 << joined.get()));
     }
 
     /// Ends it.

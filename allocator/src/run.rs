@@ -6,7 +6,7 @@ use crate::frames::Frames;
 use crate::free_area::{FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pcp_list::Cached;
-use crate::units::Order;
+use crate::units::{Order, Pfn};
 
 /// Blocks of one order side by side, taken off the lists together.
 #[derive(Clone, Copy, Debug)]
@@ -96,16 +96,11 @@ pub(crate) fn joined(blocks: &[Cached], order: Order, most: Order) -> Order {
         return order;
     }
     let first = blocks[0];
-    let follows = |nth: usize| blocks.get(nth) == Some(&first.behind(nth << order.get()));
-    let mut joined = order;
-    while joined < most && first.index() & (1 << joined.get()) == 0 {
-        let have = 1 << (joined.get() - order.get());
-        if !(have..2 * have).all(follows) {
-            break;
-        }
-        joined = joined.up();
-    }
-    joined
+    // What they may make up by where the first one starts, then by how many follow it.
+    let most = Pfn::new(first.index().into()).natural_order(most);
+    let places = (0..1 << (most.get() - order.get())).map(|nth| first.behind(nth << order.get()));
+    let follow = blocks.iter().zip(places).take_while(|(block, place)| *block == place).count();
+    Order::from_bits(order.get() + follow.ilog2().to_le_bytes()[0])
 }
 
 /// Whether the second of `blocks` lies behind the first, as when both were allocated in a row.
