@@ -136,10 +136,13 @@ impl Tuning {
     }
 
     pub(crate) fn set_cache(&mut self, cache: CacheSlice) {
-        self.cache = cache;
-        self.spared = match (cache, self.rule) {
-            (CacheSlice::Large, PcpTuning::Adaptive) => self.sizes.batch,
-            _ => 0,
+        self.cache = match self.rule {
+            PcpTuning::Fixed => CacheSlice::Small,
+            PcpTuning::Adaptive => cache,
+        };
+        self.spared = match self.cache {
+            CacheSlice::Small => 0,
+            CacheSlice::Large => self.sizes.batch,
         };
     }
 

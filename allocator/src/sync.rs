@@ -4,16 +4,25 @@
 //! program that runs its own loom models therefore does not change ours by accident. Likewise for
 //! shuttle.
 
-pub(crate) use imp::lock_spinning;
 #[doc(inline)]
 pub use imp::{Arc, Mutex, MutexGuard, atomic};
+pub(crate) use imp::{ZeroedBytes, lock_spinning, zeroed_bytes};
 
 #[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
 mod imp {
     pub use std::sync::{Arc, atomic};
 
     use crossbeam_utils::Backoff;
+    use pagelab_zeroed::Zeroed;
     pub use parking_lot::{Mutex, MutexGuard};
+
+    /// A table of bytes that starts as zeros.
+    pub(crate) type ZeroedBytes = Zeroed<atomic::AtomicU8>;
+
+    /// Such a table, which starts `skew` bytes behind a page.
+    pub(crate) fn zeroed_bytes(len: usize, skew: usize) -> ZeroedBytes {
+        Zeroed::skewed(len, skew)
+    }
 
     /// Looks at a mutex that another thread holds before this one goes to sleep, some 0.4 ms: long
     /// enough for the longest drain, and short beside the time slice of a holder that has lost its
@@ -52,6 +61,14 @@ mod imp {
     #[cfg(all(shuttle, feature = "shuttle"))]
     use shuttle::sync;
     pub use sync::{Arc, MutexGuard, atomic};
+
+    /// A table of bytes: a model checker's are not made of zeros.
+    pub(crate) type ZeroedBytes = Vec<atomic::AtomicU8>;
+
+    /// Such a table, wherever it starts.
+    pub(crate) fn zeroed_bytes(len: usize, _skew: usize) -> ZeroedBytes {
+        (0..len).map(|_| atomic::AtomicU8::new(0)).collect()
+    }
 
     /// In a model it is always another thread's turn.
     pub(crate) fn lock_spinning<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -12,8 +12,8 @@ use crate::holders::Holders;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::Pages;
 use crate::pcp_tuning::ZonePressure;
-use crate::sync::Arc;
 use crate::sync::atomic::{AtomicU8, AtomicU16};
+use crate::sync::{Arc, ZeroedBytes, zeroed_bytes};
 use crate::units::{Order, PageCount, Pfn, PfnRange};
 use crate::zone::Zone;
 
@@ -27,8 +27,13 @@ pub(super) struct Posted {
     types: Vec<AtomicU8>,
     /// For each frame: the state byte of the block that somebody holds from there on, else zero.
     /// The zone's own map only knows that such a block is not on the buddy lists, and asks here.
-    holders: Table,
+    holders: ZeroedBytes,
 }
+
+/// Where the table of holders starts in a page, in frames. CPUs that refill their lists one after
+/// the other from a block have 63 pages each. Each one's first page is the one that goes to and fro:
+/// it has a line of its own then.
+const SKEW: usize = 32;
 
 /// How a zone fares.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -100,7 +105,7 @@ impl Posted {
             pageblock: zone.buddy.geometry.pageblock_order(),
             mood: AtomicU16::new(0),
             types,
-            holders: zeroed(map.len() as usize),
+            holders: zeroed_bytes(map.len() as usize, SKEW),
         };
         posted.post_types(zone, 0..zone.buddy.blocks.len());
         posted.mood.store(Mood::of(zone).encode(), Relaxed);
@@ -233,22 +238,4 @@ impl Holders for Arc<CachePadded<Posted>> {
     fn again(&self) -> Box<dyn Holders> {
         Box::new(Self::clone(self))
     }
-}
-
-/// A table that starts as zeros. A model checker's atomics cannot be made of zeros.
-#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
-type Table = pagelab_zeroed::Zeroed<AtomicU8>;
-#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
-type Table = Vec<AtomicU8>;
-
-#[cfg(not(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle"))))]
-fn zeroed(len: usize) -> Table {
-    // CPUs that refill their lists one after the other from a block have 63 pages each. Each one's
-    // first page is the one that goes to and fro.
-    Table::skewed(len, 32)
-}
-
-#[cfg(any(all(loom, feature = "loom"), all(shuttle, feature = "shuttle")))]
-fn zeroed(len: usize) -> Table {
-    (0..len).map(|_| AtomicU8::new(0)).collect()
 }
