@@ -45,8 +45,9 @@ pub struct MachineSpec {
     pub grouping: Option<Grouping>,
     /// Per-CPU rule for movable requests; `None` is the profile's.
     pub movable_pcp: Option<MovablePcp>,
-    /// A CPU's share of the last level of cache, in pages; zero where the kernel knows no caches, as
-    /// in the recorded guest of 6.12. Linux: `per_cpu_data_slice_size`, from the device tree, ACPI or CPUID.
+    /// A CPU's share of the last level of cache, in pages; zero where the kernel knows no caches,
+    /// as in the recorded guest of 6.12. Linux: `per_cpu_data_slice_size`, from the device tree,
+    /// ACPI or CPUID.
     pub cache_slice: PageCount,
 }
 

@@ -50,8 +50,8 @@ pub const MAX_ORDER: Order = Order::of(10);
 /// reserve: 256 MiB.
 pub const SPARE: PageCount = PageCount::new(1 << 16);
 
-/// A CPU's share of the last level of cache, where a kernel asks for it: 2 MiB, as with 16 of them on
-/// 32 MiB.
+/// A CPU's share of the last level of cache, where a kernel asks for it: 2 MiB, as with 16 of them
+/// on 32 MiB.
 const CACHE_SLICE: PageCount = PageCount::new(512);
 
 /// An allocator of naturally aligned blocks of `2^order` frames, all free when new.

@@ -31,8 +31,8 @@ pub(super) struct Posted {
 }
 
 /// Where the table of holders starts in a page, in frames. CPUs that refill their lists one after
-/// the other from a block have 63 pages each. Each one's first page is the one that goes to and fro:
-/// it has a line of its own then.
+/// the other from a block have 63 pages each. Each one's first page is the one that goes to and
+/// fro: it has a line of its own then.
 const SKEW: usize = 32;
 
 /// How a zone fares.
