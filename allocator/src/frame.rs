@@ -296,11 +296,6 @@ impl MemMap {
         states.fill(allocated(Order::ZERO, movability));
     }
 
-    /// [`Frames::clear_held`].
-    pub(crate) fn clear_held(&mut self, range: core::ops::Range<FrameIndex>) {
-        self.frames().clear_held(range);
-    }
-
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {
