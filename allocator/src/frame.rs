@@ -433,6 +433,19 @@ mod tests {
     }
 
     #[test]
+    fn free_blocks_are_found_eight_frames_at_a_time() {
+        let mut map = map();
+        let allocated = Head::Allocated(Order::of(3), Movability::Movable);
+        let heads = [Head::Free(Order::ZERO), allocated, Head::PerCpu(Order::ZERO)];
+        let heads = heads.into_iter().chain([Head::Free(Order::of(2))]);
+        (2..).step_by(2).zip(heads).for_each(|(index, head)| map.set_head(index, head));
+        let blocks = |end| map.clone().frames().free_of_eight(1, end).collect::<Vec<_>>();
+        assert_eq!(blocks(32), [(2, Order::ZERO), (8, Order::of(2))]);
+        assert_eq!(blocks(8), [(2, Order::ZERO)]);
+        assert_eq!(blocks(2), []);
+    }
+
+    #[test]
     fn covering_finds_the_block_of_a_tail() {
         let mut map = map();
         map.set_head(8, Head::Free(Order::of(2)));

@@ -135,8 +135,8 @@ impl<P: Exclusive> Cpu<P> {
         Some(Pages::new(pfn, req.order))
     }
 
-    /// The list of the zone at hand that serves a request, if it is like those that it served before
-    /// and nobody would look at a watermark.
+    /// The list of the zone at hand that serves a request, if it is like those that it served
+    /// before and nobody would look at a watermark.
     #[inline(always)]
     pub(super) fn list_at_hand(&self, req: &AllocRequest) -> Option<usize> {
         let CpuZone { posted, shape, .. } = &self.zones.hot;
