@@ -194,6 +194,14 @@ impl Buddy {
         }
     }
 
+    /// The free block that has `pfn`: its first frame, and its order.
+    #[inline]
+    pub(crate) fn free_around(&self, pfn: Pfn) -> Option<(Pfn, Order)> {
+        let page = (self.map.index(pfn)?, Order::ZERO);
+        let (start, order) = self.map.free_around(page, self.geometry.max_order())?;
+        Some((self.map.pfn(start), order))
+    }
+
     /// The type under which pages of a list of `mt` are counted. 6.1 does not count free highatomic
     /// pages, and could not: blocks of one pageblock merge there whatever lists they are on.
     pub(crate) fn counted_as(&self, mt: MigrateType) -> MigrateType {
@@ -351,14 +359,15 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when one of them is free already; none is put back then.
+    /// Panics at the first block that has pages which are free already.
     pub(crate) fn put_isolated(&mut self, pages: PfnRange) {
         let pageblock = self.geometry.pageblock_order();
         let mut index = self.index(pages.start());
-        let last = self.index(pages.end() - PageCount::new(1));
-        self.map.clear_held(index..last + 1);
         let mut merging = self.merging(MigrateType::Isolate);
         for (_, order) in pages.chunks(pageblock) {
+            if order > Order::ZERO {
+                merging.join(index, order);
+            }
             merging.put(index, order, Placement::Likely);
             index += 1 << order.get();
         }
@@ -376,15 +385,13 @@ impl Buddy {
     /// moved. Counters and the block's type are the caller's. Linux: `move_freepages_block()`.
     pub(crate) fn move_free(&mut self, index: FrameIndex, mt: MigrateType) -> PageCount {
         let mut moved = PageCount::ZERO;
-        let Some((mut at, end)) = self.block_in_zone(index) else { return moved };
+        let Some((start, end)) = self.block_in_zone(index) else { return moved };
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
-        while at < end {
-            let head = frames.head(at);
-            if let Some(Head::Free(order)) = head {
-                self.areas.move_to_tail(frames, &mut row, (at, order));
-                moved += order.pages();
+        for eight in (start..end).step_by(8) {
+            for block in frames.free_of_eight(eight, end) {
+                self.areas.move_to_tail(frames, &mut row, block);
+                moved += block.1.pages();
             }
-            at += head.map_or(1, |head| 1 << head.order().get());
         }
         self.areas.keep(row);
         moved

@@ -182,7 +182,8 @@ impl<'a, S: Sink> ContigClaim<'a, S> {
     ) {
         let mut from = self.range.start();
         let at_hand = PfnRange::new(from, from);
-        let mut taking = Taking { alloc: self.alloc, zone: self.zone, cpu, at_hand };
+        let (alloc, zone) = (&mut *self.alloc, self.zone);
+        let mut taking = Taking { alloc, zone, cpu, at_hand, whole: Whole::Pageblocks };
         for (part, with) in parts {
             assert!(from <= part.start(), "parts ascend");
             assert!(self.range.covers(part), "parts of the range");
@@ -200,6 +201,16 @@ struct Taking<'a, S: Sink> {
     cpu: CpuId,
     /// What was taken with the parts so far and belongs to none of them.
     at_hand: PfnRange,
+    whole: Whole,
+}
+
+/// How large the blocks are that what is at hand was part of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whole {
+    /// At most a pageblock each, of which the type is known.
+    Pageblocks,
+    /// They may reach into pageblocks that nobody isolated.
+    Larger,
 }
 
 impl<S: Sink> Taking<'_, S> {
@@ -222,11 +233,10 @@ impl<S: Sink> Taking<'_, S> {
     fn go_to(&mut self, pfn: Pfn) {
         let before = core::mem::replace(&mut self.at_hand, PfnRange::new(pfn, pfn));
         self.give_back(before);
-        let outer = match self.alloc.zones[self.zone].buddy.frame(pfn) {
-            Frame::Free { head, .. } => head,
-            _ => pfn,
-        };
+        let outer = self.alloc.zones[self.zone].buddy.free_around(pfn);
+        let outer = outer.map_or(pfn, |(head, _)| head);
         self.at_hand = PfnRange::new(outer, outer);
+        self.whole = Whole::Pageblocks;
     }
 
     /// Takes the free blocks from what is at hand up to `end`.
@@ -240,22 +250,31 @@ impl<S: Sink> Taking<'_, S> {
                 .ok_or(ClaimError::Busy(at))?;
             let index = zone.buddy.index(at);
             zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
+            if order > zone.buddy.geometry.pageblock_order() {
+                self.whole = Whole::Larger;
+            }
             at = at + order.pages();
             self.at_hand = PfnRange::new(self.at_hand.start(), at);
         }
         Ok(())
     }
 
+    /// Frees a range, which is empty most of the time.
+    #[inline]
+    fn give_back(&mut self, spare: PfnRange) {
+        if !spare.is_empty() {
+            self.free(spare);
+        }
+    }
+
     /// Frees a range page by page. Pages that follow each other merge with each other before they
     /// merge with anything else: where nobody listens, they are joined first.
-    fn give_back(&mut self, spare: PfnRange) {
-        if spare.is_empty() {
-            return;
-        }
+    fn free(&mut self, spare: PfnRange) {
         let buddy = &mut self.alloc.zones[self.zone].buddy;
         let pageblock = buddy.geometry.pageblock_order();
         let isolated = |block| buddy.migratetype(block) == MigrateType::Isolate;
-        if S::ENABLED || !spare.blocks(pageblock).all(isolated) {
+        let joins = self.whole == Whole::Pageblocks || spare.blocks(pageblock).all(isolated);
+        if S::ENABLED || !joins {
             return self.alloc.free_contig_range(self.cpu, ContigRange(spare));
         }
         buddy.put_isolated(spare);

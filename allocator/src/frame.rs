@@ -296,11 +296,6 @@ impl MemMap {
         states.fill(allocated(Order::ZERO, movability));
     }
 
-    /// [`Frames::clear_held`].
-    pub(crate) fn clear_held(&mut self, range: core::ops::Range<FrameIndex>) {
-        self.frames().clear_held(range);
-    }
-
     /// The two tables, for several steps in a row.
     #[inline(always)]
     pub(crate) fn frames(&mut self) -> Frames<'_> {
@@ -435,6 +430,19 @@ mod tests {
             assert_eq!(list(&map, 9), expected);
             assert!((1..=4).all(|index| map.is_linked(index)));
         }
+    }
+
+    #[test]
+    fn free_blocks_are_found_eight_frames_at_a_time() {
+        let mut map = map();
+        let allocated = Head::Allocated(Order::of(3), Movability::Movable);
+        let heads = [Head::Free(Order::ZERO), allocated, Head::PerCpu(Order::ZERO)];
+        let heads = heads.into_iter().chain([Head::Free(Order::of(2))]);
+        (2..).step_by(2).zip(heads).for_each(|(index, head)| map.set_head(index, head));
+        let blocks = |end| map.clone().frames().free_of_eight(1, end).collect::<Vec<_>>();
+        assert_eq!(blocks(32), [(2, Order::ZERO), (8, Order::of(2))]);
+        assert_eq!(blocks(8), [(2, Order::ZERO)]);
+        assert_eq!(blocks(2), []);
     }
 
     #[test]

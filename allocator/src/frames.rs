@@ -16,12 +16,6 @@ pub(crate) struct Frames<'a> {
 }
 
 impl Frames<'_> {
-    /// What starts at `index`, if anything does.
-    #[inline(always)]
-    pub(crate) fn head(&self, index: FrameIndex) -> Option<Head> {
-        Head::decode(self.state[index as usize])
-    }
-
     /// Whether a free block of exactly `order` starts at `index`. Linux: `page_is_buddy()`.
     #[inline(always)]
     pub(crate) fn is_free_block(&self, index: FrameIndex, order: Order) -> bool {
@@ -32,6 +26,29 @@ impl Frames<'_> {
     #[inline(always)]
     pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
         self.state[index as usize] & KIND == FREE
+    }
+
+    /// The free blocks that start at the eight frames from `index` on, as far as they lie before
+    /// `end`. Which frames these are is found without a branch for each: they come at random.
+    #[inline(always)]
+    pub(crate) fn free_of_eight(
+        &self,
+        index: FrameIndex,
+        end: FrameIndex,
+    ) -> impl Iterator<Item = (FrameIndex, Order)> + use<> {
+        let states = &self.state[index as usize..end.min(index + 8) as usize];
+        let states = match states.first_chunk() {
+            Some(eight) => u64::from_le_bytes(*eight),
+            None => states.iter().rfold(0, |all, &state| all << 8 | u64::from(state)),
+        };
+        // Of the two bits that tell the kind of a block only the lower one.
+        let mut free = (states & !(states >> 1)) >> FREE.trailing_zeros() & (u64::MAX / 0xff);
+        core::iter::from_fn(move || {
+            let at = (free != 0).then(|| free.trailing_zeros())?;
+            free &= free - 1;
+            let [state, ..] = (states >> at).to_le_bytes();
+            Some((index + at / 8, Order::from_bits(state)))
+        })
     }
 
     /// Notes what starts at `index`.

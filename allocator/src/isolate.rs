@@ -290,7 +290,7 @@ impl Zone {
             if self.buddy.blocks.migratetype(index) != MigrateType::Isolate {
                 break;
             }
-            let Frame::Free { head, order } = self.buddy.frame(pfn) else { break };
+            let Some((head, order)) = self.buddy.free_around(pfn) else { break };
             pfn = head + order.pages();
         }
         sink.emit(Event::TestPagesIsolated { range, fin: pfn });

@@ -91,6 +91,11 @@ impl PerCpuPages {
         PageCount::new(u64::from(self.count))
     }
 
+    /// The same, as drains count.
+    pub(crate) const fn pages(&self) -> u32 {
+        self.count
+    }
+
     /// The sizes in force.
     #[must_use]
     pub const fn sizes(&self) -> PcpSizes {
@@ -314,11 +319,6 @@ impl PerCpuPages {
         let pages = u32::try_from(count << order.get()).expect("a zone has fewer than 2^32 frames");
         self.count -= pages;
         drain.left -= i64::from(pages);
-    }
-
-    /// How many pages an explicit drain gives back at a time. Linux: `drain_pages_zone()`.
-    pub(crate) fn drain_step(&self) -> u32 {
-        self.tuning.drain_step(self.count)
     }
 
     /// The blocks of every list, heads first, with the order of their list.

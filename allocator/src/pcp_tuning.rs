@@ -343,12 +343,6 @@ impl Tuning {
         high
     }
 
-    /// How many of `pages` pages an explicit drain gives back at a time.
-    /// Linux: `drain_pages_zone()`.
-    pub(crate) fn drain_step(&self, pages: u32) -> u32 {
-        pages.min(self.sizes.batch << SCALE_MAX)
-    }
-
     /// One tick of the statistics timer: the high mark sinks. Returns how many pages to drain, in
     /// steps of one batch. Linux: `decay_pcp_high()`.
     pub(crate) fn decay(&mut self, pages: u32) -> u32 {

@@ -333,17 +333,13 @@ impl Zone {
         self.count_free(CpuId::BOOT);
     }
 
-    /// Empties one CPU's lists. Linux: `drain_pages_zone()`.
+    /// Empties one CPU's lists. Linux: `drain_pages_zone()`, which lets go of the zone's lock now
+    /// and then.
     pub(crate) fn drain_cpu(&mut self, cpu: CpuId, sink: &mut impl Sink) {
-        if self.pcp[cpu.index()].count() > PageCount::ZERO {
+        let pages = self.pcp[cpu.index()].pages();
+        if pages > 0 {
             sink.emit(Event::DrainPagesZone { cpu, node: self.node, kind: self.kind });
-        }
-        loop {
-            let step = self.pcp[cpu.index()].drain_step();
-            if step == 0 {
-                return;
-            }
-            self.drain_pcp(cpu, step, 0, sink);
+            self.drain_pcp(cpu, pages, 0, sink);
         }
     }
 

@@ -9,7 +9,15 @@ use crate::page_alloc::AllocRequest;
 use crate::smp::cpu::Cpu;
 use crate::smp::cpu_zone::{CpuZone, push_listed};
 use crate::smp::locked_zone::LockedZone;
+use crate::smp::posted::Posted;
 use crate::units::{CpuId, Order, Pfn};
+
+/// Whether a request is one that goes past the lists of its CPU.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unlisted {
+    Yes,
+    No,
+}
 
 impl<P: Exclusive> Cpu<P> {
     /// Up to `wanted` single pages, those that as many calls of
@@ -25,9 +33,13 @@ impl<P: Exclusive> Cpu<P> {
     #[must_use]
     pub fn alloc_singles(&mut self, req: &AllocRequest, wanted: usize) -> Vec<Pfn> {
         assert_eq!(req.order, Order::ZERO, "single pages");
-        let mut got = Vec::with_capacity(wanted);
+        let (mut got, mut unlisted) = (Vec::with_capacity(wanted), Unlisted::Yes);
         while got.len() < wanted {
-            self.alloc_unlisted(req, wanted - got.len(), &mut got);
+            // What a list may serve once it may serve again.
+            match unlisted {
+                Unlisted::Yes => unlisted = self.alloc_unlisted(req, wanted, &mut got),
+                Unlisted::No => self.alloc_listed(req, wanted, &mut got),
+            }
             if got.len() < wanted {
                 let Ok(pages) = self.alloc_pages(req) else { break };
                 got.push(pages.into_raw().0);
@@ -36,11 +48,30 @@ impl<P: Exclusive> Cpu<P> {
         got
     }
 
-    /// Adds pages to `got` under one hold of the zone's lock, while no list of this CPU may serve
-    /// the request and the zone fares so well that nobody would look at its watermarks.
-    fn alloc_unlisted(&mut self, req: &AllocRequest, wanted: usize, got: &mut Vec<Pfn>) {
-        let Some(route) = self.route(req) else { return };
-        let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return };
+    /// Adds up to `wanted` pages to `got` that the list at hand has, in one turn.
+    fn alloc_listed(&mut self, req: &AllocRequest, wanted: usize, got: &mut Vec<Pfn>) {
+        let Some(list) = self.list_at_hand(req) else { return };
+        let CpuZone { lists, posted, .. } = &mut self.zones.hot;
+        let posted: &Posted = posted;
+        lists.with(|lists| {
+            while got.len() < wanted && posted.mood().is_calm(req.order) {
+                let Some(pfn) = lists.pop(posted, list, req) else { return };
+                got.push(pfn);
+            }
+        });
+    }
+
+    /// Adds up to `wanted` pages to `got` under one hold of the zone's lock, if no list of this CPU
+    /// may serve the request, and while the zone fares so well that nobody would look at its
+    /// watermarks.
+    fn alloc_unlisted(
+        &mut self,
+        req: &AllocRequest,
+        wanted: usize,
+        got: &mut Vec<Pfn>,
+    ) -> Unlisted {
+        let Some(route) = self.route(req) else { return Unlisted::No };
+        let Some(&at) = self.shared().zonelist(req).get(route.rank) else { return Unlisted::No };
         let request = self.shared().zone_request(req, route.flags);
         let (id, zone) = (self.id, &self.zones.at(at).zone);
         // Which of them may lie in lent memory is decided page by page.
@@ -48,16 +79,16 @@ impl<P: Exclusive> Cpu<P> {
             && request.migratetype == MigrateType::Movable
             && zone.list_of(request).is_none();
         if !plain {
-            return;
+            return Unlisted::No;
         }
-        let (wanted, mut locked) = (got.len() + wanted, zone.lock());
+        let mut locked = zone.lock();
         while got.len() < wanted {
             let own = &mut locked.zones[0];
             // The counters that tell may fall by more than a page at a time.
             let spare = own.spare_pages().saturating_sub(own.counting_lag());
             let most = u32::try_from(spare.get().min((wanted - got.len()) as u64));
-            let Some(most) = most.ok().filter(|&most| most > 0) else { return };
-            let Some(run) = own.alloc_run(id, request, most) else { return };
+            let Some(most) = most.ok().filter(|&most| most > 0) else { break };
+            let Some(run) = own.alloc_run(id, request, most) else { break };
             let kind = own.kind().index();
             locked.stats.pgalloc[kind] += u64::from(run.end - run.start);
             for index in run {
@@ -65,6 +96,7 @@ impl<P: Exclusive> Cpu<P> {
                 got.push(zone.posted.pfn(index));
             }
         }
+        Unlisted::Yes
     }
 
     /// Gives single pages back one after the other, as many calls of [`free_raw`](Self::free_raw)

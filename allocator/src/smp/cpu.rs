@@ -125,17 +125,26 @@ impl<P: Exclusive> Cpu<P> {
     /// requests are of users.
     #[inline(always)]
     fn alloc_like_last(&mut self, req: &AllocRequest) -> Option<Pages> {
-        let CpuZone { lists, posted, shape, .. } = &mut self.zones.hot;
+        let list = self.list_at_hand(req)?;
+        let CpuZone { lists, posted, .. } = &mut self.zones.hot;
         let posted: &Posted = posted;
-        if PlainKey::of(req)? != self.user || !posted.mood().is_calm(req.order) {
-            return None;
-        }
-        let list = shape.list_of(req.order, MigrateType::Movable)?;
         let pfn = lists.with(
             #[inline(always)]
             |lists| lists.pop(posted, list, req),
         )?;
         Some(Pages::new(pfn, req.order))
+    }
+
+    /// The list of the zone at hand that serves a request, if it is like those that it served
+    /// before and nobody would look at a watermark.
+    #[inline(always)]
+    pub(super) fn list_at_hand(&self, req: &AllocRequest) -> Option<usize> {
+        let CpuZone { posted, shape, .. } = &self.zones.hot;
+        let posted: &Posted = posted;
+        if PlainKey::of(req)? != self.user || !posted.mood().is_calm(req.order) {
+            return None;
+        }
+        shape.list_of(req.order, MigrateType::Movable)
     }
 
     /// A copy of the request, so that the caller's can stay in registers.

@@ -1,6 +1,6 @@
 //! From a frame to the page that lies there. Linux: `struct page`, the array.
 
-use pagelab_allocator::sync::Mutex;
+use pagelab_allocator::sync::{Mutex, MutexGuard};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 
 use crate::smp::folio::SharedFolio;
@@ -37,11 +37,15 @@ impl Places {
         self.places.get_mut(index)?.take()
     }
 
-    fn put(&mut self, frame: Pfn, folio: FolioRef, pages: PageCount) {
+    /// A place for each frame of the pageblock.
+    fn make(&mut self, pages: PageCount) {
         if self.places.is_empty() {
             let pages = usize::try_from(pages.get()).expect("a pageblock");
             self.places.resize_with(pages, || None);
         }
+    }
+
+    fn put(&mut self, frame: Pfn, folio: FolioRef) {
         let index = self.index(frame);
         self.places[index] = Some(folio);
     }
@@ -72,28 +76,34 @@ impl FolioMap {
         Some(work(&mut self.block(frame)?.lock()))
     }
 
+    /// The places of the pageblock of `frame`, to put pages there.
+    fn lock_to_put(&self, frame: Pfn) -> MutexGuard<'_, Places> {
+        let mut places = self.block(frame).expect("a frame of the machine").lock();
+        places.make(self.pageblock.pages());
+        places
+    }
+
     /// Puts a page into its frame, which nobody else has.
     pub(crate) fn insert(&self, folio: FolioRef) {
         let frame = folio.frame();
-        let put = self.with(frame, |places| places.put(frame, folio, self.pageblock.pages()));
-        put.expect("a frame of the machine");
+        self.lock_to_put(frame).put(frame, folio);
     }
 
     /// Puts pages that were taken out into the frames that they have now, but those that are
     /// `gone`. Whoever gives the last reference back looks for the page here afterwards.
     pub(crate) fn put_back(
         &self,
-        folios: impl Iterator<Item = FolioRef>,
+        pages: impl Iterator<Item = (Pfn, FolioRef)>,
         gone: impl Fn(&SharedFolio) -> bool,
     ) {
-        let (mut folios, mut dropped) = (folios.peekable(), Vec::new());
-        while let Some(first) = folios.peek().map(|folio| folio.frame()) {
-            let mut places = self.block(first).expect("a frame of the machine").lock();
-            while let Some(folio) = folios.next_if(|next| self.together(first, next.frame())) {
-                match gone(&folio) {
-                    true => dropped.push(folio),
-                    false => places.put(folio.frame(), folio, self.pageblock.pages()),
-                }
+        let mut dropped = Vec::new();
+        let mut at_hand = None;
+        for (frame, folio) in pages {
+            drop(at_hand.take_if(|(first, _)| !self.together(*first, frame)));
+            let (_, places) = at_hand.get_or_insert_with(|| (frame, self.lock_to_put(frame)));
+            match gone(&folio) {
+                true => dropped.push(folio),
+                false => places.put(frame, folio),
             }
         }
     }

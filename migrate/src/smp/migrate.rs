@@ -33,7 +33,7 @@ pub enum MoveError {
 
 /// Pages that move together: so few that what is known of them stays in the caches while they are
 /// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
-const BATCH: usize = 64;
+const BATCH: usize = 128;
 
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
@@ -54,7 +54,7 @@ impl<P: Exclusive> SharedMemory<P> {
         let target = match self.target(cpu, carries, to) {
             Ok(target) => target,
             Err(refused) => {
-                self.put_back(core::iter::once(folio));
+                self.put_back(core::iter::once((frame, folio)));
                 return Err(refused);
             }
         };
@@ -63,7 +63,7 @@ impl<P: Exclusive> SharedMemory<P> {
         self.move_taken(cpu, core::slice::from_mut(&mut page), carries);
         self.free_frame(cpu, page.spare(), carries);
         let moved = page.has_moved();
-        self.put_back(core::iter::once(page.folio));
+        self.put_back(core::iter::once(page.placed()));
         if moved { Ok(target) } else { Err(MoveError::InUse) }
     }
 
@@ -72,7 +72,7 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Linux: `isolate_migratepages_range()`, `migrate_pages()`.
     pub fn migrate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
         self.admit(cpu);
-        let (mut moved, mut pages) = (0, Vec::new());
+        let (mut moved, mut pages) = (0, Vec::with_capacity(frames.len().min(BATCH)));
         for frames in frames.chunks(BATCH) {
             self.take_frames(frames, &mut pages);
             if !pages.is_empty() {
@@ -85,13 +85,13 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Moves pages that were taken, and forgets them.
     fn migrate_batch(&self, cpu: &mut Cpu<P>, pages: &mut Vec<Moving>, to: Placement) -> usize {
         let targets = cpu.alloc_singles(&to.request(), pages.len());
-        self.put_back(pages.drain(targets.len()..).map(|page| page.folio));
+        self.put_back(pages.drain(targets.len()..).map(Moving::placed));
         pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
         self.move_taken(cpu, pages, Carries::Data);
         let spares: Vec<Pfn> = pages.iter().map(Moving::spare).collect();
         cpu.free_singles(&spares);
         let moved = pages.iter().filter(|page| page.has_moved()).count();
-        self.put_back(pages.drain(..).map(|page| page.folio));
+        self.put_back(pages.drain(..).map(Moving::placed));
         moved
     }
 
@@ -113,16 +113,19 @@ impl<P: Exclusive> SharedMemory<P> {
     fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
-                let page = |&frame: &Pfn| Some(Moving::new(places.take(frame)?, frame));
-                taken.extend(group.iter().filter_map(page));
+                for &frame in group {
+                    if let Some(folio) = places.take(frame) {
+                        taken.push(Moving::new(folio, frame));
+                    }
+                }
             });
         }
     }
 
     /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.
     /// Linux: `putback_movable_pages()`.
-    fn put_back(&self, folios: impl Iterator<Item = FolioRef>) {
+    fn put_back(&self, pages: impl Iterator<Item = (Pfn, FolioRef)>) {
         let looks = self.steps.has(Step::PutbackLooks);
-        self.folios.put_back(folios, |folio| looks && folio.references() == 0);
+        self.folios.put_back(pages, |folio| looks && folio.references() == 0);
     }
 }

@@ -72,6 +72,11 @@ impl Moving {
         if self.has_moved() { self.source } else { self.target }
     }
 
+    /// It and the frame that it has.
+    pub(crate) fn placed(self) -> (Pfn, FolioRef) {
+        (if self.has_moved() { self.target } else { self.source }, self.folio)
+    }
+
     /// Whether it stays because a device writes where `mapping` lets a program write. Its entry
     /// stays too: fork would copy a migration entry, and must not share such a page.
     /// Linux: `folio_try_share_anon_rmap_pte()`.
@@ -143,14 +148,16 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Moves pages to their targets, as far as they can move. The frames that nobody has then are
     /// the caller's to free, and the pages to be put back into the map.
     pub(crate) fn move_taken(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
-        walk(pages, |page, entries, _| page.try_to_migrate(entries, self.steps));
+        walk(pages, |group, entries, _| {
+            group.iter_mut().for_each(|page| page.try_to_migrate(entries, self.steps));
+        });
         for page in &mut *pages {
             page.freeze(carries, self.steps);
         }
         self.copy_moved(pages, carries);
         let undoes = self.steps.has(Step::Undo);
-        walk(pages, |page, entries, tables| {
-            if undoes || page.has_moved() {
+        walk(pages, |group, entries, tables| {
+            for page in group.iter_mut().filter(|page| undoes || page.has_moved()) {
                 page.remove_migration_pte(entries, tables);
             }
         });
@@ -171,21 +178,11 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 }
 
-/// Reads what maps the pages, and nothing else: cache misses then come all at once.
-fn look_ahead(pages: &[Moving], entries: &[Entry]) {
-    let entry = |page: &Moving| entries.get(page.folio.index());
-    core::hint::black_box(pages.iter().filter_map(entry).filter_map(Entry::present).count());
-}
-
-/// Visits the entry of each page in each of its tables, parents before children. Pages that descend
-/// from one address space are walked together. Linux: `rmap_walk_anon()`.
-fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut Moving, &mut [Entry], Tables)) {
+/// Visits the tables of pages that descend from one address space, parents before children, then
+/// those of the next. Linux: `rmap_walk_anon()`.
+fn walk(pages: &mut [Moving], mut visit: impl FnMut(&mut [Moving], &mut [Entry], Tables)) {
     for group in pages.chunk_by_mut(|a, b| Arc::ptr_eq(a.folio.anon(), b.folio.anon())) {
         let anon = Arc::clone(group[0].folio.anon());
-        anon.rmap_walk(|table: &SharedTable, tables| {
-            let mut entries = table.lock();
-            look_ahead(group, &entries);
-            group.iter_mut().for_each(|page| visit(page, &mut entries, tables));
-        });
+        anon.rmap_walk(|table: &SharedTable, tables| visit(group, &mut table.lock(), tables));
     }
 }

@@ -48,7 +48,9 @@ struct Waiting {
 struct Found {
     waiting: Vec<Waiting>,
     /// Pages in tag storage.
-    inside: Vec<(usize, Pfn)>,
+    inside: Vec<usize>,
+    /// Where these lie.
+    leaving: Vec<Pfn>,
     /// Pages about to move.
     moving: usize,
 }
@@ -62,7 +64,8 @@ impl Found {
         if entry.is_migration() {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
-            self.inside.push((index, frame));
+            self.inside.push(index);
+            self.leaving.push(frame);
         } else {
             // Demands are numbered once they are sorted.
             let demand = (!mapping.folio().is_tagged()).then_some(NonZeroU32::MIN);
@@ -70,12 +73,6 @@ impl Found {
             self.waiting.push(Waiting { index, frame, demand });
         }
     }
-}
-
-/// Reads where the pages lie, and nothing else: cache misses then come all at once.
-fn look_ahead(entries: &[Entry]) {
-    let frames = entries.iter().filter_map(Entry::present).map(|page| page.folio().frame().get());
-    core::hint::black_box(frames.fold(0, |seen, frame| seen ^ frame));
 }
 
 /// The most bits of a frame's number that one pass over the pages sorts by.
@@ -151,17 +148,17 @@ impl<P: Exclusive> SharedMemory<P> {
         let (map, mut found) = (self.tags.map(), Found::default());
         found.waiting.reserve(range.len());
         let entries = table.lock();
-        look_ahead(&entries[range.clone()]);
-        range.for_each(|index| found.add(map, index, &entries[index]));
+        let batch = range.clone().zip(&entries[range]);
+        batch.for_each(|(index, entry)| found.add(map, index, entry));
         drop(entries);
         if !found.inside.is_empty() {
             // Tag storage has no tags: these go elsewhere, and are looked at again there.
-            let mut inside = core::mem::take(&mut found.inside);
-            inside.sort_unstable_by_key(|&(_, frame)| frame);
-            let frames: Vec<Pfn> = inside.iter().map(|&(_, frame)| frame).collect();
-            self.migrate_frames(cpu, &frames, Placement::Taggable);
+            let inside = core::mem::take(&mut found.inside);
+            let mut leaving = core::mem::take(&mut found.leaving);
+            leaving.sort_unstable();
+            self.migrate_frames(cpu, &leaving, Placement::Taggable);
             let entries = table.lock();
-            inside.iter().for_each(|&(index, _)| found.add(map, index, &entries[index]));
+            inside.into_iter().for_each(|index| found.add(map, index, &entries[index]));
         }
         let demands = self.reserve_waiting(cpu, &mut found.waiting);
         self.make_accessible(cpu, table, &found, &demands)

@@ -7,7 +7,7 @@
 use pagelab_allocator::isolate::IsolateMode;
 use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim, Steps};
-use pagelab_allocator::units::{Pfn, PfnRange};
+use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::smp::step::Step;
 use crate::smp::tag_blocks::{Region, ReserveError, SharedTagBlocks};
@@ -68,7 +68,26 @@ struct Group<'a> {
     demands: &'a mut [Demand],
 }
 
-impl Group<'_> {
+impl<'a> Group<'a> {
+    /// Cuts demands for blocks of one region into groups.
+    fn each(region: &'a Region, demands: &'a mut [Demand], pageblock: Order) -> Vec<Self> {
+        let (mut groups, mut rest) = (Vec::new(), demands);
+        while let Some(first) = rest.first() {
+            let end = region.range(first.block).start().align_down(pageblock) + pageblock.pages();
+            let inside = |demand: &&Demand| region.range(demand.block).start() < end;
+            let count = rest.iter().take_while(inside).count();
+            let (demands, others) = rest.split_at_mut(count);
+            groups.push(Self { region, demands });
+            rest = others;
+        }
+        groups
+    }
+
+    /// Whether all its blocks are taken.
+    fn is_met(&self) -> bool {
+        self.demands.iter().all(Demand::is_met)
+    }
+
     /// The frames of the blocks that are not taken yet.
     fn lent(&self) -> impl Iterator<Item = PfnRange> {
         let unmet = self.demands.iter().filter(|demand| !demand.is_met());
@@ -133,14 +152,13 @@ impl<P: Exclusive> SharedMemory<P> {
             }
         }
         let order = self.alloc.geometry().pageblock_order();
-        let pageblock = |demand: &Demand| region.range(demand.block).start().align_down(order);
-        let groups = demands.chunk_by_mut(|a, b| pageblock(a) == pageblock(b));
-        let mut groups: Vec<Group<'_>> = groups.map(|demands| Group { region, demands }).collect();
+        let mut groups = Group::each(region, demands, order);
         for several in groups.chunks_mut(SIDE_BY_SIDE) {
             self.claim_blocks(cpu, several);
         }
         // What others had, or what found no room elsewhere while all of it was isolated.
         for _ in 1..CLAIMS {
+            groups.retain(|group| !group.is_met());
             groups.chunks_mut(1).for_each(|one| self.claim_blocks(cpu, one));
         }
     }
@@ -166,10 +184,12 @@ impl<P: Exclusive> SharedMemory<P> {
     /// pageblock, so that each time some moved fewer are left.
     /// Linux: `alloc_contig_range()` without its isolation.
     fn take_blocks(&self, cpu: &mut Cpu<P>, claimed: &mut [Claimed<'_, '_, '_, P>]) {
-        let mut tries = 0;
+        let (mut tries, mut lent) = (0, Vec::new());
         loop {
-            let lent = claimed.iter().flat_map(|(_, group)| group.lent());
-            let lent: Vec<Pfn> = lent.flat_map(PfnRange::iter).collect();
+            lent.clear();
+            for block in claimed.iter().flat_map(|(_, group)| group.lent()) {
+                lent.extend(block.iter());
+            }
             if lent.is_empty() || tries == TRIES {
                 return;
             }
