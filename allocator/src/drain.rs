@@ -107,7 +107,9 @@ impl Buddy {
                 break;
             }
             let joined = joined(&blocks[put as usize..], order, most);
-            merging.join(first.index(), joined);
+            if joined > order {
+                merging.join(first.index(), joined);
+            }
             merging.put(first.index(), joined, Placement::Likely);
             put += 1 << (joined.get() - order.get());
         }

@@ -381,6 +381,8 @@ impl core::fmt::Debug for MemMap {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
 
     fn map() -> MemMap {
@@ -418,6 +420,37 @@ mod tests {
         assert_eq!(map.frames().unlink(2), None);
         assert_eq!(map.frames().unlink(3), Some(7));
         assert!(list(&map, 7).is_empty());
+    }
+
+    #[test]
+    fn the_front_of_a_list_leaves_it_together() {
+        let mut map = map();
+        (1..=4).for_each(|index| map.frames().link_before(7, index));
+        let now = Head::PerCpu(Order::ZERO);
+        for (most, left, expected) in [(3, vec![4], vec![1, 2, 3]), (9, vec![], vec![4])] {
+            let mut heard = Vec::new();
+            let taken = map.frames().unlink_front(7, most, now, |index| heard.push(index));
+            assert_eq!(taken, (u32::try_from(expected.len()).unwrap(), left.is_empty()));
+            assert!(heard.iter().all(|&index| map.head(index) == Some(now)));
+            assert_eq!((heard, list(&map, 7)), (expected, left.clone()));
+            assert_eq!(map.list_back(7).collect::<Vec<_>>(), left);
+        }
+        assert_eq!(map.frames().unlink_front(7, 9, now, |_| panic!("none is left")), (0, true));
+    }
+
+    #[test]
+    fn nothing_is_cleared_where_a_block_is_free() {
+        let mut map = map();
+        let held = Head::PerCpu(Order::of(1));
+        [0, 2].into_iter().for_each(|index| map.set_head(index, held));
+        map.set_head(4, Head::Free(Order::ZERO));
+        let mut clear = |range| {
+            let cleared = AssertUnwindSafe(|| map.frames().clear_held(range));
+            catch_unwind(cleared).map_err(|_| map.head(2))
+        };
+        assert_eq!(clear(0..5), Err(Some(held)));
+        assert_eq!(clear(0..4), Ok(()));
+        assert!((0..4).all(|index| map.head(index).is_none()));
     }
 
     #[test]

@@ -155,8 +155,8 @@ impl Frames<'_> {
         next == head
     }
 
-    /// Unlinks up to `most` frames from the first one of the list at `head` on, where something
-    /// else starts `now`; `each` hears of them in their order. Says how many there were, and
+    /// Unlinks up to `most` frames of the list at `head`, from the first one on, and notes what
+    /// starts there `now`; `each` hears of them in their order. Says how many there were, and
     /// whether the list is empty now.
     #[inline(always)]
     pub(crate) fn unlink_front(

@@ -201,8 +201,8 @@ impl FreeAreas {
         Some((index, from))
     }
 
-    /// Takes up to `most` blocks from the first one of a list of `row` on, each of which is `now`
-    /// something else and which `each` hears of in their order; says how many.
+    /// Takes up to `most` blocks of a list of `row`, from the first one on, and notes what each of
+    /// them is `now`; `each` hears of them in their order. Says how many there were.
     #[inline(always)]
     pub(crate) fn pop_front(
         &mut self,

@@ -372,6 +372,22 @@ mod tests {
         assert_eq!((out, pcp.count()), (vec![4, 5, 8], PageCount::ZERO));
     }
 
+    #[test]
+    fn a_block_that_is_withdrawn_counts_no_more() {
+        let rules = KernelProfile::V6_12.rules();
+        let mut pcp = PerCpuPages::new(rules, Geometry::PAGES_4K, Thp::Configured);
+        let blocks = [(1, 0), (2, 1), (512, 9)].map(|(index, order)| (index, Order::of(order)));
+        for (index, order) in blocks {
+            let list = pcp.list_of(order, MigrateType::Movable).unwrap();
+            pcp.push_freed(list, order, Cached::new(index, MigrateType::Movable));
+        }
+        let counts = blocks.map(|(index, order)| {
+            let found = [(); 2].map(|()| pcp.withdraw(index, order));
+            (found, pcp.count().get())
+        });
+        assert_eq!(counts, [514, 512, 0].map(|count| ([true, false], count)));
+    }
+
     /// Frees and requests, by the short cut where there is one and by the rules alone.
     #[test]
     fn frees_by_the_short_cut_are_frees_by_the_rules() {

@@ -95,9 +95,9 @@ pub(crate) struct Tuning {
     calm: u32,
     /// From so many `frees` on, a free of a high order may drain all.
     many: u32,
-    cache: CacheSlice,
     /// And from so many pages on: fewer are left where they are.
     spared: u32,
+    cache: CacheSlice,
 }
 
 impl Tuning {
@@ -112,8 +112,8 @@ impl Tuning {
             freed_high_order: false,
             calm: 0,
             many: 0,
-            cache: CacheSlice::Small,
             spared: 0,
+            cache: CacheSlice::Small,
         }
     }
 
@@ -399,6 +399,20 @@ mod tests {
         assert_eq!(sizes, [31, 62, 124, 248, 496, 992]);
         tuning.note_alloc();
         assert_eq!(tuning.drain(Order::ZERO, 2_000, ZonePressure::default()), Some(124));
+    }
+
+    #[test]
+    fn a_large_share_of_cache_spares_what_is_less_than_a_batch() {
+        let mut tuning = tuning(KernelProfile::V6_12, (828, 13_971));
+        tuning.set_cache(CacheSlice::Large);
+        for batch in [31, 8, 1] {
+            tuning.set_sizes(PcpSizes { batch, ..tuning.sizes() });
+            let in_a_row =
+                PcpCounters { free_count: batch, freed_high_order: true, ..tuning.counters() };
+            tuning.set_counters(in_a_row);
+            let mut free = |pages| tuning.drain(Order::of(1), pages, ZonePressure::default());
+            assert_eq!((free(batch - 1), free(batch)), (None, Some(batch)));
+        }
     }
 
     /// A reserve of more than an eighth of the zone puts the lower bound above the upper one.

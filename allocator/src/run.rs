@@ -65,7 +65,7 @@ impl Taking<'_> {
     }
 
     /// What up to `most` calls of [`run`](Self::run) would find on the list of the very order asked
-    /// for, that of `now`, which each block is then; `each` hears of them. Says how many.
+    /// for, that of `now`; notes that each of them is that, and `each` hears of it. Says how many.
     #[inline(always)]
     pub(crate) fn listed(&mut self, now: Head, most: u32, each: impl FnMut(FrameIndex)) -> u32 {
         self.areas.pop_front(&mut self.frames, &mut self.row, (now, most), each)

@@ -9,7 +9,7 @@ use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::page_alloc::{AllocRequest, PageAllocator, Pages};
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::restore::{MachineState, RestoreError};
-use pagelab_allocator::units::{CpuId, Order, Pfn, PfnRange};
+use pagelab_allocator::units::{CpuId, Order, PageCount, Pfn, PfnRange};
 
 type Machine = PageAllocator<Vec<Event>>;
 
@@ -18,6 +18,7 @@ fn machine(profile: KernelProfile) -> Machine {
     let mut spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Dma, memory);
     spec.reserved = vec![PfnRange::new(Pfn::new(0x4_0000), Pfn::new(0x4_0123))];
     spec.cma = vec![PfnRange::new(Pfn::new(0x4_7000), Pfn::new(0x4_8000))];
+    spec.cache_slice = PageCount::new(1 << 10);
     PageAllocator::boot(&spec, Vec::new()).expect("a machine that fits")
 }
 

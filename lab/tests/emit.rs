@@ -2,15 +2,21 @@
 
 mod emitted;
 
-use pagelab::emit::{Kernel, Task, TraceWriter};
+use pagelab::case::{freelists::FreeLists, pageblocks, text::CaseText};
+use pagelab::emit::{self, Kernel, Task, TraceWriter};
 use pagelab::plan::Design;
 use pagelab::trace::{Record, Strictness, TraceError, TraceReader};
+use pagelab_allocator::boot::MachineSpec;
 use pagelab_allocator::buddy::Placement;
-use pagelab_allocator::event::{CompactionScan, Event, Isolation, Migration};
+use pagelab_allocator::event::{CompactionScan, Event, Isolation, Migration, Silent};
+use pagelab_allocator::geometry::Geometry;
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags, ZoneType};
 use pagelab_allocator::migratetype::MigrateType;
+use pagelab_allocator::page_alloc::PageAllocator;
+use pagelab_allocator::pcp::CacheSlice;
 use pagelab_allocator::profile::KernelProfile;
 use pagelab_allocator::units::{CpuId, NodeId, Order, PageCount, Pfn, PfnRange};
+use pagelab_migrate::emulator::{Emulator, EmulatorSpec};
 
 use emitted::{Written, expected};
 
@@ -332,5 +338,31 @@ fn lines_are_those_of_the_recorded_kernels() {
             assert_eq!(line, format!("            task-139     [000] .....     0.000000: {text}"));
             assert_eq!(read(&all).unwrap().len(), 1);
         }
+    }
+}
+
+/// No 6.1 has flags of per-CPU lists, and none that a dump has anyway count.
+#[test]
+fn flags_of_per_cpu_lists_are_read_as_written() {
+    for (profile, slice, expected) in [
+        (KernelProfile::V6_12, 0, CacheSlice::Small),
+        (KernelProfile::V6_12, 1 << 16, CacheSlice::Large),
+        (KernelProfile::V6_1, 1 << 16, CacheSlice::Small),
+    ] {
+        let memory = range(0, 1 << 15);
+        let mut machine =
+            MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+        machine.cache_slice = PageCount::new(slice);
+        let emulator = Emulator::new(&EmulatorSpec { machine, tags: None }, Silent).unwrap();
+        let kernel = Kernel::of(&emulator.page_alloc().state());
+        let [lists, blocks] = [emit::freelists(&emulator, &kernel, 0), emit::pageblocks(&emulator)]
+            .map(|text| CaseText { file: "emitted".to_owned(), text });
+        let blocks = pageblocks::parse(&blocks).unwrap();
+        let blocks: Vec<_> = blocks.into_iter().map(|(_, block)| block).collect();
+        let text = lists.text.replace("\"free_factor\"", "\"flags\":2,\"free_factor\"");
+        let lists = FreeLists::parse(CaseText { text, ..lists }).unwrap();
+        let state = lists.machine(profile, &blocks, None).unwrap();
+        let read = PageAllocator::restore(&state, Silent).unwrap();
+        assert_eq!(read.zones()[0].pcp(CpuId::BOOT).cache(), expected, "{profile:?} {slice}");
     }
 }

@@ -1,10 +1,12 @@
 //! Driven by one thread, the shared allocator is the allocator.
 
 mod differential;
+mod drains;
 mod foreign;
 mod forged;
 mod panics;
 mod random;
+mod zone_text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

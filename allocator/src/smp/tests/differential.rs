@@ -3,122 +3,20 @@
 //!
 //! A machine follows from its seed, which a failure names.
 
-use std::fmt::Write as _;
-
 use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
+use super::drains::drains_as_one_by_one;
 use super::random::{Draw, range, spec};
+use super::zone_text::{same, state};
 use crate::boot::MachineSpec;
-use crate::buddy::Placement;
 use crate::contig::ContigClaim;
 use crate::event::{Event, Silent, Sink};
-use crate::frame::Frame;
-use crate::gfp::{AllocFlags, ZoneType};
+use crate::gfp::AllocFlags;
 use crate::highatomic::Unreserve;
 use crate::isolate::IsolateMode;
 use crate::pcp::PcpSizes;
-use crate::profile::{DrainType, KernelProfile};
 use crate::smp::*;
 use crate::units::NodeId;
-
-/// All that a zone is, as text that can be compared.
-fn state(zone: &Zone) -> String {
-    let mut text = String::new();
-    let buddy = &zone.buddy;
-    for order in Order::ZERO.to(buddy.geometry.max_order()) {
-        for mt in MigrateType::ALL {
-            let list: Vec<u64> = buddy.free_list(order, mt).map(Pfn::get).collect();
-            if !list.is_empty() {
-                writeln!(text, "{mt} {order:?} {list:?}").expect("text");
-            }
-        }
-    }
-    for pcp in &zone.pcp {
-        let lists: Vec<_> =
-            pcp.listed().map(|(block, order, mt)| (block.index(), order, mt, block.mt())).collect();
-        let (count, sizes, counters) = (pcp.count(), pcp.sizes(), pcp.counters());
-        writeln!(text, "pcp {count} {sizes:?} {counters:?} {lists:?}").expect("text");
-    }
-    let types: Vec<_> = (0..buddy.blocks.len()).map(|slot| buddy.blocks.type_at(slot)).collect();
-    writeln!(text, "{:?} {:?} {types:?}", zone.counters, buddy.free).expect("text");
-    let (marks, reserved) = (zone.watermarks, zone.reserved_highatomic);
-    let (pressure, boosted, managed) = (zone.pressure, zone.boosted, zone.managed);
-    writeln!(text, "{marks:?} {pressure:?} {boosted:?} {reserved} {managed}").expect("text");
-    for pfn in zone.span.iter() {
-        if let Frame::Allocated { order, movability, .. } = buddy.frame(pfn) {
-            write!(text, "{pfn}:{order:?}{movability:?} ").expect("text");
-        }
-    }
-    text
-}
-
-#[track_caller]
-fn same(one: &str, other: &str, what: &str) {
-    let lines = one.lines().zip(other.lines()).find(|(a, b)| a != b);
-    if let Some((a, b)) = lines {
-        panic!("{what}:\n  {a}\n  {b}");
-    }
-    assert_eq!(one.len(), other.len(), "{what}");
-}
-
-/// Empties the lists of a zone twice, as it is done and block by block.
-#[track_caller]
-fn drains_as_one_by_one(zone: &Zone, what: &str) {
-    let (mut together, mut single) = (zone.clone(), zone.clone());
-    together.drain_all(&mut Silent);
-    for cpu in (0..).map(CpuId::new).take(single.pcp.len()) {
-        drain_one_by_one(&mut single, cpu);
-    }
-    same(&state(&single), &state(&together), what);
-}
-
-/// Linux: `drain_pages_zone()` and `free_pcppages_bulk()`, to the letter but for the size of steps.
-fn drain_one_by_one(zone: &mut Zone, cpu: CpuId) {
-    loop {
-        let step = zone.pcp[cpu.index()].pages().min(100);
-        if step == 0 {
-            return;
-        }
-        let mut drain = zone.pcp[cpu.index()].start_drain(step, 0);
-        while let Some((blocks, order)) = zone.pcp[cpu.index()].drain_next(&mut drain) {
-            let block = blocks[0];
-            zone.pcp[cpu.index()].drained(&mut drain, 1);
-            let mt = match zone.buddy.rules.drain_type {
-                DrainType::Remembered if zone.buddy.blocks.isolated() == 0 => block.mt(),
-                _ => zone.buddy.blocks.migratetype(block.index()),
-            };
-            zone.buddy.put_index(block.index(), order, mt, Placement::Likely);
-            zone.count_free(cpu);
-        }
-    }
-}
-
-/// A pageblock may change its type while its pages wait on a list, where they lie side by side with
-/// those of its neighbour: the two go to different lists, or merge by the rule of their types.
-#[test]
-fn neighbours_of_two_pageblocks_are_not_joined() {
-    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
-        let geometry = Geometry::new(12, Order::of(3), Order::of(5)).expect("sizes that fit");
-        let memory = range(0, 256);
-        let mut spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
-        spec.grouping = Some(Grouping::ByMobility);
-        spec.tunables.min_free_kbytes = Some(0);
-        let mut alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
-        alloc.zones[0].set_pcp_sizes(PcpSizes { batch: 63, high_min: 1000, high_max: 1000 });
-        let req = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
-        let held = (0..256).map_while(|_| alloc.alloc_pages(CpuId::BOOT, &req).ok());
-        let mut held: Vec<Pfn> = held.map(|pages| pages.into_raw().0).collect();
-        held.sort_unstable();
-        let free = |pfn| alloc.free_pages(CpuId::BOOT, Pages::new(pfn, Order::ZERO));
-        held.into_iter().for_each(free);
-        let zone = &mut alloc.zones[0];
-        assert!(zone.pcp_pages().get() > 250, "most of them wait on a list");
-        for block in (0..256).step_by(16) {
-            zone.buddy.blocks.set_migratetype(block, MigrateType::Unmovable);
-        }
-        drains_as_one_by_one(zone, &format!("{profile:?}"));
-    }
-}
 
 /// The machine three times, and what is held of each.
 struct Trio<P: Exclusive> {

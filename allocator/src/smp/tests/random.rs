@@ -84,6 +84,7 @@ pub(super) fn spec(draw: &mut Draw) -> (MachineSpec, Vec<PfnRange>) {
     spec.cpus = draw.of(&[1, 2, 3]);
     spec.movable_pcp = draw.of(&[None, Some(MovablePcp::Always), Some(MovablePcp::OnlyWithCma)]);
     spec.grouping = draw.of(&[None, Some(Grouping::ByMobility), Some(Grouping::Disabled)]);
+    spec.cache_slice = PageCount::new(draw.of(&[0, 40, 1 << 16]));
     if draw.one_in(2) {
         spec.tunables.watermark_boost_factor = draw.of(&[0, 15_000, 100_000]);
         spec.tunables.min_free_kbytes = draw.of(&[None, Some(64), Some(blocks * block / 4)]);

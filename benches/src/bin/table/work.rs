@@ -185,7 +185,7 @@ impl<P: Shared> Work<P> for BulkFree<P> {
 pub(crate) struct Turnover<P: Shared, const PAGES: u32>(Held<P>);
 
 impl<P: Shared, const PAGES: u32> Turnover<P, PAGES> {
-    /// Frees as many as it allocates then.
+    /// Frees pages, and allocates as many.
     #[inline(always)]
     fn turn(&mut self) {
         let held = &mut self.0;
