@@ -89,6 +89,7 @@ fn numbers_that_no_kernel_has_are_refused() {
     let boost = ("\"watermark_boost\": 0", "\"watermark_boost\": 18446744073709551615");
     check_edit_refused(lists, boost.0, boost.1, "field `watermark_boost`");
     check_edit_refused(lists, "\"batch\": 1,", "\"batch\": 4000000000,", "field `pcp.batch`");
+    check_edit_refused(lists, "\"batch\": 1,", "\"batch\": 1048577,", "field `pcp.batch`");
     check_edit_refused(lists, "\"managed\": ", "\"managed\": 9", "field `managed`");
     check_edit_refused(lists, "\"order\": 3", "\"order\": 2", "field `order`");
     check_edit_refused(lists, "\"MOVABLE\": [", "\"CMA\": [", "no migratetype of this kernel");

@@ -126,8 +126,12 @@ const FRAME_LIMIT: u64 = 1 << 40;
 const SPAN_LIMIT: u64 = 1 << 26;
 /// Largest size of a per-CPU list. Linux: they are of type `int`.
 const PCP_LIMIT: u32 = 1 << 28;
-/// Largest growth of a refill or drain, as a power of two.
-const FACTOR_LIMIT: u32 = 31;
+/// Largest batch, which grows by the factors and must not lose bits. Linux: `zone_batchsize()`
+/// gives at most a quarter of a mebibyte.
+const BATCH_LIMIT: u32 = 1 << 20;
+/// Largest growth of a refill or drain, as a power of two. Linux: `CONFIG_PCP_BATCH_SCALE_MAX` is
+/// at most 6.
+const FACTOR_LIMIT: u32 = 6;
 
 /// Flags of a zone that decide how its per-CPU lists behave. Linux: `zone->flags`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -442,7 +446,7 @@ impl FreeLists {
 
     fn check_tuning(&self, pcp: &RawPcp) -> Result<(), CaseError> {
         for (field, value, range) in [
-            ("pcp.batch", pcp.batch, 1..=PCP_LIMIT),
+            ("pcp.batch", pcp.batch, 1..=BATCH_LIMIT),
             ("pcp.high", pcp.high, 0..=PCP_LIMIT),
             ("pcp.high_min", pcp.high_min.unwrap_or(0), 0..=PCP_LIMIT),
             ("pcp.high_max", pcp.high_max.unwrap_or(0), 0..=PCP_LIMIT),
