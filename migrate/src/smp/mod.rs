@@ -25,6 +25,7 @@ mod moving;
 pub mod mprotect;
 pub mod page_table;
 pub mod populate;
+mod positions;
 mod reserve;
 mod slab;
 mod step;

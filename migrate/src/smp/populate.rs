@@ -14,6 +14,7 @@ use pagelab_allocator::smp::{Cpu, Exclusive};
 use pagelab_allocator::units::{Pfn, PfnRange};
 
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Tags};
+use crate::smp::positions::positions_by_frame;
 use crate::smp::reserve::Demand;
 use crate::smp::step::Step;
 use crate::smp::{Placement, SharedMemory};
@@ -75,45 +76,6 @@ impl Found {
     }
 }
 
-/// The most bits of a frame's number that one pass over the pages sorts by.
-const DIGIT_BITS: u32 = 9;
-
-/// Positions of pages, ascending by frame: pages stay where they are, positions are small.
-fn by_frame(pages: &[Waiting]) -> Vec<u16> {
-    let mut positions: Vec<u16> = (0..1 << BATCH_BITS).take(pages.len()).collect();
-    if pages.is_sorted_by_key(|page| page.frame) {
-        return positions;
-    }
-    let first = pages[0].frame.get();
-    let differ = pages.iter().fold(0, |bits, page| bits | (page.frame.get() ^ first));
-    let bits = u64::BITS - differ.leading_zeros();
-    // Passes of the same width: as few as there can be, and no wider than they have to.
-    let width = bits.div_ceil(bits.div_ceil(DIGIT_BITS));
-    let mut sorted = positions.clone();
-    for from in (0..bits).step_by(width as usize) {
-        sort_by_digit(pages, from..from + width, &positions, &mut sorted);
-        core::mem::swap(&mut positions, &mut sorted);
-    }
-    positions
-}
-
-/// Sorts positions by some bits of the frames, and leaves those alone that differ in none of them.
-fn sort_by_digit(pages: &[Waiting], bits: Range<u32>, positions: &[u16], sorted: &mut [u16]) {
-    let mask = (1 << (bits.end - bits.start)) - 1;
-    let digit = |page: &Waiting| {
-        usize::try_from(page.frame.get() >> bits.start & mask).expect("fewer digits than counts")
-    };
-    let mut ends = [0_u16; 1 << DIGIT_BITS];
-    pages.iter().for_each(|page| ends[digit(page)] += 1);
-    let mut start = 0;
-    ends.iter_mut().for_each(|end| start += core::mem::replace(end, start));
-    for &position in positions {
-        let end = &mut ends[digit(&pages[usize::from(position)])];
-        sorted[usize::from(*end)] = position;
-        *end += 1;
-    }
-}
-
 impl<P: Exclusive> SharedMemory<P> {
     /// Finds tag storage for the pages of `range` that wait for it and makes them accessible.
     ///
@@ -168,7 +130,7 @@ impl<P: Exclusive> SharedMemory<P> {
     fn reserve_waiting(&self, cpu: &mut Cpu<P>, waiting: &mut [Waiting]) -> Vec<Demand> {
         let mut demands: Vec<Demand> = Vec::with_capacity(waiting.len());
         let (map, mut covered) = (self.tags.map(), PfnRange::new(Pfn::new(0), Pfn::new(0)));
-        for at in by_frame(waiting) {
+        for at in positions_by_frame(waiting, |page| page.frame) {
             let page = &mut waiting[usize::from(at)];
             if page.demand.take().is_none() {
                 continue;
@@ -227,26 +189,5 @@ impl<P: Exclusive> SharedMemory<P> {
         let looks = self.steps.has(Step::PopulateLooksAgain);
         let there = !looks || mapping.folio().frame() == frame;
         (there && mapping.tags == Tags::OnAccess).then_some(mapping)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn pages_ascend_by_frame(
-            frames in prop::collection::vec(prop_oneof![0u64..2000, 0u64..1 << 40], 0..300),
-        ) {
-            let page = |&frame: &u64| Waiting { frame: Pfn::new(frame), index: 0, demand: None };
-            let pages: Vec<Waiting> = frames.iter().map(page).collect();
-            let mut expected: Vec<usize> = (0..pages.len()).collect();
-            expected.sort_by_key(|&at| frames[at]);
-            let positions: Vec<usize> = by_frame(&pages).into_iter().map(usize::from).collect();
-            prop_assert_eq!(positions, expected);
-        }
     }
 }
