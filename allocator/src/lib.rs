@@ -59,6 +59,7 @@ mod pageblock;
 pub mod pcp;
 pub mod pcp_by_hand;
 mod pcp_list;
+mod pcp_sizes;
 mod pcp_tuning;
 pub mod profile;
 mod reclaim;

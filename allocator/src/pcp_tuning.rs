@@ -3,9 +3,9 @@
 //! Answers only: no page is moved and no list is known here, just how many pages there are.
 
 use crate::cache_slice::CacheSlice;
-use crate::geometry::Geometry;
+use crate::pcp_sizes::PcpSizes;
 use crate::profile::{PcpTuning, Rules};
-use crate::units::{Order, PageCount};
+use crate::units::Order;
 
 /// Bound of the factors by which refills and drains grow. Linux: `CONFIG_PCP_BATCH_SCALE_MAX`.
 const SCALE_MAX: u32 = 5;
@@ -26,38 +26,6 @@ enum Reach {
     AboveMark,
     /// All: blocks of high order come back in a row.
     Everything,
-}
-
-/// Sizes of the lists, in pages.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PcpSizes {
-    /// Pages moved at a time.
-    pub batch: u32,
-    /// Lower bound of the high mark; the mark itself under [`PcpTuning::Fixed`].
-    pub high_min: u32,
-    /// Upper bound of the high mark.
-    pub high_max: u32,
-}
-
-impl PcpSizes {
-    /// Before the zones are set up: every free goes straight to the buddy lists.
-    /// Linux: `boot_pageset`.
-    pub const BOOT: Self = Self { batch: 1, high_min: 0, high_max: 0 };
-
-    /// Sizes for a zone. Linux: `zone_batchsize()`, `zone_highsize()`.
-    #[must_use]
-    pub fn of_zone(geometry: Geometry, managed: PageCount, low: PageCount, cpus: u64) -> Self {
-        let limit = (1u64 << 20) >> geometry.page_shift();
-        let quarter = ((managed.get() >> 10).min(limit) / 4).max(1);
-        let batch = (1u64 << (quarter + quarter / 2).ilog2()).saturating_sub(1).max(1);
-        let high = |total: u64| (total / cpus.max(1)).max(4 * batch);
-        let clip = |pages: u64| u32::try_from(pages).unwrap_or(u32::MAX);
-        Self {
-            batch: clip(batch),
-            high_min: clip(high(low.get())),
-            high_max: clip(high(managed.get() / 8)),
-        }
-    }
 }
 
 /// How the traffic so far has tuned one CPU's lists.
@@ -370,13 +338,6 @@ mod tests {
         let mut tuning = Tuning::new(profile.rules());
         tuning.set_sizes(PcpSizes { batch: 31, high_min: high.0, high_max: high.1 });
         tuning
-    }
-
-    #[test]
-    fn sizes_of_the_measured_guest() {
-        let sizes =
-            PcpSizes::of_zone(Geometry::PAGES_4K, PageCount::new(116_232), PageCount::new(828), 1);
-        assert_eq!(sizes, PcpSizes { batch: 31, high_min: 828, high_max: 14_529 });
     }
 
     #[test]

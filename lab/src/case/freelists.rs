@@ -113,7 +113,7 @@ enum Huge {
 
 /// Linux: `PCPF_PREV_FREE_HIGH_ORDER`.
 const FREED_HIGH_ORDER: u32 = 1;
-/// Flag of per-CPU lists, of 6.12 too. Linux: `PCPF_FREE_HIGH_BATCH`.
+/// Linux: `PCPF_FREE_HIGH_BATCH`.
 const FREE_HIGH_BATCH: u32 = 2;
 /// Linux: `enum zone_flags`.
 const RECLAIM_ACTIVE: u64 = 1 << 1;
