@@ -8,7 +8,8 @@ use crate::units::PageCount;
 pub struct PcpSizes {
     /// Pages moved at a time.
     pub batch: u32,
-    /// Lower bound of the high mark; the mark itself under [`PcpTuning::Fixed`](crate::profile::PcpTuning::Fixed).
+    /// Lower bound of the high mark; the mark itself under
+    /// [`PcpTuning::Fixed`](crate::profile::PcpTuning::Fixed).
     pub high_min: u32,
     /// Upper bound of the high mark.
     pub high_max: u32,
