@@ -11,7 +11,8 @@
 //! - Two free buddies below pageblock order never stay unmerged.
 
 use crate::frame::{Frame, FrameIndex, Head, MemMap, Movability};
-use crate::free_area::{End, FreeAreas, Row};
+use crate::frames::End;
+use crate::free_area::{FreeAreas, Row};
 use crate::geometry::Geometry;
 use crate::holders::Holders;
 use crate::migratetype::MigrateType;

@@ -8,7 +8,7 @@ use crate::buddy::Placement;
 use crate::event::Sink;
 use crate::fallback::{Extfrag, Fragmenting, Ownership, Raider, ViaOwnList};
 use crate::frame::{FrameIndex, Head, Movability};
-use crate::free_area::End;
+use crate::frames::End;
 use crate::gfp::{AllocFlags, ZoneType};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::PageAllocator;

@@ -126,7 +126,8 @@ impl Buddy {
                 let own = u64::from(self.blocks.migratetype(index) == mt);
                 same_at("type of a listed block is its pageblock's", pfn, own, 1)?;
             }
-            same_at("links of a listed block", pfn, u64::from(self.map.is_linked(index)), 1)?;
+            let linked = self.map.is_linked((index, order));
+            same_at("links of a listed block", pfn, u64::from(linked), 1)?;
             blocks += 1;
             same_at("length of a list (cycle?)", pfn, blocks.min(self.nr_free(order)), blocks)?;
         }

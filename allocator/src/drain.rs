@@ -80,19 +80,23 @@ impl Buddy {
     /// Frees blocks one after the other while they go to lists of `mt`, as the first does; says how
     /// many. Counters are the caller's.
     fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
-        let source = self.drain_source();
+        let alike = self.alike(blocks, mt);
         let mut merging = self.merging(mt);
-        let mut put = 0;
-        for (nth, &block) in blocks.iter().enumerate() {
-            if source.of(block, merging.blocks) != mt {
-                break;
-            }
-            merging.look_ahead(|ahead| Some(blocks.get(nth + ahead)?.index()), order);
+        for (nth, block) in alike.iter().enumerate() {
+            merging.look_ahead(|ahead| Some(alike.get(nth + ahead)?.index()), order);
             merging.put(block.index(), order, Placement::Likely);
-            put += 1;
         }
         merging.end();
-        put
+        u32::try_from(alike.len()).expect("blocks of a list")
+    }
+
+    /// The blocks that go to lists of `mt`, up to the first that does not. Merging changes no type
+    /// of theirs: a pageblock that takes another's type is all free.
+    #[inline(always)]
+    fn alike<'a>(&self, blocks: &'a [Cached], mt: MigrateType) -> &'a [Cached] {
+        let source = self.drain_source();
+        let other = blocks.iter().position(|&block| source.of(block, &self.blocks) != mt);
+        &blocks[..other.unwrap_or(blocks.len())]
     }
 
     /// [`put_each`](Self::put_each) of blocks many of which lie side by side: these are joined

@@ -3,7 +3,7 @@
 use crate::buddy::Buddy;
 use crate::event::Sink;
 use crate::frame::{FrameIndex, Head, Movability};
-use crate::free_area::End;
+use crate::frames::End;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{PageAllocator, Pages};
 use crate::units::{CpuId, Order, Pfn};

@@ -5,7 +5,7 @@
 
 use crate::buddy::{Buddy, Census};
 use crate::frame::FrameIndex;
-use crate::free_area::End;
+use crate::frames::End;
 use crate::migratetype::MigrateType;
 use crate::units::{Order, PageCount, Pfn};
 

@@ -156,16 +156,16 @@ pub(crate) struct MemMap {
     nodes: Nodes,
 }
 
-/// Which node stands for which frame. Those of frames where large blocks start come first and side
-/// by side: the lists of a machine that has just started touch megabytes and not gigabytes.
+/// Which node stands for which free block. Those of large blocks come first and side by side: the
+/// lists of a machine that has just started touch megabytes and not gigabytes.
 #[derive(Clone, Copy)]
 pub(super) struct Nodes {
-    /// Nodes below the one of frame zero as an ordinary frame.
+    /// Nodes below the one of frame zero as an ordinary block.
     ordinary: Node,
 }
 
-/// Every frame of this alignment has a node in the dense part.
-const LARGE: u32 = 10;
+/// Every block of this order or above has a node in the dense part.
+const LARGE: u8 = 10;
 
 impl Nodes {
     /// For `frames` frames; with the number of nodes, if that is small enough to be one.
@@ -175,12 +175,12 @@ impl Nodes {
     }
 
     #[inline(always)]
-    pub(super) const fn of(self, index: FrameIndex) -> Node {
-        if index & ((1 << LARGE) - 1) != 0 {
-            index + self.ordinary
-        } else {
-            HEADS + (index >> LARGE)
+    pub(super) const fn of(self, (index, order): (FrameIndex, Order)) -> Node {
+        if order.get() < LARGE {
+            return index + self.ordinary;
         }
+        core::hint::cold_path();
+        HEADS + (index >> LARGE)
     }
 
     /// The frame of a node, or none for a list head.
@@ -330,27 +330,29 @@ impl MemMap {
         self.nodes.frame(self.links[head as usize][NEXT])
     }
 
-    /// The frame behind `index` on its list, if any.
-    pub(crate) fn next(&self, index: FrameIndex) -> Option<FrameIndex> {
-        self.nodes.frame(self.links[self.nodes.of(index) as usize][NEXT])
-    }
-
     /// Frames of the list at `head`, first to last.
     pub(crate) fn list(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
-        core::iter::successors(self.first(head), |&index| self.next(index))
+        self.walk(head, NEXT)
     }
 
     /// Frames of the list at `head`, last to first. Linux: `list_for_each_entry_reverse()`.
     pub(crate) fn list_back(&self, head: Node) -> impl Iterator<Item = FrameIndex> {
-        let before = |node: Node| self.nodes.frame(self.links[node as usize][PREV]);
-        core::iter::successors(before(head), move |&index| before(self.nodes.of(index)))
+        self.walk(head, PREV)
     }
 
-    /// Moves the part of the list from `index` to its end to the front.
+    fn walk(&self, head: Node, way: usize) -> impl Iterator<Item = FrameIndex> {
+        let step = move |node: Node| {
+            let node = self.links[node as usize][way];
+            self.nodes.frame(node).map(|index| (node, index))
+        };
+        core::iter::successors(step(head), move |&(node, _)| step(node)).map(|(_, index)| index)
+    }
+
+    /// Moves the part of the list from a block to its end to the front.
     /// Linux: the list juggling of `move_freelist_tail()` and `move_freelist_head()`.
-    pub(crate) fn rotate_to_front(&mut self, head: Node, index: FrameIndex) {
+    pub(crate) fn rotate_to_front(&mut self, head: Node, block: (FrameIndex, Order)) {
         let (last, first) = (self.links[head as usize][PREV], self.links[head as usize][NEXT]);
-        let node = self.nodes.of(index);
+        let node = self.nodes.of(block);
         if first == node {
             return;
         }
@@ -362,9 +364,9 @@ impl MemMap {
         self.links[before as usize][NEXT] = head;
     }
 
-    /// Whether `index`'s neighbours on its list point back at it.
-    pub(crate) fn is_linked(&self, index: FrameIndex) -> bool {
-        let node = self.nodes.of(index);
+    /// Whether the neighbours of a free block on its list point back at it.
+    pub(crate) fn is_linked(&self, block: (FrameIndex, Order)) -> bool {
+        let node = self.nodes.of(block);
         let [next, prev] = self.links[node as usize];
         self.links[prev as usize][NEXT] == node && self.links[next as usize][PREV] == node
     }
@@ -384,6 +386,9 @@ mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
     use super::*;
+    use crate::frames::End;
+
+    const PAGE: Order = Order::ZERO;
 
     fn map() -> MemMap {
         MemMap::new(PfnRange::new(Pfn::new(0x105), Pfn::new(0x11a)), Order::of(3))
@@ -410,22 +415,22 @@ mod tests {
     #[test]
     fn lists_keep_order_and_unlink_anywhere() {
         let mut map = map();
-        map.frames().link_after(7, 1);
-        map.frames().link_after(7, 2);
-        map.frames().link_before(7, 3);
+        map.frames().link(7, (1, PAGE), End::Head);
+        map.frames().link(7, (2, PAGE), End::Head);
+        map.frames().link(7, (3, PAGE), End::Tail);
         assert_eq!(list(&map, 7), [2, 1, 3]);
         assert_eq!(map.list_back(7).collect::<Vec<_>>(), [3, 1, 2]);
-        assert_eq!(map.frames().unlink(1), None);
+        assert_eq!(map.frames().unlink((1, PAGE)), None);
         assert_eq!(list(&map, 7), [2, 3]);
-        assert_eq!(map.frames().unlink(2), None);
-        assert_eq!(map.frames().unlink(3), Some(7));
+        assert_eq!(map.frames().unlink((2, PAGE)), None);
+        assert_eq!(map.frames().unlink((3, PAGE)), Some(7));
         assert!(list(&map, 7).is_empty());
     }
 
     #[test]
     fn the_front_of_a_list_leaves_it_together() {
         let mut map = map();
-        (1..=4).for_each(|index| map.frames().link_before(7, index));
+        (1..=4).for_each(|index| map.frames().link(7, (index, PAGE), End::Tail));
         let now = Head::PerCpu(Order::ZERO);
         for (most, left, expected) in [(3, vec![4], vec![1, 2, 3]), (9, vec![], vec![4])] {
             let mut heard = Vec::new();
@@ -457,11 +462,11 @@ mod tests {
     fn rotation_keeps_the_cycle() {
         for at in 1..=4 {
             let mut map = map();
-            (1..=4).for_each(|index| map.frames().link_before(9, index));
-            map.rotate_to_front(9, at);
+            (1..=4).for_each(|index| map.frames().link(9, (index, PAGE), End::Tail));
+            map.rotate_to_front(9, (at, PAGE));
             let expected: Vec<_> = (at..=4).chain(1..at).collect();
             assert_eq!(list(&map, 9), expected);
-            assert!((1..=4).all(|index| map.is_linked(index)));
+            assert!((1..=4).all(|index| map.is_linked((index, PAGE))));
         }
     }
 

@@ -1,11 +1,22 @@
 //! The tables of a memory map while blocks are split and merged.
 
+use core::hint::select_unpredictable;
 use core::ops::Range;
 
 use prefetch_index::prefetch_index;
 
 use crate::frame::{FREE, FrameIndex, Head, KIND, Link, NEXT, Node, Nodes, PREV, free};
 use crate::units::Order;
+
+/// Which end of a list.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(usize)]
+pub(crate) enum End {
+    /// Where blocks are taken.
+    Head = NEXT,
+    /// Where blocks that are better left alone go.
+    Tail = PREV,
+}
 
 /// State and links of the frames of a [`MemMap`](crate::frame::MemMap), borrowed: a processor's
 /// registers hold where the tables lie while blocks are split and merged.
@@ -82,74 +93,64 @@ impl Frames<'_> {
         prefetch_index(&*self.state, index as usize);
     }
 
-    /// The buddy of a block that is to be freed, if it is free. The map need not have it.
+    /// Asks for the lines of the links that change first when a block below the largest order is
+    /// freed: its buddy's if that is free, else its own. They are most often in one line.
     #[inline(always)]
-    fn free_buddy(&self, index: FrameIndex, order: Order) -> Option<FrameIndex> {
+    pub(crate) fn prefetch_links(&self, (index, order): (FrameIndex, Order)) {
+        for index in [index, index ^ (1 << order.get())] {
+            prefetch_index(&*self.links, self.nodes.of((index, order)) as usize);
+        }
+    }
+
+    /// Asks for the lines of the buddy's neighbours on its list, if it is free. Whether it is, is
+    /// chance, and found without a branch.
+    #[inline(always)]
+    pub(crate) fn prefetch_neighbours(&self, (index, order): (FrameIndex, Order)) {
         let buddy = index ^ (1 << order.get());
-        (self.state.get(buddy as usize) == Some(&free(order))).then_some(buddy)
-    }
-
-    /// Asks for the line of the links that change first when the block is freed: its buddy's if
-    /// that is free, else its own.
-    #[inline(always)]
-    pub(crate) fn prefetch_links(&self, index: FrameIndex, order: Order) {
-        let at = self.free_buddy(index, order).unwrap_or(index);
-        prefetch_index(&*self.links, self.nodes.of(at) as usize);
-    }
-
-    /// Asks for the lines of the buddy's neighbours on its list, if it is free.
-    #[inline(always)]
-    pub(crate) fn prefetch_neighbours(&self, index: FrameIndex, order: Order) {
+        let is_free = self.is_free_block(buddy, order);
         // Links of a block in use are those of long ago, and a head of a list is at hand.
-        let node = self.free_buddy(index, order).map_or(0, |buddy| self.nodes.of(buddy));
+        let node = select_unpredictable(is_free, self.nodes.of((buddy, order)), 0);
         self.links[node as usize]
             .iter()
             .for_each(|&next| prefetch_index(&*self.links, next as usize));
     }
 
-    /// Links `index` directly behind `at`, a head or another frame. Linux: `list_add()`.
+    /// Links a block at one end of the list at `head`. Which end is chance: it is found by
+    /// arithmetic, not by a branch. Linux: `list_add()`, `list_add_tail()`.
     #[inline(always)]
-    pub(crate) fn link_after(&mut self, at: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
-        let next = self.links[at as usize][NEXT];
-        self.links[node as usize] = [next, at];
-        self.links[at as usize][NEXT] = node;
-        self.links[next as usize][PREV] = node;
+    pub(crate) fn link(&mut self, head: Node, block: (FrameIndex, Order), end: End) {
+        let node = self.nodes.of(block);
+        let (inward, outward) = (end as usize, end as usize ^ 1);
+        let beside = core::mem::replace(&mut self.links[head as usize][inward], node);
+        let link = &mut self.links[node as usize];
+        link[inward] = beside;
+        link[outward] = head;
+        self.links[beside as usize][outward] = node;
     }
 
-    /// Links `index` as the only frame of the list at `head`, which is empty.
+    /// Links a block as the only one of the list at `head`, which is empty.
     #[inline(always)]
-    pub(crate) fn link_only(&mut self, head: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
+    pub(crate) fn link_only(&mut self, head: Node, block: (FrameIndex, Order)) {
+        let node = self.nodes.of(block);
         self.links[node as usize] = [head; 2];
         self.links[head as usize] = [node; 2];
     }
 
-    /// Links `index` directly before `at`. Linux: `list_add_tail()`.
+    /// Unlinks a block; returns the list head if the list is empty now. Linux: `list_del()`.
     #[inline(always)]
-    pub(crate) fn link_before(&mut self, at: Node, index: FrameIndex) {
-        let node = self.nodes.of(index);
-        let prev = self.links[at as usize][PREV];
-        self.links[node as usize] = [at, prev];
-        self.links[at as usize][PREV] = node;
-        self.links[prev as usize][NEXT] = node;
-    }
-
-    /// Unlinks `index`; returns the list head if the list is empty now. Linux: `list_del()`.
-    #[inline(always)]
-    pub(crate) fn unlink(&mut self, index: FrameIndex) -> Option<Node> {
-        let [next, prev] = self.links[self.nodes.of(index) as usize];
+    pub(crate) fn unlink(&mut self, block: (FrameIndex, Order)) -> Option<Node> {
+        let [next, prev] = self.links[self.nodes.of(block) as usize];
         self.links[prev as usize][NEXT] = next;
         self.links[next as usize][PREV] = prev;
         // Two nodes are left in the ring: the head and this one.
         (next == prev).then_some(next)
     }
 
-    /// Unlinks the first frame of the list at `head`; says whether the list is empty now. Cheaper
+    /// Unlinks the first block of the list at `head`; says whether the list is empty now. Cheaper
     /// than [`unlink`](Self::unlink): one neighbour is known.
     #[inline(always)]
-    pub(crate) fn unlink_first(&mut self, head: Node, index: FrameIndex) -> bool {
-        let next = self.links[self.nodes.of(index) as usize][NEXT];
+    pub(crate) fn unlink_first(&mut self, head: Node, block: (FrameIndex, Order)) -> bool {
+        let next = self.links[self.nodes.of(block) as usize][NEXT];
         self.links[head as usize][NEXT] = next;
         self.links[next as usize][PREV] = head;
         next == head

@@ -1,7 +1,7 @@
 //! Free lists by order and migratetype.
 
 use crate::frame::{FrameIndex, HEADS, Head, MemMap, Node};
-use crate::frames::Frames;
+use crate::frames::{End, Frames};
 use crate::migratetype::MigrateType;
 use crate::units::Order;
 
@@ -11,15 +11,6 @@ const TYPES: Node = 8;
 const ORDERS: usize = 16;
 const _: () = assert!(MigrateType::COUNT <= TYPES as usize);
 const _: () = assert!(ORDERS * TYPES as usize == HEADS as usize);
-
-/// Which end of a free list.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum End {
-    /// Where blocks are taken.
-    Head,
-    /// Where blocks that are better left alone go.
-    Tail,
-}
 
 /// The free lists of a zone. Linux: `struct free_area[]`.
 ///
@@ -47,8 +38,9 @@ impl Row {
     }
 
     #[inline(always)]
-    const fn clear_mark(&mut self, order: Order) {
-        self.non_empty &= !(1 << order.get());
+    fn clear_mark(&mut self, order: Order) {
+        // Not `1 <<`: that would be worked out before it is known whether the list is empty.
+        self.non_empty &= (!1u32).rotate_left(u32::from(order.get()));
     }
 
     /// The smallest order from `order` up whose list has a block.
@@ -112,10 +104,7 @@ impl FreeAreas {
         end: End,
     ) {
         let (index, order) = block;
-        match end {
-            End::Head => frames.link_after(head(order, row.mt), index),
-            End::Tail => frames.link_before(head(order, row.mt), index),
-        }
+        frames.link(head(order, row.mt), block, end);
         frames.set_head(index, Head::Free(order));
         row.non_empty |= 1 << order.get();
         self.nr_free[order.index()] += 1;
@@ -131,7 +120,7 @@ impl FreeAreas {
     ) {
         let (index, order) = block;
         debug_assert!(row.non_empty & 1 << order.get() == 0, "the list is empty");
-        frames.link_only(head(order, row.mt), index);
+        frames.link_only(head(order, row.mt), block);
         frames.set_head(index, Head::Free(order));
         row.non_empty |= 1 << order.get();
         self.nr_free[order.index()] += 1;
@@ -159,17 +148,17 @@ impl FreeAreas {
         row: &mut Row,
         block: (FrameIndex, Order),
     ) {
-        let (index, order) = block;
+        let (_, order) = block;
         self.unlink(frames, row, block);
-        frames.link_before(head(order, row.mt), index);
+        frames.link(head(order, row.mt), block, End::Tail);
         row.non_empty |= 1 << order.get();
     }
 
     /// [`extract`](Self::extract) without the count of blocks.
     #[inline(always)]
     fn unlink(&mut self, frames: &mut Frames<'_>, row: &mut Row, block: (FrameIndex, Order)) {
-        let (index, order) = block;
-        match frames.unlink(index) {
+        let (_, order) = block;
+        match frames.unlink(block) {
             Some(emptied) if emptied == head(order, row.mt) => row.clear_mark(order),
             Some(emptied) => self.clear_mark_of(emptied),
             None => {}
@@ -194,7 +183,7 @@ impl FreeAreas {
         let from = row.smallest(order)?;
         let list = head(from, row.mt);
         let index = frames.first(list)?;
-        if frames.unlink_first(list, index) {
+        if frames.unlink_first(list, (index, from)) {
             row.clear_mark(from);
         }
         self.nr_free[from.index()] -= 1;
@@ -277,6 +266,6 @@ impl FreeAreas {
         block: (FrameIndex, Order),
         mt: MigrateType,
     ) {
-        map.rotate_to_front(head(block.1, mt), block.0);
+        map.rotate_to_front(head(block.1, mt), block);
     }
 }

@@ -3,10 +3,12 @@
 //! What each of them looks at stays at hand meanwhile: where the tables lie, which lists have
 //! blocks.
 
+use core::hint::select_unpredictable;
+
 use crate::buddy::{Buddy, Placement};
 use crate::frame::FrameIndex;
-use crate::frames::Frames;
-use crate::free_area::{End, FreeAreas, Row};
+use crate::frames::{End, Frames};
+use crate::free_area::{FreeAreas, Row};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
 use crate::profile::MergeRule;
@@ -48,15 +50,19 @@ impl Merging<'_> {
     /// so many puts from now, if there is one. Nothing waits for the lines.
     #[inline(always)]
     pub(crate) fn look_ahead(&self, later: impl Fn(usize) -> Option<FrameIndex>, order: Order) {
+        // The largest blocks have no buddy.
+        if order >= self.max {
+            return;
+        }
         let [state, links, neighbours] = AHEAD.map(later);
         if let Some(index) = state {
             self.frames.prefetch_state(index);
         }
         if let Some(index) = links {
-            self.frames.prefetch_links(index, order);
+            self.frames.prefetch_links((index, order));
         }
         if let Some(index) = neighbours {
-            self.frames.prefetch_neighbours(index, order);
+            self.frames.prefetch_neighbours((index, order));
         }
     }
 
@@ -89,7 +95,10 @@ impl Merging<'_> {
             order = Order::from_bits(order.get() + 1);
         }
         let end = match placement {
-            Placement::Likely if !will_merge(frames, index, order, self.max) => End::Head,
+            Placement::Likely => {
+                let likely = will_merge(frames, index, order, self.max);
+                select_unpredictable(likely, End::Tail, End::Head)
+            }
             _ => End::Tail,
         };
         areas.insert(frames, row, (index, order), end);

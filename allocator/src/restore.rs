@@ -11,7 +11,7 @@ use crate::counters::{FreeCounters, Uncounted};
 use crate::event::Sink;
 use crate::fallback::Grouping;
 use crate::frame::{Frame, Head, Movability};
-use crate::free_area::End;
+use crate::frames::End;
 use crate::geometry::Geometry;
 use crate::gfp::ZoneType;
 use crate::migratetype::{MigrateType, TypeSet};
