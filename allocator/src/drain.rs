@@ -8,6 +8,7 @@ use crate::buddy::{Buddy, Placement};
 use crate::counters::FreeCounters;
 use crate::event::{Event, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
+use crate::merging::AHEAD;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
 use crate::pcp::CpuList;
@@ -82,8 +83,12 @@ impl Buddy {
     fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let alike = self.alike(blocks, mt);
         let mut merging = self.merging(mt);
-        for (nth, block) in alike.iter().enumerate() {
-            merging.look_ahead(|ahead| Some(alike.get(nth + ahead)?.index()), order);
+        for window in alike.array_windows::<{ AHEAD[0] + 1 }>() {
+            merging.look_ahead(AHEAD.map(|ahead| window[ahead].index()), order);
+            merging.put(window[0].index(), order, Placement::Likely);
+        }
+        // How many these are is chance: to ask each time what there is to look at costs too much.
+        for block in &alike[alike.len().saturating_sub(AHEAD[0])..] {
             merging.put(block.index(), order, Placement::Likely);
         }
         merging.end();

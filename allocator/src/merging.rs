@@ -43,26 +43,19 @@ impl Buddy {
 
 /// How many blocks before its turn a block's state is asked for, then the links that change, then
 /// those of its buddy's neighbours: which line each of them is in stands in the one before.
-const AHEAD: [usize; 3] = [16, 10, 5];
+pub(crate) const AHEAD: [usize; 3] = [16, 10, 5];
 
 impl Merging<'_> {
-    /// Asks for the lines of blocks of `order` that are put later: `later` has the one that is put
-    /// so many puts from now, if there is one. Nothing waits for the lines.
+    /// Asks for the lines of blocks of `order` that are put as many puts from now as [`AHEAD`]
+    /// says. Nothing waits for the lines.
     #[inline(always)]
-    pub(crate) fn look_ahead(&self, later: impl Fn(usize) -> Option<FrameIndex>, order: Order) {
+    pub(crate) fn look_ahead(&self, later: [FrameIndex; 3], order: Order) {
         // The largest blocks have no buddy.
-        if order >= self.max {
-            return;
-        }
-        let [state, links, neighbours] = AHEAD.map(later);
-        if let Some(index) = state {
-            self.frames.prefetch_state(index);
-        }
-        if let Some(index) = links {
-            self.frames.prefetch_links((index, order));
-        }
-        if let Some(index) = neighbours {
-            self.frames.prefetch_neighbours((index, order));
+        if order < self.max {
+            let [state, links, neighbours] = later;
+            self.frames.prefetch_state(state);
+            self.frames.prefetch_links((links, order));
+            self.frames.prefetch_neighbours((neighbours, order));
         }
     }
 

@@ -305,6 +305,7 @@ impl<S: Sink> PageAllocator<S> {
     }
 
     /// Walks the zones until one has a block and may give it. Linux: `get_page_from_freelist()`.
+    #[inline(always)]
     fn get_page_from_freelist(
         &mut self,
         cpu: CpuId,
