@@ -28,6 +28,7 @@
 //!
 //! Layers only look down; the table is in `notes/architecture.md`.
 
+mod alloc_request;
 pub mod boot;
 pub mod buddy;
 pub mod by_hand;
