@@ -115,11 +115,12 @@ impl Head {
     }
 }
 
-/// Bits 0..4 hold the order ([`Order::from_bits`]), bits 4..6 the kind, bit 6 the movability.
-pub(super) const KIND: u8 = 0x30;
-pub(super) const FREE: u8 = 0x10;
-const ALLOCATED: u8 = 0x20;
-const PER_CPU: u8 = 0x30;
+/// Bits 0..4 hold the order ([`Order::from_bits`]), bit 6 the movability; each kind has a bit. That
+/// of free blocks is the highest, which is looked at most: a sign.
+const KIND: u8 = FREE | ALLOCATED | PER_CPU;
+pub(super) const FREE: u8 = 0x80;
+const ALLOCATED: u8 = 0x10;
+const PER_CPU: u8 = 0x20;
 const MOVABLE: u8 = 0x40;
 
 /// The state of a frame that starts a free block.
@@ -320,8 +321,7 @@ impl MemMap {
         (order.get()..=max.get()).find_map(|order| {
             let start = index & !((1 << order) - 1);
             let state = self.state[start as usize];
-            let has = state & KIND == FREE && state >= FREE | order;
-            has.then(|| (start, Order::from_bits(state)))
+            (state >= FREE | order).then(|| (start, Order::from_bits(state)))
         })
     }
 

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use prefetch_index::prefetch_index;
 
-use crate::frame::{FREE, FrameIndex, Head, KIND, Link, NEXT, Node, Nodes, PREV, free};
+use crate::frame::{FREE, FrameIndex, Head, Link, NEXT, Node, Nodes, PREV, free};
 use crate::units::Order;
 
 /// Which end of a list.
@@ -36,7 +36,7 @@ impl Frames<'_> {
     /// Whether a free block of any order starts at `index`. Linux: `PageBuddy()`.
     #[inline(always)]
     pub(crate) fn is_free(&self, index: FrameIndex) -> bool {
-        self.state[index as usize] & KIND == FREE
+        self.state[index as usize] & FREE != 0
     }
 
     /// The free blocks that start at the eight frames from `index` on, as far as they lie before
@@ -52,8 +52,7 @@ impl Frames<'_> {
             Some(eight) => u64::from_le_bytes(*eight),
             None => states.iter().rfold(0, |all, &state| all << 8 | u64::from(state)),
         };
-        // Of the two bits that tell the kind of a block only the lower one.
-        let mut free = (states & !(states >> 1)) >> FREE.trailing_zeros() & (u64::MAX / 0xff);
+        let mut free = states >> FREE.trailing_zeros() & (u64::MAX / 0xff);
         core::iter::from_fn(move || {
             let at = (free != 0).then(|| free.trailing_zeros())?;
             free &= free - 1;
@@ -82,8 +81,8 @@ impl Frames<'_> {
     #[inline]
     pub(crate) fn clear_held(&mut self, range: Range<FrameIndex>) {
         let states = &mut self.state[range.start as usize..range.end as usize];
-        let free = states.iter().fold(false, |free, state| free | (state & KIND == FREE));
-        assert!(!free, "block is already free");
+        let all = states.iter().fold(0, |all, state| all | state);
+        assert!(all & FREE == 0, "block is already free");
         states.fill(0);
     }
 
