@@ -248,8 +248,11 @@ impl<S: Sink> Taking<'_, S> {
             let order = zone
                 .isolate_free_page(at, Isolator::BlockScan, sink)
                 .ok_or(ClaimError::Busy(at))?;
-            let index = zone.buddy.index(at);
-            zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
+            // A single page is held as such already.
+            if order > Order::ZERO {
+                let index = zone.buddy.index(at);
+                zone.buddy.map.set_held(index..index + (1 << order.get()), Movability::Unmovable);
+            }
             if order > zone.buddy.geometry.pageblock_order() {
                 self.whole = Whole::Larger;
             }

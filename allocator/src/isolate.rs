@@ -321,7 +321,10 @@ impl Zone {
         }
         sink.emit(Event::IsolateFreePage { pfn, order, taken: order.pages(), isolator });
         self.take_listed(index, order);
-        self.count_free(CpuId::BOOT);
+        // No counter knows of isolated pages.
+        if mt != MigrateType::Isolate {
+            self.count_free(CpuId::BOOT);
+        }
         Some(order)
     }
 

@@ -32,6 +32,12 @@ impl Cached {
         Self(self.0 + frames as u64)
     }
 
+    /// The bits in which two of them differ; none if they are the same.
+    #[inline]
+    pub(crate) const fn differing_bits(self, other: Self) -> u64 {
+        self.0 ^ other.0
+    }
+
     /// Type under which the block came in. Linux: `get_pcppage_migratetype()`.
     pub(crate) const fn mt(self) -> MigrateType {
         let [.., mt, _, _, _] = self.0.to_le_bytes();

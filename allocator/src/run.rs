@@ -98,9 +98,24 @@ pub(crate) fn joined(blocks: &[Cached], order: Order, most: Order) -> Order {
     let first = blocks[0];
     // What they may make up by where the first one starts, then by how many follow it.
     let most = Pfn::new(first.index().into()).natural_order(most);
-    let places = (0..1 << (most.get() - order.get())).map(|nth| first.behind(nth << order.get()));
-    let follow = blocks.iter().zip(places).take_while(|(block, place)| *block == place).count();
-    Order::from_bits(order.get() + follow.ilog2().to_le_bytes()[0])
+    let mut joined = order;
+    while joined < most && second_half_follows(blocks, order, joined) {
+        joined = Order::from_bits(joined.get() + 1);
+    }
+    joined
+}
+
+/// Whether blocks of `order` that make up one of `half` are followed by as many that make up the
+/// next. All are compared, without a branch for each: most that are asked about do follow.
+#[inline]
+fn second_half_follows(blocks: &[Cached], order: Order, half: Order) -> bool {
+    let count = 1 << (half.get() - order.get());
+    let Some(second) = blocks.get(count..2 * count) else { return false };
+    let before = &blocks[count - 1..];
+    let bits = before.iter().zip(second).fold(0, |bits, (before, block)| {
+        bits | block.differing_bits(before.behind(1 << order.get()))
+    });
+    bits == 0
 }
 
 /// Whether the second of `blocks` lies behind the first, as when both were allocated in a row.

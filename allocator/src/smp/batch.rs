@@ -134,24 +134,30 @@ impl<P: Exclusive> CpuZone<P> {
     fn free_unlisted(&mut self, id: CpuId, pages: &[Pfn]) -> usize {
         let Self { lists, zone, .. } = self;
         let posted = &zone.posted;
-        let bypasses = |pfn: &&Pfn| posted.migratetype(posted.index(**pfn)).bypasses_pcp();
-        let here = pages.iter().take_while(|pfn| zone.span.contains(**pfn));
-        let count = here.take_while(bypasses).count();
-        if count > 0 {
-            lists.with(|lists| {
-                zone.lock().with_lists(id, lists, |locked| {
-                    let mut left = &pages[..count];
-                    while !left.is_empty() {
-                        left = &left[locked.free_isolated(left)..];
-                        if let Some((&pfn, rest)) = left.split_first() {
-                            free_bypassing(locked, id, posted.index(pfn));
-                            left = rest;
-                        }
-                    }
-                });
-            });
+        let bypasses = |pfn: Pfn| {
+            zone.span.contains(pfn) && posted.migratetype(posted.index(pfn)).bypasses_pcp()
+        };
+        if !pages.first().is_some_and(|&first| bypasses(first)) {
+            return 0;
         }
-        count
+        let mut left = pages;
+        lists.with(|lists| {
+            zone.lock().with_lists(id, lists, |locked| {
+                // What is posted stays as it is while the lock is held.
+                while let Some((&first, rest)) = left.split_first() {
+                    if !bypasses(first) {
+                        break;
+                    }
+                    let isolated = locked.free_isolated(zone.span, left);
+                    left = &left[isolated..];
+                    if isolated == 0 {
+                        free_bypassing(locked, id, posted.index(first));
+                        left = rest;
+                    }
+                }
+            });
+        });
+        pages.len() - left.len()
     }
 }
 

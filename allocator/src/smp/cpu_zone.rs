@@ -127,6 +127,7 @@ impl<P: Exclusive> CpuZone<P> {
 
 /// Puts a freed block on its list, if its type and order have one, and gives back what is too much;
 /// says whether it was put there. Linux: `free_unref_page_commit()`.
+#[inline(always)]
 pub(super) fn push_listed<P: Exclusive>(
     zone: &SharedZone<P>,
     id: CpuId,
@@ -141,10 +142,21 @@ pub(super) fn push_listed<P: Exclusive>(
     zone.posted.release(index, order);
     let pressure = zone.posted.mood().pressure;
     if let Some(pages) = lists.pcp.commit_freed(list, order, Cached::new(index, mt), pressure) {
-        lists.with_balance(|pcp| {
-            let from = CpuList { pcp, cpu: id, list };
-            zone.lock().zones[0].give_back(from, pages, &mut Silent);
-        });
+        give_back(zone, id, lists, (list, pages));
     }
     true
+}
+
+/// Gives pages of the CPU's lists back, starting with a list.
+#[inline(never)]
+fn give_back<P: Exclusive>(
+    zone: &SharedZone<P>,
+    id: CpuId,
+    lists: &mut CpuLists,
+    (list, pages): (usize, u32),
+) {
+    lists.with_balance(|pcp| {
+        let from = CpuList { pcp, cpu: id, list };
+        zone.lock().zones[0].give_back(from, pages, &mut Silent);
+    });
 }

@@ -12,7 +12,7 @@ use crate::rmqueue::ZoneRequest;
 use crate::smp::posted::Posted;
 use crate::smp::zone::CpuLists;
 use crate::sync::MutexGuard;
-use crate::units::{CpuId, Order, Pfn};
+use crate::units::{CpuId, Order, Pfn, PfnRange};
 
 /// A zone whose lock is held. What others read without the lock is posted before it is released.
 pub(super) struct LockedZone<'a> {
@@ -105,12 +105,14 @@ impl<'a> LockedZone<'a> {
     }
 
     /// Frees the pages at the start of `pages` that somebody holds as single pages of isolated
-    /// pageblocks; says how many. No counter of free pages knows of them. Linux: `free_one_page()`.
-    pub(super) fn free_isolated(&mut self, pages: &[Pfn]) -> usize {
+    /// pageblocks of `span`; says how many. No counter of free pages knows of them.
+    /// Linux: `free_one_page()`.
+    pub(super) fn free_isolated(&mut self, span: PfnRange, pages: &[Pfn]) -> usize {
         let (posted, core) = (self.posted, &mut *self.core);
         let mut merging = core.zones[0].buddy.merging(MigrateType::Isolate);
         let mut freed = 0;
-        for index in pages.iter().map(|&pfn| posted.index(pfn)) {
+        for &pfn in pages.iter().take_while(|pfn| span.contains(**pfn)) {
+            let index = posted.index(pfn);
             let holding = posted.holding(index);
             let is_isolated = merging.blocks.migratetype(index) == MigrateType::Isolate;
             if !is_isolated || !holding.is_of(Order::ZERO) {

@@ -57,6 +57,13 @@ struct Found {
 }
 
 impl Found {
+    /// Room for as many pages in tag storage as there may be: a list that grows is written twice.
+    #[cold]
+    fn reserve_inside(&mut self) {
+        self.inside.reserve(self.waiting.capacity());
+        self.leaving.reserve(self.waiting.capacity());
+    }
+
     fn add(&mut self, map: &TagMap, index: usize, entry: &Entry) {
         let Some(mapping) = entry.mapping().filter(|page| page.tags == Tags::OnAccess) else {
             return;
@@ -65,6 +72,9 @@ impl Found {
         if entry.is_migration() {
             self.moving += 1;
         } else if map.is_tag_storage(frame) {
+            if self.inside.is_empty() {
+                self.reserve_inside();
+            }
             self.inside.push(index);
             self.leaving.push(frame);
         } else {

@@ -74,8 +74,8 @@ impl<'a> Group<'a> {
         let (mut groups, mut rest) = (Vec::new(), demands);
         while let Some(first) = rest.first() {
             let end = region.range(first.block).start().align_down(pageblock) + pageblock.pages();
-            let inside = |demand: &&Demand| region.range(demand.block).start() < end;
-            let count = rest.iter().take_while(inside).count();
+            let inside = |demand: &Demand| region.range(demand.block).start() < end;
+            let count = rest.partition_point(inside);
             let (demands, others) = rest.split_at_mut(count);
             groups.push(Self { region, demands });
             rest = others;
@@ -184,14 +184,16 @@ impl<P: Exclusive> SharedMemory<P> {
     /// pageblock, so that each time some moved fewer are left.
     /// Linux: `alloc_contig_range()` without its isolation.
     fn take_blocks(&self, cpu: &mut Cpu<P>, claimed: &mut [Claimed<'_, '_, '_, P>]) {
-        let (mut tries, mut lent) = (0, Vec::new());
+        // Room for all where blocks are single pages: a list that grows is written twice.
+        let blocks = claimed.iter().map(|(_, group)| group.demands.len()).sum();
+        let (mut tries, mut lent) = (0, Vec::with_capacity(blocks));
         loop {
+            if claimed.iter().all(|(_, group)| group.is_met()) || tries == TRIES {
+                return;
+            }
             lent.clear();
             for block in claimed.iter().flat_map(|(_, group)| group.lent()) {
                 lent.extend(block.iter());
-            }
-            if lent.is_empty() || tries == TRIES {
-                return;
             }
             if self.migrate_frames(cpu, &lent, Placement::Anywhere) == 0 {
                 tries += 1;
