@@ -8,7 +8,7 @@ use crate::buddy::{Buddy, Placement};
 use crate::counters::FreeCounters;
 use crate::event::{Event, Sink};
 use crate::gfp::{AllocFlags, ZoneType};
-use crate::merging::AHEAD;
+use crate::merging::{AHEAD, Merging};
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
 use crate::pcp::CpuList;
@@ -82,16 +82,12 @@ impl Buddy {
     /// many. Counters are the caller's.
     fn put_each(&mut self, blocks: &[Cached], order: Order, mt: MigrateType) -> u32 {
         let alike = self.alike(blocks, mt);
-        let mut merging = self.merging(mt);
-        for window in alike.array_windows::<{ AHEAD[0] + 1 }>() {
-            merging.look_ahead(AHEAD.map(|ahead| window[ahead].index()), order);
-            merging.put(window[0].index(), order, Placement::Likely);
+        let merging = self.merging(mt);
+        // Most blocks are single pages, for which it is compiled apart.
+        match order {
+            Order::ZERO => put_all(merging, alike, Order::ZERO),
+            _ => put_all(merging, alike, order),
         }
-        // How many these are is chance: to ask each time what there is to look at costs too much.
-        for block in &alike[alike.len().saturating_sub(AHEAD[0])..] {
-            merging.put(block.index(), order, Placement::Likely);
-        }
-        merging.end();
         u32::try_from(alike.len()).expect("blocks of a list")
     }
 
@@ -133,6 +129,20 @@ impl Buddy {
             _ => DrainType::Pageblock,
         }
     }
+}
+
+/// Puts blocks of `order` on the lists of a type, one after the other.
+#[inline(always)]
+fn put_all(mut merging: Merging<'_>, blocks: &[Cached], order: Order) {
+    for window in blocks.array_windows::<{ AHEAD[0] + 1 }>() {
+        merging.look_ahead(AHEAD.map(|ahead| window[ahead].index()), order);
+        merging.put(window[0].index(), order, Placement::Likely);
+    }
+    // How many these are is chance: to ask each time what there is to look at costs too much.
+    for block in &blocks[blocks.len().saturating_sub(AHEAD[0])..] {
+        merging.put(block.index(), order, Placement::Likely);
+    }
+    merging.end();
 }
 
 impl DrainType {

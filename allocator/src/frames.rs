@@ -93,11 +93,13 @@ impl Frames<'_> {
     }
 
     /// Asks for the lines of the links that change first when a block below the largest order is
-    /// freed: its buddy's if that is free, else its own. They are most often in one line.
+    /// freed: its buddy's if that is free, else its own. Those of two pages are in one line.
     #[inline(always)]
     pub(crate) fn prefetch_links(&self, (index, order): (FrameIndex, Order)) {
-        for index in [index, index ^ (1 << order.get())] {
-            prefetch_index(&*self.links, self.nodes.of((index, order)) as usize);
+        let ask = |index| prefetch_index(&*self.links, self.nodes.of((index, order)) as usize);
+        ask(index);
+        if order > Order::ZERO {
+            ask(index ^ (1 << order.get()));
         }
     }
 
