@@ -122,21 +122,18 @@ fn may_merge(
     mt: MigrateType,
     rule: MergeRule,
 ) -> bool {
-    blocks.is_plain(buddy.0, mt) || may_mix(blocks, buddy, mt, rule)
+    let other = blocks.migratetype(buddy.0);
+    other == mt || may_mix(blocks, (buddy, other), mt, rule)
 }
 
-/// [`may_merge`] when the types differ or the buddy is isolated.
+/// [`may_merge`] with a buddy of another type.
 #[cold]
 fn may_mix(
     blocks: &mut Pageblocks,
-    buddy: (FrameIndex, Order),
+    (buddy, other): ((FrameIndex, Order), MigrateType),
     mt: MigrateType,
     rule: MergeRule,
 ) -> bool {
-    let other = blocks.migratetype(buddy.0);
-    if other == mt {
-        return true;
-    }
     let mergeable = other.is_mergeable() && mt.is_mergeable();
     if mergeable && rule == MergeRule::OverwriteBuddy {
         blocks.set_migratetypes(buddy, mt);

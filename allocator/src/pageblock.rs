@@ -1,33 +1,20 @@
-//! Pageblock flags: type, isolation and the scanners' skip hint, one byte a block.
+//! What a zone remembers of each pageblock: its type, isolation included, and two marks.
 
 use crate::frame::FrameIndex;
 use crate::migratetype::MigrateType;
 use crate::units::Order;
 
-const TYPE: u8 = 0x07;
-const ISOLATED: u8 = 0x08;
-const SKIP: u8 = 0x10;
-const OFFLINE: u8 = 0x20;
+const SKIP: u8 = 0x01;
+const OFFLINE: u8 = 0x02;
 
-/// The type that a block with these flags presents.
-const BY_FLAGS: [MigrateType; 16] = {
-    let mut table = [MigrateType::Isolate; 16];
-    let mut mt = 0;
-    while mt < MigrateType::COUNT {
-        table[mt] = MigrateType::from_index(mt);
-        mt += 1;
-    }
-    table
-};
-
-/// Types and flags of a zone's pageblocks. Linux: `pageblock_flags`.
+/// Types and marks of a zone's pageblocks. Linux: `pageblock_flags`.
 ///
-/// Isolation is a bit beside the type; [`Pageblocks::migratetype`] presents it as a type, as the
-/// kernels of both profiles do.
+/// Isolation is a type, as in the kernels of both profiles.
 #[derive(Clone, Debug)]
 pub(crate) struct Pageblocks {
     order: Order,
-    flags: Vec<u8>,
+    types: Vec<MigrateType>,
+    marks: Vec<u8>,
     isolated: u64,
     changed: Changed,
 }
@@ -56,9 +43,11 @@ impl Changed {
 impl Pageblocks {
     /// Blocks of `order` for `frames` frames, all UNMOVABLE (type 0), as memory starts out.
     pub(crate) fn new(order: Order, frames: FrameIndex) -> Self {
+        let blocks = (frames >> order.get()) as usize;
         Self {
             order,
-            flags: vec![0; (frames >> order.get()) as usize],
+            types: vec![MigrateType::Unmovable; blocks],
+            marks: vec![0; blocks],
             isolated: 0,
             changed: Changed::default(),
         }
@@ -72,23 +61,18 @@ impl Pageblocks {
     /// Linux: `get_pageblock_migratetype()`.
     #[inline]
     pub(crate) fn migratetype(&self, index: FrameIndex) -> MigrateType {
-        BY_FLAGS[(self.flags[self.slot(index)] & (TYPE | ISOLATED)) as usize]
-    }
-
-    /// Whether the block that holds `index` has exactly this type and is not isolated.
-    #[inline]
-    pub(crate) fn is_plain(&self, index: FrameIndex, mt: MigrateType) -> bool {
-        self.flags[self.slot(index)] & (TYPE | ISOLATED) == mt as u8
+        self.types[self.slot(index)]
     }
 
     /// Gives the block a type and ends its isolation. Linux: `set_pageblock_migratetype()`.
     pub(crate) fn set_migratetype(&mut self, index: FrameIndex, mt: MigrateType) {
-        assert!(mt != MigrateType::Isolate, "isolation is a mark, not a type");
+        assert!(mt != MigrateType::Isolate, "isolation is not set, but entered");
         let slot = self.slot(index);
-        if self.flags[slot] & ISOLATED != 0 {
+        if self.types[slot] == MigrateType::Isolate {
             self.isolated -= 1;
         }
-        self.flags[slot] = self.flags[slot] & SKIP | mt as u8;
+        self.types[slot] = mt;
+        self.marks[slot] &= SKIP;
         self.changed.note(slot);
     }
 
@@ -101,15 +85,15 @@ impl Pageblocks {
         }
     }
 
-    /// Marks the block as isolated; its type stays beside the mark.
+    /// Isolates the block. Who does so remembers its type.
     ///
     /// # Panics
     ///
     /// Panics when the block is isolated already.
     pub(crate) fn isolate(&mut self, index: FrameIndex) {
         let slot = self.slot(index);
-        assert!(self.flags[slot] & ISOLATED == 0, "pageblock is isolated already");
-        self.flags[slot] |= ISOLATED;
+        assert!(self.types[slot] != MigrateType::Isolate, "pageblock is isolated already");
+        self.types[slot] = MigrateType::Isolate;
         self.isolated += 1;
         self.changed.note(slot);
     }
@@ -119,7 +103,7 @@ impl Pageblocks {
     pub(crate) fn set_offline(&mut self, index: FrameIndex) {
         self.set_migratetype(index, MigrateType::Movable);
         let slot = self.slot(index);
-        self.flags[slot] |= OFFLINE;
+        self.marks[slot] |= OFFLINE;
     }
 
     /// Brings the memory of a block that was gone back; it is MOVABLE.
@@ -132,7 +116,7 @@ impl Pageblocks {
 
     /// Whether the memory of the block is gone. Linux: `!pfn_to_online_page()`.
     pub(crate) fn is_offline(&self, index: FrameIndex) -> bool {
-        self.flags[self.slot(index)] & OFFLINE != 0
+        self.marks[self.slot(index)] & OFFLINE != 0
     }
 
     /// Isolates the block when `mt` is ISOLATE, else gives it that type and ends its isolation.
@@ -145,18 +129,18 @@ impl Pageblocks {
 
     /// Whether a scanner found nothing here lately. Linux: `get_pageblock_skip()`.
     pub(crate) fn is_skipped(&self, index: FrameIndex) -> bool {
-        self.flags[self.slot(index)] & SKIP != 0
+        self.marks[self.slot(index)] & SKIP != 0
     }
 
     /// Tells the scanners to pass this block by. Linux: `set_pageblock_skip()`.
     pub(crate) fn set_skip(&mut self, index: FrameIndex) {
         let slot = self.slot(index);
-        self.flags[slot] |= SKIP;
+        self.marks[slot] |= SKIP;
     }
 
     /// Forgets all skip hints. Linux: `__reset_isolation_suitable()`.
     pub(crate) fn clear_skips(&mut self) {
-        self.flags.iter_mut().for_each(|flags| *flags &= !SKIP);
+        self.marks.iter_mut().for_each(|marks| *marks &= !SKIP);
     }
 
     /// Number of isolated blocks. Linux: `nr_isolate_pageblock`.
@@ -166,12 +150,12 @@ impl Pageblocks {
 
     /// Number of blocks.
     pub(crate) fn len(&self) -> usize {
-        self.flags.len()
+        self.types.len()
     }
 
     /// The type of a block by its position; [`migratetype`](Self::migratetype) by a frame.
     pub(crate) fn type_at(&self, slot: usize) -> MigrateType {
-        BY_FLAGS[(self.flags[slot] & (TYPE | ISOLATED)) as usize]
+        self.types[slot]
     }
 
     /// What may have changed since the last call.
@@ -182,6 +166,6 @@ impl Pageblocks {
 
     /// Recounts the isolated blocks, for `check()`.
     pub(crate) fn count_isolated(&self) -> u64 {
-        self.flags.iter().filter(|&&flags| flags & ISOLATED != 0).map(|_| 1).sum()
+        self.types.iter().filter(|&&mt| mt == MigrateType::Isolate).map(|_| 1).sum()
     }
 }

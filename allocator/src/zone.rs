@@ -256,7 +256,7 @@ impl Zone {
         sink.emit(Event::PageFree { pfn, order });
         // Most pages are single pages of users, and most of their frees do nothing else.
         if order == Order::ZERO
-            && self.buddy.blocks.is_plain(index, MigrateType::Movable)
+            && self.buddy.blocks.migratetype(index) == MigrateType::Movable
             && self.pcp[cpu.index()].push_single_calmly(index, self.pressure)
         {
             self.buddy.map.set_head(index, Head::PerCpu(Order::ZERO));
