@@ -357,3 +357,27 @@ impl<S: Sink> PageAllocator<S> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Silent;
+    use crate::gfp::GfpFlags;
+    use crate::page_alloc::AllocRequest;
+    use crate::units::{CpuId, Order, Pfn};
+
+    /// 1 TiB would have 2 GiB of links.
+    #[test]
+    fn boot_writes_the_links_of_large_blocks_only() {
+        let memory = PfnRange::from_len(Pfn::new(0x10_0000), PageCount::new(1 << 18));
+        for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+            let geometry = Geometry::PAGES_4K;
+            let spec = MachineSpec::single(geometry, profile, ZoneType::Normal, memory);
+            let mut alloc = PageAllocator::boot(&spec, Silent).expect("a machine");
+            assert!(alloc.zones[0].buddy.map.has_pristine_links(), "{profile:?}");
+            let req = AllocRequest::new(Order::ZERO, GfpFlags::KERNEL);
+            alloc.alloc_pages(CpuId::BOOT, &req).map(drop).expect("a page");
+            assert!(!alloc.zones[0].buddy.map.has_pristine_links(), "{profile:?}");
+        }
+    }
+}

@@ -165,8 +165,9 @@ pub(super) struct Nodes {
     ordinary: Node,
 }
 
-/// Every block of this order or above has a node in the dense part.
-const LARGE: u8 = 10;
+/// Every block of this order or above has a node in the dense part: pageblocks of 2 MiB, which boot
+/// hands over one by one, are among them.
+const LARGE: u8 = 9;
 
 impl Nodes {
     /// For `frames` frames; with the number of nodes, if that is small enough to be one.
@@ -214,6 +215,12 @@ impl MemMap {
             map.links[head as usize] = [head; 2];
         }
         map
+    }
+
+    /// Whether no block below [`LARGE`] was ever on a list.
+    #[cfg(test)]
+    pub(crate) fn has_pristine_links(&self) -> bool {
+        self.links[self.nodes.ordinary as usize..].iter().all(|link| *link == Link::default())
     }
 
     /// Number of frames in the map, padding included.
