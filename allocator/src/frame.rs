@@ -178,11 +178,7 @@ impl Nodes {
 
     #[inline(always)]
     pub(super) const fn of(self, (index, order): (FrameIndex, Order)) -> Node {
-        if order.get() < LARGE {
-            return index + self.ordinary;
-        }
-        core::hint::cold_path();
-        HEADS + (index >> LARGE)
+        if order.get() < LARGE { index + self.ordinary } else { HEADS + (index >> LARGE) }
     }
 
     /// The frame of a node, or none for a list head.
