@@ -137,7 +137,7 @@ const fn allocated(order: Order, movability: Movability) -> u8 {
 /// Position of a frame in its zone's map: frame number minus the map's base.
 pub(crate) type FrameIndex = u32;
 
-/// A list head or a frame, as a position in the link table.
+/// A list head or a free block, as a position in the link table.
 pub(crate) type Node = u32;
 
 /// Nodes below this are list heads.

@@ -93,7 +93,8 @@ impl Frames<'_> {
     }
 
     /// Asks for the lines of the links that change first when a block below the largest order is
-    /// freed: its buddy's if that is free, else its own. Those of two pages are in one line.
+    /// freed: its buddy's if that is free, else its own. Those of two pages are most often in one
+    /// line.
     #[inline(always)]
     pub(crate) fn prefetch_links(&self, (index, order): (FrameIndex, Order)) {
         let ask = |index| prefetch_index(&*self.links, self.nodes.of((index, order)) as usize);

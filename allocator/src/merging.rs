@@ -44,6 +44,7 @@ impl Buddy {
 /// How many blocks before its turn a block's state is asked for, then the links that change, then
 /// those of its buddy's neighbours: which line each of them is in stands in the one before.
 pub(crate) const AHEAD: [usize; 3] = [16, 10, 5];
+const _: () = assert!(AHEAD[0] > AHEAD[1] && AHEAD[1] > AHEAD[2]);
 
 impl Merging<'_> {
     /// Asks for the lines of blocks of `order` that are put as many puts from now as [`AHEAD`]

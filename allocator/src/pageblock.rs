@@ -19,7 +19,7 @@ pub(crate) struct Pageblocks {
     changed: Changed,
 }
 
-/// Blocks whose type or isolation may have changed since somebody last asked, as positions.
+/// Blocks whose type may have changed since somebody last asked, as positions.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Changed {
     start: usize,
@@ -85,7 +85,7 @@ impl Pageblocks {
         }
     }
 
-    /// Isolates the block. Who does so remembers its type.
+    /// Isolates the block. Its type is forgotten: who ends that says which one it gets.
     ///
     /// # Panics
     ///
@@ -98,8 +98,8 @@ impl Pageblocks {
         self.changed.note(slot);
     }
 
-    /// Marks the memory of the block as gone; the next type it gets brings it back. It is no longer
-    /// isolated. Linux: a section without `SECTION_IS_ONLINE`.
+    /// Marks the memory of the block as gone; the next type that is set brings it back. It is no
+    /// longer isolated. Linux: a section without `SECTION_IS_ONLINE`.
     pub(crate) fn set_offline(&mut self, index: FrameIndex) {
         self.set_migratetype(index, MigrateType::Movable);
         let slot = self.slot(index);

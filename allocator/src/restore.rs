@@ -169,7 +169,7 @@ impl Buddy {
         Ok(buddy)
     }
 
-    /// Gives a pageblock its type, an isolated one being MOVABLE beneath; its frames are allocated.
+    /// Gives a pageblock its type; its frames are allocated.
     fn restore_pageblock(&mut self, pfn: Pfn, frames: PfnRange, mt: MigrateType) {
         for pfn in frames.iter() {
             let index = self.index(pfn);
@@ -177,6 +177,7 @@ impl Buddy {
         }
         let index = self.index(pfn);
         if mt == MigrateType::Isolate {
+            // A type first: it brings memory back that was gone, which isolation does not.
             self.blocks.set_migratetype(index, MigrateType::Movable);
             self.blocks.isolate(index);
         } else {

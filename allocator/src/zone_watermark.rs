@@ -318,7 +318,7 @@ mod tests {
         assert!(!fast(Mark::Min, AllocFlags::empty()));
         assert!(!fast(Mark::Low, AllocFlags::MIN_RESERVE | AllocFlags::WMARK_LOW));
     }
-    /// Linux's first look at single pages opens no reserve. Here there is none.
+    /// The first look at single pages opens no reserve: it passes nothing that the sum would not.
     #[test]
     fn a_first_look_passes_nothing_more() {
         let mut zone = zone(4 * 512, 300);

@@ -2,13 +2,11 @@
 
 use pagelab_percpu::Exclusive;
 
-use crate::frame::FrameIndex;
 use crate::gfp::AllocFlags;
 use crate::migratetype::MigrateType;
 use crate::page_alloc::AllocRequest;
 use crate::smp::cpu::Cpu;
 use crate::smp::cpu_zone::{CpuZone, push_listed};
-use crate::smp::locked_zone::LockedZone;
 use crate::smp::posted::Posted;
 use crate::units::{CpuId, Order, Pfn};
 
@@ -131,8 +129,8 @@ impl<P: Exclusive> CpuZone<P> {
     /// Frees the pages at the start of `pages` that have no list, most likely because their
     /// pageblocks are isolated, under one hold of the zone's lock; says how many.
     /// Linux: `free_one_page()`.
-    fn free_unlisted(&mut self, id: CpuId, pages: &[Pfn]) -> usize {
-        let Self { lists, zone, .. } = self;
+    fn free_unlisted(&self, id: CpuId, pages: &[Pfn]) -> usize {
+        let zone = &self.zone;
         let posted = &zone.posted;
         let bypasses = |pfn: Pfn| {
             zone.span.contains(pfn) && posted.migratetype(posted.index(pfn)).bypasses_pcp()
@@ -140,31 +138,19 @@ impl<P: Exclusive> CpuZone<P> {
         if !pages.first().is_some_and(|&first| bypasses(first)) {
             return 0;
         }
-        let mut left = pages;
-        lists.with(|lists| {
-            zone.lock().with_lists(id, lists, |locked| {
-                // What is posted stays as it is while the lock is held.
-                while let Some((&first, rest)) = left.split_first() {
-                    if !bypasses(first) {
-                        break;
-                    }
-                    let isolated = locked.free_isolated(zone.span, left);
-                    left = &left[isolated..];
-                    if isolated == 0 {
-                        free_bypassing(locked, id, posted.index(first));
-                        left = rest;
-                    }
-                }
-            });
-        });
+        let (mut left, mut locked) = (pages, zone.lock());
+        // What is posted stays as it is while the lock is held.
+        while let Some((&first, rest)) = left.split_first() {
+            if !bypasses(first) {
+                break;
+            }
+            let isolated = locked.free_isolated(zone.span, left);
+            left = &left[isolated..];
+            if isolated == 0 {
+                locked.free_unlisted(id, posted.index(first), Order::ZERO);
+                left = rest;
+            }
+        }
         pages.len() - left.len()
-    }
-}
-
-/// Frees a single page of a pageblock whose pages have no list, or had none a moment ago.
-fn free_bypassing(locked: &mut LockedZone<'_>, id: CpuId, index: FrameIndex) {
-    match locked.zones[0].buddy.blocks.migratetype(index).bypasses_pcp() {
-        true => locked.free_unlisted(id, index, Order::ZERO),
-        false => locked.free(id, index, Order::ZERO),
     }
 }

@@ -69,7 +69,7 @@ struct Group<'a> {
 }
 
 impl<'a> Group<'a> {
-    /// Cuts demands for blocks of one region into groups.
+    /// Cuts demands for blocks of one region, which ascend, into groups.
     fn each(region: &'a Region, demands: &'a mut [Demand], pageblock: Order) -> Vec<Self> {
         let (mut groups, mut rest) = (Vec::new(), demands);
         while let Some(first) = rest.first() {
