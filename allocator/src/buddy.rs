@@ -112,7 +112,7 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the span has more than 2^32 - 2^23 frames.
+    /// Panics when the span has 2^32 frames or more.
     #[must_use]
     pub fn new(geometry: Geometry, profile: KernelProfile, span: PfnRange) -> Self {
         let map = MemMap::new(span, geometry.max_order());

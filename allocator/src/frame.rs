@@ -5,7 +5,10 @@
 //! written. Links are 32-bit node numbers; the list heads are the first nodes of the same table, so
 //! a block leaves its list without anybody knowing which list that is.
 //!
-//! Nine bytes a frame: one of state, eight of links.
+//! Two pages that are buddies share a node: while both are free they are one block, as pageblocks
+//! have at least two pages. Which of them is on a list says its state.
+//!
+//! Five bytes a frame: one of state, four of links.
 
 use pagelab_zeroed::Zeroed;
 
@@ -161,7 +164,7 @@ pub(crate) struct MemMap {
 /// lists of a machine that has just started touch megabytes and not gigabytes.
 #[derive(Clone, Copy)]
 pub(super) struct Nodes {
-    /// Nodes below the one of frame zero as an ordinary block.
+    /// Nodes below the one of frames zero and one as ordinary blocks.
     ordinary: Node,
 }
 
@@ -170,22 +173,24 @@ pub(super) struct Nodes {
 const LARGE: u8 = 9;
 
 impl Nodes {
-    /// For `frames` frames; with the number of nodes, if that is small enough to be one.
-    fn new(frames: u32) -> Option<(Self, Node)> {
-        let ordinary = HEADS.checked_add(frames.div_ceil(1 << LARGE))?;
-        Some((Self { ordinary }, ordinary.checked_add(frames)?))
+    /// For `frames` frames; with the number of nodes.
+    const fn new(frames: u32) -> (Self, Node) {
+        let ordinary = HEADS + frames.div_ceil(1 << LARGE);
+        (Self { ordinary }, ordinary + frames.div_ceil(2))
     }
 
     #[inline(always)]
     pub(super) const fn of(self, (index, order): (FrameIndex, Order)) -> Node {
-        if order.get() < LARGE { index + self.ordinary } else { HEADS + (index >> LARGE) }
+        if order.get() < LARGE { index / 2 + self.ordinary } else { HEADS + (index >> LARGE) }
     }
 
-    /// The frame of a node, or none for a list head.
+    /// The frame of a node that is on a list, or none for a list head.
     #[inline(always)]
-    pub(super) fn frame(self, node: Node) -> Option<FrameIndex> {
-        if let Some(index) = node.checked_sub(self.ordinary) {
-            return Some(index);
+    pub(super) fn frame(self, node: Node, state: &[u8]) -> Option<FrameIndex> {
+        if let Some(pair) = node.checked_sub(self.ordinary) {
+            let even = pair * 2;
+            // The odd one if the even one is not free.
+            return Some(even | u32::from(state[even as usize] < FREE));
         }
         node.checked_sub(HEADS).map(|large| large << LARGE)
     }
@@ -196,11 +201,11 @@ impl MemMap {
     ///
     /// # Panics
     ///
-    /// Panics when the span has more than 2^32 - 2^23 frames.
+    /// Panics when that is 2^32 frames or more.
     pub(crate) fn new(span: PfnRange, max: Order) -> Self {
         let padded = span.align_out(max);
         let frames = u32::try_from(padded.len().get()).expect("a zone has fewer than 2^32 frames");
-        let (nodes, count) = Nodes::new(frames).expect("a zone's frames and list heads have nodes");
+        let (nodes, count) = Nodes::new(frames);
         let mut map = Self {
             base: padded.start(),
             state: Zeroed::new(frames as usize),
@@ -330,7 +335,7 @@ impl MemMap {
 
     /// [`Frames::first`].
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
-        self.nodes.frame(self.links[head as usize][NEXT])
+        self.nodes.frame(self.links[head as usize][NEXT], &self.state)
     }
 
     /// Frames of the list at `head`, first to last.
@@ -346,7 +351,7 @@ impl MemMap {
     fn walk(&self, head: Node, way: usize) -> impl Iterator<Item = FrameIndex> {
         let step = move |node: Node| {
             let node = self.links[node as usize][way];
-            self.nodes.frame(node).map(|index| (node, index))
+            self.nodes.frame(node, &self.state).map(|index| (node, index))
         };
         core::iter::successors(step(head), move |&(node, _)| step(node)).map(|(_, index)| index)
     }
@@ -402,8 +407,25 @@ mod tests {
     }
 
     #[test]
-    fn nine_bytes_a_frame() {
-        assert_eq!(size_of::<Link>() + size_of::<u8>(), 9);
+    fn five_bytes_a_frame() {
+        let frames = 1 << 20;
+        let (_, nodes) = Nodes::new(frames);
+        assert_eq!(size_of::<Link>() + 2 * size_of::<u8>(), 2 * 5);
+        assert_eq!(nodes, frames / 2 + frames / 512 + HEADS);
+    }
+
+    #[test]
+    fn every_frame_has_its_node() {
+        let mut map = map();
+        for (index, order) in [(0, 0), (1, 0), (30, 0), (31, 0), (6, 1), (16, 3)] {
+            let block = (index, Order::of(order));
+            map.set_head(index, Head::Free(block.1));
+            assert_eq!(map.nodes.frame(map.nodes.of(block), &map.state), Some(index));
+            map.clear_head(index);
+        }
+        let (nodes, _) = Nodes::new(1 << 12);
+        assert_eq!(nodes.frame(nodes.of((1024, Order::of(10))), &[]), Some(1024));
+        assert_eq!(nodes.frame(HEADS - 1, &[]), None);
     }
 
     #[test]
@@ -415,27 +437,33 @@ mod tests {
         assert_eq!(map.index(Pfn::new(0xff)), None);
     }
 
+    /// Puts a page on the list at `head`.
+    fn put(map: &mut MemMap, head: Node, index: FrameIndex, end: End) {
+        map.frames().link(head, (index, PAGE), end);
+        map.set_head(index, Head::Free(PAGE));
+    }
+
     #[test]
     fn lists_keep_order_and_unlink_anywhere() {
         let mut map = map();
-        map.frames().link(7, (1, PAGE), End::Head);
-        map.frames().link(7, (2, PAGE), End::Head);
-        map.frames().link(7, (3, PAGE), End::Tail);
-        assert_eq!(list(&map, 7), [2, 1, 3]);
-        assert_eq!(map.list_back(7).collect::<Vec<_>>(), [3, 1, 2]);
+        put(&mut map, 7, 1, End::Head);
+        put(&mut map, 7, 2, End::Head);
+        put(&mut map, 7, 5, End::Tail);
+        assert_eq!(list(&map, 7), [2, 1, 5]);
+        assert_eq!(map.list_back(7).collect::<Vec<_>>(), [5, 1, 2]);
         assert_eq!(map.frames().unlink((1, PAGE)), None);
-        assert_eq!(list(&map, 7), [2, 3]);
+        assert_eq!(list(&map, 7), [2, 5]);
         assert_eq!(map.frames().unlink((2, PAGE)), None);
-        assert_eq!(map.frames().unlink((3, PAGE)), Some(7));
+        assert_eq!(map.frames().unlink((5, PAGE)), Some(7));
         assert!(list(&map, 7).is_empty());
     }
 
     #[test]
     fn the_front_of_a_list_leaves_it_together() {
         let mut map = map();
-        (1..=4).for_each(|index| map.frames().link(7, (index, PAGE), End::Tail));
+        [1, 3, 4, 6].into_iter().for_each(|index| put(&mut map, 7, index, End::Tail));
         let now = Head::PerCpu(Order::ZERO);
-        for (most, left, expected) in [(3, vec![4], vec![1, 2, 3]), (9, vec![], vec![4])] {
+        for (most, left, expected) in [(3, vec![6], vec![1, 3, 4]), (9, vec![], vec![6])] {
             let mut heard = Vec::new();
             let taken = map.frames().unlink_front(7, most, now, |index| heard.push(index));
             assert_eq!(taken, (u32::try_from(expected.len()).unwrap(), left.is_empty()));
@@ -444,6 +472,15 @@ mod tests {
             assert_eq!(map.list_back(7).collect::<Vec<_>>(), left);
         }
         assert_eq!(map.frames().unlink_front(7, 9, now, |_| panic!("none is left")), (0, true));
+    }
+
+    #[test]
+    fn the_first_of_a_list_leaves_it() {
+        let mut map = map();
+        [9, 2].into_iter().for_each(|index| put(&mut map, 7, index, End::Tail));
+        for expected in [Some((9, false)), Some((2, true)), None] {
+            assert_eq!(map.frames().unlink_first(7), expected);
+        }
     }
 
     #[test]
@@ -463,13 +500,15 @@ mod tests {
 
     #[test]
     fn rotation_keeps_the_cycle() {
-        for at in 1..=4 {
+        let pages = [1, 3, 4, 6];
+        for at in 0..pages.len() {
             let mut map = map();
-            (1..=4).for_each(|index| map.frames().link(9, (index, PAGE), End::Tail));
-            map.rotate_to_front(9, (at, PAGE));
-            let expected: Vec<_> = (at..=4).chain(1..at).collect();
+            pages.into_iter().for_each(|index| put(&mut map, 9, index, End::Tail));
+            map.rotate_to_front(9, (pages[at], PAGE));
+            let mut expected = pages;
+            expected.rotate_left(at);
             assert_eq!(list(&map, 9), expected);
-            assert!((1..=4).all(|index| map.is_linked((index, PAGE))));
+            assert!(pages.into_iter().all(|index| map.is_linked((index, PAGE))));
         }
     }
 

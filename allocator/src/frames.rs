@@ -148,14 +148,16 @@ impl Frames<'_> {
         (next == prev).then_some(next)
     }
 
-    /// Unlinks the first block of the list at `head`; says whether the list is empty now. Cheaper
-    /// than [`unlink`](Self::unlink): one neighbour is known.
+    /// Unlinks the first block of the list at `head`, if there is one; says which, and whether the
+    /// list is empty now.
     #[inline(always)]
-    pub(crate) fn unlink_first(&mut self, head: Node, block: (FrameIndex, Order)) -> bool {
-        let next = self.links[self.nodes.of(block) as usize][NEXT];
+    pub(crate) fn unlink_first(&mut self, head: Node) -> Option<(FrameIndex, bool)> {
+        let node = self.links[head as usize][NEXT];
+        let index = self.nodes.frame(node, self.state)?;
+        let next = self.links[node as usize][NEXT];
         self.links[head as usize][NEXT] = next;
         self.links[next as usize][PREV] = head;
-        next == head
+        Some((index, next == head))
     }
 
     /// Unlinks up to `most` frames of the list at `head`, from the first one on, and notes what
@@ -171,7 +173,7 @@ impl Frames<'_> {
     ) -> (u32, bool) {
         let (mut next, mut count) = (self.links[head as usize][NEXT], 0);
         while count < most {
-            let Some(index) = self.nodes.frame(next) else { break };
+            let Some(index) = self.nodes.frame(next, self.state) else { break };
             next = self.links[next as usize][NEXT];
             self.set_head(index, now);
             each(index);
@@ -180,11 +182,5 @@ impl Frames<'_> {
         self.links[head as usize][NEXT] = next;
         self.links[next as usize][PREV] = head;
         (count, next == head)
-    }
-
-    /// The first frame of the list at `head`, if any.
-    #[inline(always)]
-    pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
-        self.nodes.frame(self.links[head as usize][NEXT])
     }
 }

@@ -182,8 +182,8 @@ impl FreeAreas {
     ) -> Option<(FrameIndex, Order)> {
         let from = row.smallest(order)?;
         let list = head(from, row.mt);
-        let index = frames.first(list)?;
-        if frames.unlink_first(list, (index, from)) {
+        let (index, emptied) = frames.unlink_first(list)?;
+        if emptied {
             row.clear_mark(from);
         }
         self.nr_free[from.index()] -= 1;

@@ -20,6 +20,9 @@ pub enum GeometryError {
     /// Pages must be between 4 KiB (shift 12) and 64 KiB (shift 16).
     #[error("page shift {0} is not between 12 and 16")]
     PageShift(u8),
+    /// A pageblock has at least two pages, so that pages which are buddies are of one.
+    #[error("a pageblock of order {0} is a single page")]
+    TinyPageblock(Order),
     /// A pageblock is at most the largest block of the buddy lists.
     #[error("pageblock order {pageblock} is larger than the largest order {max}")]
     PageblockOrder {
@@ -45,8 +48,8 @@ impl Geometry {
     ///
     /// # Errors
     ///
-    /// [`GeometryError`] when the page size is not one of Linux's, or a pageblock would be larger
-    /// than the largest block.
+    /// [`GeometryError`] when the page size is not one of Linux's, or a pageblock would be a single
+    /// page, or larger than the largest block.
     pub const fn new(
         page_shift: u8,
         pageblock_order: Order,
@@ -54,6 +57,9 @@ impl Geometry {
     ) -> Result<Self, GeometryError> {
         if page_shift < 12 || page_shift > 16 {
             return Err(GeometryError::PageShift(page_shift));
+        }
+        if pageblock_order.get() == 0 {
+            return Err(GeometryError::TinyPageblock(pageblock_order));
         }
         if pageblock_order.get() > max_order.get() {
             return Err(GeometryError::PageblockOrder {
@@ -110,5 +116,23 @@ impl Geometry {
     #[must_use]
     pub const fn bytes_of(self, pages: PageCount) -> u64 {
         pages.get() << self.page_shift
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_kernel_has_are_refused() {
+        let new = |shift, pageblock, max| {
+            Geometry::new(shift, Order::of(pageblock), Order::of(max))
+                .map_err(|err| err.to_string())
+        };
+        assert_eq!(new(12, 9, 10), Ok(Geometry::PAGES_4K));
+        assert_eq!(new(11, 9, 10), Err("page shift 11 is not between 12 and 16".into()));
+        assert_eq!(new(12, 0, 10), Err("a pageblock of order 0 is a single page".into()));
+        let larger = "pageblock order 11 is larger than the largest order 10";
+        assert_eq!(new(12, 11, 10), Err(larger.into()));
     }
 }

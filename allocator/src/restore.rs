@@ -110,6 +110,9 @@ pub enum RestoreError {
     /// A frame is on two lists, or twice on one.
     #[error("block {0} of order {1} overlaps another listed block")]
     ListedTwice(Pfn, Order),
+    /// Free buddies of one pageblock are one block.
+    #[error("block {0} of order {1} lies beside its free buddy")]
+    Unmerged(Pfn, Order),
     /// A pageblock lies elsewhere.
     #[error("pageblock {0} is not in zone {1}")]
     ForeignPageblock(Pfn, PfnRange),
@@ -143,7 +146,7 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the span has more than 2^32 - 2^23 frames.
+    /// Panics when the span has 2^32 frames or more.
     pub fn restore(
         geometry: Geometry,
         profile: KernelProfile,
@@ -190,6 +193,11 @@ impl Buddy {
         let ListedBlock { pfn, order, migratetype } = block;
         self.claim_frames(pfn, order)?;
         let index = self.index(pfn);
+        if order < self.geometry.pageblock_order()
+            && self.map.is_free_block(index ^ (1 << order.get()), order)
+        {
+            return Err(RestoreError::Unmerged(pfn, order));
+        }
         self.areas.add(&mut self.map, (index, order), migratetype, End::Tail);
         self.add_free(order.pages(), migratetype);
         Ok(())
@@ -362,7 +370,7 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when a zone has more than 2^32 - 2^23 frames.
+    /// Panics when a zone has 2^32 frames or more.
     pub fn restore(state: &MachineState, sink: S) -> Result<Self, RestoreError> {
         let zones: Result<Vec<_>, _> =
             state.zones.iter().map(|zone| Zone::restore(zone, state)).collect();

@@ -92,6 +92,14 @@ fn contradictory_states_are_refused() {
     );
     check_refused(
         |state| {
+            let mut buddy = state.zones[0].free[0];
+            buddy.pfn = Pfn::new(buddy.pfn.get() ^ 1);
+            state.zones[0].free.push(buddy);
+        },
+        RestoreError::Unmerged(Pfn::new(0x4_0122), Order::ZERO),
+    );
+    check_refused(
+        |state| {
             state.zones[0].free[0].pfn = far;
             state.zones[0].free[0].order = order;
         },

@@ -1,7 +1,7 @@
 //! A yardstick, not an allocator to use: the bare data structure of `pagelab-buddy`.
 //!
-//! One state byte and two 32-bit links a frame, list heads first in the table of links, a mask of
-//! the orders that have blocks; split, merge, and nothing else. It has no types, no counters, no
+//! One state byte a frame and two 32-bit links for each pair of them, list heads first in the table
+//! of links, a mask of the orders that have blocks; split, merge, and nothing else. It has no types, no counters, no
 //! choice of list ends, no check of what is freed, and no rule of Linux. What it costs is what safe
 //! lists over such tables cost on the machine at hand; what `pagelab-buddy` costs on top is the
 //! price of being Linux's.
@@ -18,7 +18,7 @@ const HEADS: u32 = 16;
 const FREE: u8 = 0x10;
 const MAX: u32 = MAX_ORDER.get() as u32;
 
-/// Nine bytes a frame.
+/// Five bytes a frame: buddies are never both free.
 #[derive(Debug)]
 pub struct BareList {
     state: Vec<u8>,
@@ -26,10 +26,15 @@ pub struct BareList {
     orders: u32,
 }
 
+/// The node of a free block.
+const fn node(frame: u32) -> u32 {
+    frame / 2 + HEADS
+}
+
 impl BareList {
     #[inline(always)]
     fn push(&mut self, frame: u32, order: u32) {
-        let (node, head) = (frame + HEADS, order);
+        let (node, head) = (node(frame), order);
         let next = self.links[head as usize][NEXT];
         self.links[node as usize] = [next, head];
         self.links[next as usize][PREV] = node;
@@ -40,7 +45,7 @@ impl BareList {
 
     #[inline(always)]
     fn pull(&mut self, frame: u32, order: u32) {
-        let [next, prev] = self.links[(frame + HEADS) as usize];
+        let [next, prev] = self.links[node(frame) as usize];
         self.links[prev as usize][NEXT] = next;
         self.links[next as usize][PREV] = prev;
         self.state[frame as usize] = 0;
@@ -57,7 +62,7 @@ impl Peer for BareList {
 
     fn new() -> Self {
         let frames = u32::try_from(FRAMES).expect("2^20 frames");
-        let mut links = vec![[0; 2]; (frames + HEADS) as usize];
+        let mut links = vec![[0; 2]; node(frames) as usize];
         (0..HEADS).for_each(|head| links[head as usize] = [head; 2]);
         let mut lists = Self { state: vec![0; frames as usize], links, orders: 0 };
         (0..frames).step_by(pages(MAX_ORDER)).rev().for_each(|frame| lists.push(frame, MAX));
@@ -72,7 +77,8 @@ impl Peer for BareList {
             return None;
         }
         let mut at = order + up.trailing_zeros();
-        let frame = self.links[at as usize][NEXT] - HEADS;
+        let even = (self.links[at as usize][NEXT] - HEADS) * 2;
+        let frame = even | u32::from(self.state[even as usize] < FREE);
         self.pull(frame, at);
         while at > order {
             at -= 1;

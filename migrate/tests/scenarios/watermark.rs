@@ -19,15 +19,29 @@ use pagelab_migrate::tag_storage::region::TagRegion;
 use crate::crowd::Crowd;
 use crate::machine::{CPU, DATA, TAGS, boot};
 
-/// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of one page.
+/// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of two pages. An odd page
+/// of either kind is in use.
 fn zone(free: u64, cma: u64) -> PageAllocator<Silent> {
-    let memory = PfnRange::from_len(Pfn::new(0), PageCount::new(free));
-    let geometry = Geometry::new(12, Order::ZERO, Order::ZERO).unwrap();
+    let plain = free - cma;
+    let first = Pfn::new(plain.next_multiple_of(2));
+    let end = first + PageCount::new(cma.next_multiple_of(2));
+    let memory = PfnRange::new(Pfn::new(0), end);
+    let geometry = Geometry::new(12, Order::of(1), Order::of(1)).unwrap();
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, memory);
     if cma > 0 {
-        spec.cma = vec![PfnRange::new(Pfn::new(free - cma), memory.end())];
+        spec.cma = vec![PfnRange::new(first, end)];
     }
-    PageAllocator::boot(&spec, Silent).unwrap()
+    let mut alloc = PageAllocator::boot(&spec, Silent).unwrap();
+    for (pages, end) in [(plain, first), (cma, end)] {
+        if pages % 2 == 1 {
+            let last = Pfn::new(end.get() - 1);
+            let _held = alloc.take_at(CPU, last, Order::ZERO).unwrap();
+        }
+    }
+    alloc.tick();
+    let counted = alloc.zones()[0].counted();
+    assert_eq!((counted.all.get(), counted.cma.get()), (free, cma));
+    alloc
 }
 
 #[test]
