@@ -19,8 +19,8 @@ use pagelab_migrate::tag_storage::region::TagRegion;
 use crate::crowd::Crowd;
 use crate::machine::{CPU, DATA, TAGS, boot};
 
-/// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of two pages. An odd page
-/// of either kind is in use.
+/// A zone of `free` pages of which the last `cma` are CMA, with pageblocks of two pages: where a
+/// number is odd, one more page of the kind is in use.
 fn zone(free: u64, cma: u64) -> PageAllocator<Silent> {
     let plain = free - cma;
     let first = Pfn::new(plain.next_multiple_of(2));
