@@ -181,7 +181,11 @@ impl Nodes {
 
     #[inline(always)]
     pub(super) const fn of(self, (index, order): (FrameIndex, Order)) -> Node {
-        if order.get() < LARGE { index / 2 + self.ordinary } else { HEADS + (index >> LARGE) }
+        if order.get() < LARGE {
+            return index / 2 + self.ordinary;
+        }
+        core::hint::cold_path();
+        HEADS + (index >> LARGE)
     }
 
     /// The frame of a node that is on a list, or none for a list head.
