@@ -18,7 +18,7 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// Panics when the block is not allocated as this handle says (a forged handle), or the machine
     /// has no such CPU.
-    #[inline]
+    #[inline(always)]
     pub fn free_pages(&mut self, cpu: CpuId, pages: Pages) {
         let (pfn, order) = pages.into_raw();
         self.stats.pgfree += order.pages().get();

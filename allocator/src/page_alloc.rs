@@ -121,7 +121,7 @@ impl<S: Sink> PageAllocator<S> {
     /// # Panics
     ///
     /// Panics when the machine has no such CPU.
-    #[inline]
+    #[inline(always)]
     pub fn alloc_pages(&mut self, cpu: CpuId, req: &AllocRequest) -> Result<Pages, AllocError> {
         let max = self.geometry.max_order();
         if req.order > max {
@@ -159,7 +159,7 @@ impl<S: Sink> PageAllocator<S> {
 
     /// The first attempt, at the low watermark; mixing types is put off to a second walk.
     /// Linux: `get_page_from_freelist()` as `__alloc_pages()` calls it first.
-    #[inline]
+    #[inline(always)]
     pub fn alloc_pages_fast(&mut self, cpu: CpuId, req: &AllocRequest) -> Option<Pages> {
         let preferred = self.zonelist(req).next()?;
         let mut flags = req.fast_flags();
@@ -252,7 +252,7 @@ impl<S: Sink> PageAllocator<S> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn walk(&mut self, cpu: CpuId, req: &AllocRequest, flags: AllocFlags) -> Option<Pfn> {
         let (reach, list) = (Reach::of(req), usize::from(req.node.get()));
         self.sink.note(|| Note::Walk { order: req.order, gfp: req.gfp, flags });
