@@ -74,17 +74,15 @@ impl Buddy {
     ) {
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         self.areas.extract(frames, &mut row, around);
-        let (mut start, from) = around;
-        frames.clear_head(start);
-        let mut order = from.get();
+        frames.clear_head(around.0);
+        let mut order = around.1.get();
         while order > wanted.1.get() {
             order -= 1;
-            let half = 1 << order;
             // The half that is wanted may be either one.
-            let rest = (start ^ half) ^ (wanted.0 & half);
-            start |= wanted.0 & half;
-            self.areas.insert(frames, &mut row, (rest, Order::from_bits(order)), End::Head);
+            let rest = (wanted.0 >> order ^ 1) << order;
+            self.areas.insert_unmarked(frames, &row, (rest, Order::from_bits(order)), End::Head);
         }
+        row.mark(wanted.1..around.1);
         self.areas.keep(row);
         frames.set_head(wanted.0, Head::Allocated(wanted.1, Movability::Unmovable));
         self.sub_free(wanted.1.pages(), mt);

@@ -29,9 +29,12 @@ impl<P: Exclusive> Cpu<P> {
         let id = self.id();
         let at = self.shared().zone_index(pfn)?;
         let zone = &self.shared().zones[at];
+        let index = zone.posted.index(pfn);
+        // Its line is written last, and the lock is let go of only then.
+        zone.posted.prefetch(index);
         let mut locked = zone.lock();
         locked.zones[0].take_at(id, pfn, order)?;
-        zone.posted.hold(zone.posted.index(pfn), order, Movability::Movable);
+        zone.posted.hold(index, order, Movability::Movable);
         Some(Pages::new(pfn, order))
     }
 
