@@ -1,4 +1,4 @@
-//! A free block of the caller's choice.
+//! A free block of the caller's choice, and its way back.
 
 use crate::buddy::Buddy;
 use crate::event::Sink;
@@ -20,6 +20,20 @@ impl<S: Sink> PageAllocator<S> {
         self.zones[at].set_movability(pfn, order, Movability::Movable);
         Some(Pages::new(pfn, order))
     }
+
+    /// Puts a block back on the buddy lists as [`take_at`](Self::take_at) took it off them: past
+    /// the per-CPU lists, by the types of its pageblocks as they are now, isolated ones among them.
+    /// Nothing is counted as freed. Linux: `put_page_back_buddy()`, for any order.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is not allocated as this handle says (a forged handle), or the machine
+    /// has no such CPU.
+    pub fn put_back(&mut self, cpu: CpuId, pages: Pages) {
+        let (pfn, order) = pages.into_raw();
+        let at = self.zone_index(pfn).expect("the block of a handle lies in a zone");
+        self.zones[at].put_back(cpu, pfn, order);
+    }
 }
 
 impl Zone {
@@ -40,6 +54,12 @@ impl Zone {
         self.count_free(cpu);
         Some(())
     }
+
+    /// Puts an allocated block on the buddy lists. Linux: `__free_one_page(.., FPI_NONE)`.
+    pub(crate) fn put_back(&mut self, cpu: CpuId, pfn: Pfn, order: Order) {
+        let index = self.allocated(pfn, order);
+        self.free_unlisted(cpu, index, order);
+    }
 }
 
 impl Buddy {
@@ -54,17 +74,15 @@ impl Buddy {
     ) {
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         self.areas.extract(frames, &mut row, around);
-        let (mut start, from) = around;
-        frames.clear_head(start);
-        let mut order = from.get();
+        frames.clear_head(around.0);
+        let mut order = around.1.get();
         while order > wanted.1.get() {
             order -= 1;
-            let half = 1 << order;
             // The half that is wanted may be either one.
-            let rest = (start ^ half) ^ (wanted.0 & half);
-            start |= wanted.0 & half;
-            self.areas.insert(frames, &mut row, (rest, Order::from_bits(order)), End::Head);
+            let rest = (wanted.0 >> order ^ 1) << order;
+            self.areas.insert_unmarked(frames, &row, (rest, Order::from_bits(order)), End::Head);
         }
+        row.mark(wanted.1..around.1);
         self.areas.keep(row);
         frames.set_head(wanted.0, Head::Allocated(wanted.1, Movability::Unmovable));
         self.sub_free(wanted.1.pages(), mt);

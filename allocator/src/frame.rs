@@ -330,11 +330,18 @@ impl MemMap {
         (index, order): (FrameIndex, Order),
         max: Order,
     ) -> Option<(FrameIndex, Order)> {
-        (order.get()..=max.get()).find_map(|order| {
-            let start = index & !((1 << order) - 1);
+        let (mut start, mut mask) = (index, FrameIndex::MAX << order.get());
+        // Nothing starts inside a free block: what starts nearest is that block, or in the way.
+        let state = loop {
+            start &= mask;
             let state = self.state[start as usize];
-            (state >= FREE | order).then(|| (start, Order::from_bits(state)))
-        })
+            if state != 0 || mask == FrameIndex::MAX << max.get() {
+                break state;
+            }
+            mask <<= 1;
+        };
+        let least = Order::from_bits(mask.trailing_zeros().to_le_bytes()[0]);
+        (state >= free(least)).then(|| (start, Order::from_bits(state)))
     }
 
     /// [`Frames::first`].

@@ -1,5 +1,7 @@
 //! Free lists by order and migratetype.
 
+use core::ops::Range;
+
 use crate::frame::{FrameIndex, HEADS, Head, MemMap, Node};
 use crate::frames::{End, Frames};
 use crate::migratetype::MigrateType;
@@ -35,6 +37,12 @@ impl Row {
     #[inline(always)]
     pub(crate) const fn migratetype(&self) -> MigrateType {
         self.mt
+    }
+
+    /// Notes that the lists of some orders have blocks.
+    #[inline(always)]
+    pub(crate) const fn mark(&mut self, orders: Range<Order>) {
+        self.non_empty |= (1 << orders.end.get()) - (1 << orders.start.get());
     }
 
     #[inline(always)]
@@ -103,10 +111,22 @@ impl FreeAreas {
         block: (FrameIndex, Order),
         end: End,
     ) {
+        self.insert_unmarked(frames, row, block, end);
+        row.non_empty |= 1 << block.1.get();
+    }
+
+    /// [`insert`](Self::insert) into a list that is [marked](Row::mark) with others afterwards.
+    #[inline(always)]
+    pub(crate) fn insert_unmarked(
+        &mut self,
+        frames: &mut Frames<'_>,
+        row: &Row,
+        block: (FrameIndex, Order),
+        end: End,
+    ) {
         let (index, order) = block;
         frames.link(head(order, row.mt), block, end);
         frames.set_head(index, Head::Free(order));
-        row.non_empty |= 1 << order.get();
         self.nr_free[order.index()] += 1;
     }
 

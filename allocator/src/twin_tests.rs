@@ -40,6 +40,10 @@ enum Op {
         at: u64,
         order: u8,
     },
+    /// A block goes straight back.
+    PutBack {
+        which: usize,
+    },
     /// Blocks of one order go through a list of a CPU.
     Drain {
         which: usize,
@@ -152,6 +156,10 @@ impl Both {
             }
             Op::Run { order, mt, most } => self.run(order, MigrateType::PCP[mt], most),
             Op::TakeAt { at, order } => self.take_at(at, order),
+            Op::PutBack { which } => {
+                self.put_back(which);
+                Ok(())
+            }
             Op::Drain { which, count, backwards } => {
                 self.drain(which, count, backwards);
                 Ok(())
@@ -175,9 +183,20 @@ impl Both {
         same("frame", got, self.slow.alloc(request, mov))
     }
 
-    fn free(&mut self, which: usize, wish: Wish) {
+    /// A block that somebody holds.
+    fn held(&self, which: usize) -> Option<(u64, u8)> {
         let count = self.slow.held.len().max(1);
-        let Some((&pfn, &(order, _))) = self.slow.held.iter().nth(which % count) else { return };
+        self.slow.held.iter().nth(which % count).map(|(&pfn, &(order, _))| (pfn, order))
+    }
+
+    fn put_back(&mut self, which: usize) {
+        let Some((pfn, order)) = self.held(which) else { return };
+        self.zone.put_back(CPU, Pfn::new(pfn), Order::of(order));
+        self.slow.free(pfn, order, Wish::Any);
+    }
+
+    fn free(&mut self, which: usize, wish: Wish) {
+        let Some((pfn, order)) = self.held(which) else { return };
         let placement = if wish == Wish::Tail { Placement::Tail } else { Placement::Likely };
         let index = self.zone.buddy.index(Pfn::new(pfn));
         self.zone.buddy.put_by_block(index, Order::of(order), placement);
@@ -277,9 +296,12 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
     let run =
         (0u8..3, 0usize..3, 1u32..40).prop_map(|(order, mt, most)| Op::Run { order, mt, most });
     let chosen = (any::<u64>(), 0u8..6).prop_map(|(at, order)| Op::TakeAt { at, order });
+    let back = any::<usize>().prop_map(|which| Op::PutBack { which });
     let drain = (any::<usize>(), 1usize..70, any::<bool>())
         .prop_map(|(which, count, backwards)| Op::Drain { which, count, backwards });
-    let any = prop_oneof![3 => alloc, 3 => small, 5 => free, 2 => run, 2 => chosen, 2 => drain];
+    let any = prop_oneof![
+        3 => alloc, 3 => small, 4 => free, 2 => run, 2 => chosen, 2 => back, 2 => drain
+    ];
     prop::collection::vec(any, 1..60)
 }
 

@@ -17,8 +17,17 @@ use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
 const PAGES: u64 = 64;
 
+/// By which door the page comes back.
+#[derive(Clone, Copy)]
+enum Door {
+    /// The lists of a CPU. Linux: `free_unref_page()`.
+    Cpu,
+    /// Past them, as chosen pages do. Linux: `put_page_back_buddy()`.
+    Buddy,
+}
+
 /// Runs a free against a claim of the page's pageblock, which then must succeed.
-fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>) {
+fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>, door: Door) {
     let (shared, [mut cpu, mut other]) =
         share::<P, 2>(tiny(KernelProfile::V6_12, PAGES, 2), without);
     // The list has room for two pages afterwards, so that a free need not grow it.
@@ -26,7 +35,10 @@ fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>) {
     let page = cpu.alloc_pages(&PAGE).expect("all is free");
     spare.into_iter().for_each(|pages| cpu.free_pages(pages));
     let block = PfnRange::block(page.pfn().align_down(PAGEBLOCK), PAGEBLOCK);
-    let freeing = thread::spawn(move || cpu.free_pages(page));
+    let freeing = thread::spawn(move || match door {
+        Door::Cpu => cpu.free_pages(page),
+        Door::Buddy => cpu.put_back(page),
+    });
     let claim = SharedClaim::claim(&shared, block, IsolateMode::Other).expect("all is movable");
     freeing.join().expect("the freeing thread ends");
 
@@ -41,12 +53,17 @@ fn race<P: Exclusive + Default + Send + Sync + 'static>(without: Option<Step>) {
 
 #[test]
 fn isolate_then_drain_finds_every_freed_page() {
-    model(|| race::<Locked>(None));
+    model(|| race::<Locked>(None, Door::Cpu));
 }
 
 #[test]
 fn also_where_the_owner_takes_no_lock() {
-    model(|| race::<Asymmetric>(None));
+    model(|| race::<Asymmetric>(None, Door::Cpu));
+}
+
+#[test]
+fn also_a_page_that_is_put_back() {
+    model(|| race::<Locked>(None, Door::Buddy));
 }
 
 /// The protocol with one step left out, which loom must reject.
@@ -56,10 +73,10 @@ mod canaries {
     use pagelab_loom_tests::refutes;
     use pagelab_percpu::Locked;
 
-    use super::race;
+    use super::{Door, race};
 
     fn is_needed(step: Step) {
-        assert!(refutes(move || race::<Locked>(Some(step))));
+        assert!(refutes(move || race::<Locked>(Some(step), Door::Cpu)));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Blocks by their numbers: handles given up and taken back, and a free block of the caller's
-//! choice.
+//! Blocks by their numbers: handles given up and taken back, a free block of the caller's choice,
+//! and its way back.
 
 use pagelab_percpu::Exclusive;
 
@@ -29,9 +29,34 @@ impl<P: Exclusive> Cpu<P> {
         let id = self.id();
         let at = self.shared().zone_index(pfn)?;
         let zone = &self.shared().zones[at];
+        let index = zone.posted.index(pfn);
+        // Its line is written last, and the lock is let go of only then.
+        zone.posted.prefetch(index);
         let mut locked = zone.lock();
         locked.zones[0].take_at(id, pfn, order)?;
-        zone.posted.hold(zone.posted.index(pfn), order, Movability::Movable);
+        zone.posted.hold(index, order, Movability::Movable);
         Some(Pages::new(pfn, order))
+    }
+
+    /// Puts a block back on the buddy lists as [`take_at`](Self::take_at) took it off them: past
+    /// the lists of this CPU, by the types of its pageblocks as they are now, isolated ones among
+    /// them. Nothing is counted as freed. Linux: `put_page_back_buddy()`, for any order.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the block is not allocated as this handle says (a forged handle).
+    pub fn put_back(&mut self, pages: Pages) {
+        let (pfn, order) = pages.into_raw();
+        let zone = self.shared().zone_of(pfn);
+        zone.lock().put_back(self.id, zone.posted.index(pfn), order);
+    }
+
+    /// [`put_back`](Self::put_back) of a block whose handle was given up by [`Pages::into_raw`].
+    ///
+    /// # Panics
+    ///
+    /// Panics when nobody holds a block of this order there.
+    pub fn put_back_raw(&mut self, pfn: Pfn, order: Order) {
+        self.put_back(Pages::new(pfn, order));
     }
 }

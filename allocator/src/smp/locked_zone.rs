@@ -129,8 +129,14 @@ impl<'a> LockedZone<'a> {
 
     /// Frees a block to the buddy lists. Linux: `free_one_page()`.
     pub(super) fn free_unlisted(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
-        self.posted.release(index, order);
+        self.put_back(cpu, index, order);
         self.core.stats.pgfree += order.pages().get();
+    }
+
+    /// Puts a block that somebody holds on the buddy lists, and counts nothing as freed.
+    /// Linux: `__free_one_page()`.
+    pub(super) fn put_back(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
+        self.posted.release(index, order);
         self.core.zones[0].free_unlisted(cpu, index, order);
     }
 }

@@ -6,6 +6,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_utils::CachePadded;
+use prefetch_index::prefetch_index;
 
 use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::holders::Holders;
@@ -192,6 +193,12 @@ impl Posted {
     pub(super) fn is_movable(&self, index: FrameIndex) -> bool {
         let raw = self.types.get(self.block(index));
         raw.is_some_and(|raw| raw.load(Relaxed) == MigrateType::Movable as u8)
+    }
+
+    /// Asks for the line that says who holds the block at `index`, if the map has it.
+    #[inline(always)]
+    pub(super) fn prefetch(&self, index: FrameIndex) {
+        prefetch_index(&*self.holders, index as usize);
     }
 
     /// Somebody holds the block at `index` from now on.

@@ -5,6 +5,7 @@ mod drains;
 mod foreign;
 mod forged;
 mod panics;
+mod put_back;
 mod random;
 mod zone_text;
 

@@ -264,6 +264,21 @@ impl<P: Exclusive + Default> Trio<P> {
         self.held.extend(silent);
     }
 
+    fn put_back(&mut self) {
+        for _ in 0..self.draw.of(&[1, 1, 4, 30]) {
+            if self.held.is_empty() {
+                return;
+            }
+            let at = self.draw.index(self.held.len());
+            let (pfn, order) = self.held.swap_remove(at);
+            let cpu = self.cpu();
+            let id = self.cpus[cpu].id();
+            self.silent.put_back(id, Pages::new(pfn, order));
+            self.heard.put_back(id, Pages::new(pfn, order));
+            self.cpus[cpu].put_back(Pages::new(pfn, order));
+        }
+    }
+
     fn disturb(&mut self) {
         match self.draw.below(6) {
             0 => {
@@ -324,7 +339,8 @@ impl<P: Exclusive + Default> Trio<P> {
             2 => self.singles(cpu),
             3 => self.take_at(),
             4 => self.move_on(),
-            5..10 => {
+            5 => self.put_back(),
+            6..10 => {
                 let (req, many) = (self.request(), self.draw.below(80));
                 for _ in 0..many {
                     if !self.alloc(cpu, &req) {

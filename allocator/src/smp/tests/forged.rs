@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::machine;
+use super::{machine, panics};
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
 use crate::smp::*;
@@ -41,6 +41,39 @@ fn a_forged_free_loses_nothing() {
         cpu.free_pages(more);
         shared.drain_all();
         assert_eq!(shared.whereabouts().held, PageCount::ZERO, "{profile:?}");
+    }
+}
+
+/// Nor does one that is put back.
+#[test]
+fn a_forged_block_is_not_put_back() {
+    let far = Pfn::new(12_000);
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut plain = machine(profile);
+        let (shared, mut cpus) =
+            SharedAllocator::<Asymmetric>::share(machine(profile)).expect("one zone");
+        let cpu = &mut cpus[0];
+        let cached = cpu.take_at(far, Order::ZERO).expect("all is free");
+        cpu.free_pages(cached);
+        let held = cpu.take_at(far + PageCount::new(8), Order::of(3)).expect("all is free");
+        let id = cpu.id();
+        let alone = plain.take_at(id, held.pfn(), held.order()).expect("all is free");
+        let before = (shared.whereabouts(), shared.stats());
+        let lists = plain.snapshot().buddyinfo().to_string();
+        // What is free, on a list of a CPU, held as another order, inside what is held, nowhere.
+        let nobodys = [(100, 0), (1024, 9), (12_000, 0), (12_008, 0), (12_009, 0), (1 << 20, 0)];
+        for (pfn, order) in nobodys.map(|(pfn, order)| (Pfn::new(pfn), Order::of(order))) {
+            panics(|| cpu.put_back(Pages::new(pfn, order)));
+            panics(|| cpu.put_back_raw(pfn, order));
+            panics(|| plain.put_back(id, Pages::new(pfn, order)));
+            assert_eq!((shared.whereabouts(), shared.stats()), before, "{profile:?} {pfn}");
+            assert_eq!((shared.check(), plain.check()), (Ok(()), Ok(())), "{profile:?} {pfn}");
+            assert_eq!(plain.snapshot().buddyinfo().to_string(), lists, "{profile:?} {pfn}");
+        }
+        cpu.put_back(held);
+        plain.put_back(id, alone);
+        shared.drain_all();
+        assert_eq!((shared.whereabouts().held, shared.check()), (PageCount::ZERO, Ok(())));
     }
 }
 
