@@ -6,6 +6,7 @@ mod foreign;
 mod forged;
 mod panics;
 mod random;
+mod take_over;
 mod zone_text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
