@@ -121,8 +121,11 @@ impl<P: Exclusive> SharedMemory<P> {
     fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
+                // The lines of all places are asked for before one is waited for.
+                group.iter().for_each(|frame| places.prefetch(*frame));
                 for &frame in group {
                     if let Some(folio) = places.take(frame) {
+                        folio.prefetch();
                         taken.push(Moving::new(folio, frame));
                     }
                 }
