@@ -98,6 +98,25 @@ impl Merging<'_> {
         areas.insert(frames, row, (index, order), end);
     }
 
+    /// The order of the block that a page of an isolated pageblock, which is not free, would be
+    /// part of if it was put.
+    #[inline(always)]
+    pub(crate) fn order_with(&self, page: FrameIndex) -> Order {
+        let mt = self.row.migratetype();
+        let (mut index, mut order) = (page, Order::ZERO);
+        while order < self.max {
+            let buddy = index ^ (1 << order.get());
+            if !self.frames.is_free_block(buddy, order)
+                || order >= self.pageblock && self.blocks.migratetype(buddy) != mt
+            {
+                break;
+            }
+            index &= buddy;
+            order = Order::from_bits(order.get() + 1);
+        }
+        order
+    }
+
     /// Makes blocks from `index` on, none of which is free, one block of order `joined`.
     ///
     /// # Panics

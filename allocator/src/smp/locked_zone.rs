@@ -4,7 +4,7 @@ use core::ops::{Deref, DerefMut};
 
 use crate::buddy::Placement;
 use crate::event::Silent;
-use crate::frame::{FrameIndex, Head};
+use crate::frame::{FrameIndex, Head, Movability};
 use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, PageAllocator, Pages, handed_out};
 use crate::pcp::PerCpuPages;
@@ -125,6 +125,19 @@ impl<'a> LockedZone<'a> {
         merging.end();
         core.stats.pgfree += freed as u64;
         freed
+    }
+
+    /// Has single pages of isolated pageblocks change hands: as if each was freed, taken with the
+    /// block that it is part of then, and the rest of that freed again.
+    pub(super) fn take_over(&mut self, pages: impl Iterator<Item = Pfn>) {
+        let (posted, core) = (self.posted, &mut *self.core);
+        let merging = core.zones[0].buddy.merging(MigrateType::Isolate);
+        for pfn in pages {
+            let index = posted.index(pfn);
+            assert!(posted.holding(index).is_of(Order::ZERO), "somebody holds the page");
+            posted.hold(index, Order::ZERO, Movability::Unmovable);
+            core.stats.pgfree += merging.order_with(index).pages().get();
+        }
     }
 
     /// Frees a block to the buddy lists. Linux: `free_one_page()`.

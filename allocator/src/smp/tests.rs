@@ -7,6 +7,7 @@ mod forged;
 mod panics;
 mod put_back;
 mod random;
+mod take_over;
 mod zone_text;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};

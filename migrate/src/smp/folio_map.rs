@@ -2,6 +2,7 @@
 
 use pagelab_allocator::sync::{Mutex, MutexGuard};
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
+use prefetch_index::prefetch_index;
 
 use crate::smp::folio::SharedFolio;
 use crate::smp::slab::FolioRef;
@@ -29,6 +30,11 @@ impl Places {
     /// The page in `frame`, without a reference.
     pub(crate) fn get(&self, frame: Pfn) -> Option<&FolioRef> {
         self.places.get(self.index(frame))?.as_ref()
+    }
+
+    /// Asks for the line of a place, which is looked at soon.
+    pub(crate) fn prefetch(&self, frame: Pfn) {
+        prefetch_index(&self.places, self.index(frame));
     }
 
     /// [`FolioMap::take`].

@@ -72,26 +72,34 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Linux: `isolate_migratepages_range()`, `migrate_pages()`.
     pub fn migrate_frames(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> usize {
         self.admit(cpu);
+        self.migrate_batches(cpu, frames, to, |cpu, pages| {
+            cpu.free_singles(&pages.iter().map(Moving::spare).collect::<Vec<_>>());
+        })
+    }
+
+    /// The same, some pages at a time; `left` hears of each of these, to free the frames that
+    /// nobody has then.
+    pub(crate) fn migrate_batches(
+        &self,
+        cpu: &mut Cpu<P>,
+        frames: &[Pfn],
+        to: Placement,
+        mut left: impl FnMut(&mut Cpu<P>, &[Moving]),
+    ) -> usize {
         let (mut moved, mut pages) = (0, Vec::with_capacity(frames.len().min(BATCH)));
         for frames in frames.chunks(BATCH) {
             self.take_frames(frames, &mut pages);
-            if !pages.is_empty() {
-                moved += self.migrate_batch(cpu, &mut pages, to);
+            if pages.is_empty() {
+                continue;
             }
+            let targets = cpu.alloc_singles(&to.request(), pages.len());
+            self.put_back(pages.drain(targets.len()..).map(Moving::placed));
+            pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
+            self.move_taken(cpu, &mut pages, Carries::Data);
+            left(cpu, &pages);
+            moved += pages.iter().filter(|page| page.has_moved()).count();
+            self.put_back(pages.drain(..).map(Moving::placed));
         }
-        moved
-    }
-
-    /// Moves pages that were taken, and forgets them.
-    fn migrate_batch(&self, cpu: &mut Cpu<P>, pages: &mut Vec<Moving>, to: Placement) -> usize {
-        let targets = cpu.alloc_singles(&to.request(), pages.len());
-        self.put_back(pages.drain(targets.len()..).map(Moving::placed));
-        pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
-        self.move_taken(cpu, pages, Carries::Data);
-        let spares: Vec<Pfn> = pages.iter().map(Moving::spare).collect();
-        cpu.free_singles(&spares);
-        let moved = pages.iter().filter(|page| page.has_moved()).count();
-        self.put_back(pages.drain(..).map(Moving::placed));
         moved
     }
 
@@ -113,8 +121,11 @@ impl<P: Exclusive> SharedMemory<P> {
     fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
+                // The lines of all places are asked for before one is waited for.
+                group.iter().for_each(|frame| places.prefetch(*frame));
                 for &frame in group {
                     if let Some(folio) = places.take(frame) {
+                        folio.prefetch();
                         taken.push(Moving::new(folio, frame));
                     }
                 }

@@ -8,6 +8,7 @@
 use pagelab_allocator::smp::{Cpu, Exclusive, Steps};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::Pfn;
+use prefetch_index::prefetch_index;
 
 use crate::smp::SharedMemory;
 use crate::smp::anon_vma::Tables;
@@ -149,6 +150,8 @@ impl<P: Exclusive> SharedMemory<P> {
     /// the caller's to free, and the pages to be put back into the map.
     pub(crate) fn move_taken(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
         walk(pages, |group, entries, _| {
+            // The lines of all entries are asked for before one is waited for.
+            group.iter().for_each(|page| prefetch_index(&*entries, page.folio.index()));
             group.iter_mut().for_each(|page| page.try_to_migrate(entries, self.steps));
         });
         for page in &mut *pages {

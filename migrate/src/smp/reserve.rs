@@ -9,6 +9,7 @@ use pagelab_allocator::migratetype::MigrateType;
 use pagelab_allocator::smp::{Cpu, Exclusive, SharedClaim, Steps};
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
+use crate::smp::moving::Moving;
 use crate::smp::step::Step;
 use crate::smp::tag_blocks::{Region, ReserveError, SharedTagBlocks};
 use crate::smp::{Placement, SharedMemory};
@@ -195,12 +196,48 @@ impl<P: Exclusive> SharedMemory<P> {
             for block in claimed.iter().flat_map(|(_, group)| group.lent()) {
                 lent.extend(block.iter());
             }
-            if self.migrate_frames(cpu, &lent, Placement::Anywhere) == 0 {
+            if self.empty_blocks(cpu, claimed, &lent) == 0 {
                 tries += 1;
             }
-            for (claim, group) in &mut *claimed {
+            for (claim, group) in claimed.iter_mut().filter(|(_, group)| !group.is_met()) {
                 self.take_free_blocks(cpu, claim, group);
             }
+        }
+    }
+
+    /// Moves the pages in `lent` elsewhere, as many as can move; says how many did. Blocks of
+    /// single pages are taken as they are left: their frames are on no list in between.
+    fn empty_blocks(
+        &self,
+        cpu: &mut Cpu<P>,
+        claimed: &mut [Claimed<'_, '_, '_, P>],
+        lent: &[Pfn],
+    ) -> usize {
+        if !claimed.iter().all(|(_, group)| group.region.has_single_pages()) {
+            return self.migrate_frames(cpu, lent, Placement::Anywhere);
+        }
+        self.migrate_batches(cpu, lent, Placement::Anywhere, |cpu, pages| {
+            self.take_left_blocks(claimed, pages);
+            let stayed = pages.iter().filter(|page| !page.has_moved());
+            cpu.free_singles(&stayed.map(Moving::spare).collect::<Vec<_>>());
+        })
+    }
+
+    /// Takes the blocks that `pages` have left, which ascend.
+    fn take_left_blocks(&self, claimed: &mut [Claimed<'_, '_, '_, P>], pages: &[Moving]) {
+        let moved = pages.iter().filter(|page| page.has_moved());
+        let mut left = moved.map(Moving::spare).peekable();
+        for (claim, Group { region, demands }) in claimed {
+            let here = |frame: &Pfn| *frame < claim.range().end();
+            if !left.peek().is_some_and(here) {
+                continue;
+            }
+            let mut demands = demands.iter_mut();
+            claim.take_over(core::iter::from_fn(|| left.next_if(here)).inspect(|frame| {
+                let wants = |demand: &&mut Demand| region.range(demand.block).start() == *frame;
+                let demand = demands.find(wants).expect("a lent block");
+                demand.meet_first(&self.tags, self.steps);
+            }));
         }
     }
 

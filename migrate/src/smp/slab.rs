@@ -9,6 +9,7 @@ use core::ops::Deref;
 
 use pagelab_allocator::sync::{Arc, Mutex};
 use pagelab_allocator::units::Pfn;
+use prefetch_index::prefetch_index;
 
 use crate::smp::anon_vma::AnonVma;
 use crate::smp::folio::SharedFolio;
@@ -40,6 +41,12 @@ impl FolioRef {
     /// Whether both are handles of one folio.
     pub(crate) fn is(&self, other: &Self) -> bool {
         self.at == other.at && Arc::ptr_eq(&self.slab, &other.slab)
+    }
+
+    /// Asks for the line of the folio, which is looked at soon.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self) {
+        prefetch_index(&self.slab.folios, usize::from(self.at));
     }
 
     /// The address spaces that may map it.

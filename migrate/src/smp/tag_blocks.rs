@@ -58,6 +58,11 @@ impl Region {
         self.blocks.contains(&block.index())
     }
 
+    /// Whether each of its blocks is a page.
+    pub(super) fn has_single_pages(&self) -> bool {
+        self.place.block_pages() == Order::ZERO.pages()
+    }
+
     /// The frames of a block of it.
     pub(super) fn range(&self, block: TagBlockId) -> PfnRange {
         self.place.block_range((block.index() - self.blocks.start) as u64)
