@@ -43,6 +43,22 @@ impl BareList {
         self.orders |= 1 << order;
     }
 
+    /// Takes the first block of a list that has one.
+    #[inline(always)]
+    fn pop(&mut self, order: u32) -> u32 {
+        let (head, node) = (order, self.links[order as usize][NEXT]);
+        let next = self.links[node as usize][NEXT];
+        self.links[head as usize][NEXT] = next;
+        self.links[next as usize][PREV] = head;
+        if next == head {
+            self.orders &= !(1 << order);
+        }
+        let even = (node - HEADS) * 2;
+        let frame = even | u32::from(self.state[even as usize] < FREE);
+        self.state[frame as usize] = 0;
+        frame
+    }
+
     #[inline(always)]
     fn pull(&mut self, frame: u32, order: u32) {
         let [next, prev] = self.links[node(frame) as usize];
@@ -77,9 +93,7 @@ impl Peer for BareList {
             return None;
         }
         let mut at = order + up.trailing_zeros();
-        let even = (self.links[at as usize][NEXT] - HEADS) * 2;
-        let frame = even | u32::from(self.state[even as usize] < FREE);
-        self.pull(frame, at);
+        let frame = self.pop(at);
         while at > order {
             at -= 1;
             self.push(frame + (1 << at), at);
