@@ -404,6 +404,8 @@ impl core::fmt::Debug for MemMap {
 mod tests {
     use std::panic::{AssertUnwindSafe, catch_unwind};
 
+    use proptest::prelude::*;
+
     use super::*;
     use crate::frames::End;
 
@@ -544,5 +546,43 @@ mod tests {
         assert_eq!(map.covering(12, Order::of(3)), None);
         map.set_head(12, Head::Allocated(Order::ZERO, Movability::Movable));
         assert_eq!(map.covering(13, Order::of(3)), None);
+    }
+
+    /// Blocks of `kinds` and orders side by side, holes among them.
+    fn paved(kinds: Vec<(u8, u8)>) -> MemMap {
+        let (mut map, mut at): (_, FrameIndex) = (map(), 0);
+        for (kind, order) in kinds {
+            let order = Order::of(order.min(at.trailing_zeros().to_le_bytes()[0]));
+            if at + (1 << order.get()) > map.len() {
+                break;
+            }
+            let head = match kind {
+                0 => None,
+                1 => Some(Head::Allocated(order, Movability::Movable)),
+                2 => Some(Head::PerCpu(order)),
+                _ => Some(Head::Free(order)),
+            };
+            head.into_iter().for_each(|head| map.set_head(at, head));
+            at += 1 << order.get();
+        }
+        map
+    }
+
+    proptest! {
+        #[test]
+        fn the_free_block_around_a_block_is_the_one_that_covers_it(
+            kinds in prop::collection::vec((0u8..5, 0u8..4), 1..32),
+        ) {
+            let (map, max) = (paved(kinds), Order::of(3));
+            for order in Order::ZERO.to(max) {
+                for index in (0..map.len()).step_by(1 << order.get()) {
+                    let covering = map.covering(index, max).and_then(|(start, head)| match head {
+                        Head::Free(from) if from >= order => Some((start, from)),
+                        _ => None,
+                    });
+                    prop_assert_eq!(map.free_around((index, order), max), covering);
+                }
+            }
+        }
     }
 }

@@ -45,6 +45,16 @@ fn a_spoilt_case_is_refused_with_file_and_line() {
         &["freelists-begin.json:", "overlaps another listed block"],
     );
     check_refused(
+        |case| {
+            edit(case, "freelists-begin.json", |text| {
+                let (before, page) = text.split_once("\"MOVABLE\": [12615]").expect("a page");
+                let (before, area) = before.rsplit_once("\"nr_free\": 2,").expect("their count");
+                format!("{before}\"nr_free\": 3,{area}\"MOVABLE\": [12615,12614]{page}")
+            });
+        },
+        &["freelists-begin.json:89: field `lists`: block 0x3146 of order 0 lies beside"],
+    );
+    check_refused(
         |case| edit(case, "pageblocks-begin.txt", |text| text.replace("0x400 ", "zebra ")),
         &["pageblocks-begin.txt:", "field `first_pfn`: \"zebra\" is no frame"],
     );
@@ -93,6 +103,12 @@ fn numbers_that_no_kernel_has_are_refused() {
     check_edit_refused(lists, "\"managed\": ", "\"managed\": 9", "field `managed`");
     check_edit_refused(lists, "\"order\": 3", "\"order\": 2", "field `order`");
     check_edit_refused(lists, "\"MOVABLE\": [", "\"CMA\": [", "no migratetype of this kernel");
+    let pageblock = "\"pageblock_order\": 9";
+    for (order, why) in [(0, "a pageblock of order 0"), (11, "pageblock order 11 is larger")] {
+        let (order, why) =
+            (format!("\"pageblock_order\": {order}"), format!("1: field `pageblock_order`: {why}"));
+        check_edit_refused(lists, pageblock, &order, &why);
+    }
     check_edit_refused("meta.json", "\"6.1.0-", "\"5.1.0-", "is not modelled");
 }
 

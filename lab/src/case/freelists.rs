@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use pagelab_allocator::counters::Uncounted;
 use pagelab_allocator::fallback::Grouping;
-use pagelab_allocator::geometry::Geometry;
+use pagelab_allocator::geometry::{Geometry, GeometryError};
 use pagelab_allocator::gfp::ZoneType;
 use pagelab_allocator::migratetype::{MigrateType, TypeSet};
 use pagelab_allocator::pcp::{CacheSlice, PcpCounters, PcpSizes, Thp};
@@ -292,8 +292,13 @@ impl FreeLists {
         let shift = raw.page_size.checked_ilog2().filter(|_| raw.page_size.is_power_of_two());
         let shift = shift.and_then(|shift| u8::try_from(shift).ok());
         let shift = shift.ok_or_else(|| wrong(&self.text, "page_size", raw.page_size))?;
-        Geometry::new(shift, block, largest)
-            .map_err(|cause| CaseError::at(&self.text.file, 1, "page_size", cause))
+        Geometry::new(shift, block, largest).map_err(|cause| {
+            let field = match cause {
+                GeometryError::PageShift(_) => "page_size",
+                _ => "pageblock_order",
+            };
+            CaseError::at(&self.text.file, self.text.line_of(field).max(1), field, cause)
+        })
     }
 
     fn types(&self) -> Result<TypeSet, CaseError> {
