@@ -112,7 +112,7 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the span has 2^32 frames or more.
+    /// Panics when the span, padded to the largest blocks, has 2^32 frames or more.
     #[must_use]
     pub fn new(geometry: Geometry, profile: KernelProfile, span: PfnRange) -> Self {
         let map = MemMap::new(span, geometry.max_order());
@@ -290,8 +290,8 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the block is misaligned, larger than the largest order, outside the zone, or
-    /// already free.
+    /// Panics when the block is misaligned, larger than the largest order, outside the zone, or a
+    /// free block starts there. That none overlaps it otherwise is the caller's to know.
     #[inline(always)]
     pub fn put(&mut self, pfn: Pfn, order: Order, mt: MigrateType, placement: Placement) {
         assert!(order <= self.geometry.max_order(), "block larger than the largest order");

@@ -31,6 +31,7 @@ impl<S: Sink> PageAllocator<S> {
     /// has no such CPU.
     pub fn put_back(&mut self, cpu: CpuId, pages: Pages) {
         let (pfn, order) = pages.into_raw();
+        assert!(cpu.index() < usize::from(self.cpus), "a CPU of the machine");
         let at = self.zone_index(pfn).expect("the block of a handle lies in a zone");
         self.zones[at].put_back(cpu, pfn, order);
     }
@@ -47,7 +48,9 @@ impl Zone {
         let wanted = (buddy.map.index(pfn)?, order);
         let around = buddy.map.free_around(wanted, max)?;
         let mt = buddy.blocks.migratetype(around.0);
-        if !mt.is_mergeable() && mt != MigrateType::Cma {
+        // A block that was put on a list before one of its pageblocks was isolated has both.
+        let is_barred = |mt: MigrateType| !mt.is_mergeable() && mt != MigrateType::Cma;
+        if is_barred(mt) || is_barred(buddy.blocks.migratetype(wanted.0)) {
             return None;
         }
         buddy.take_within(around, wanted, mt);

@@ -146,7 +146,7 @@ impl Buddy {
     ///
     /// # Panics
     ///
-    /// Panics when the span has 2^32 frames or more.
+    /// Panics when the span, padded to the largest blocks, has 2^32 frames or more.
     pub fn restore(
         geometry: Geometry,
         profile: KernelProfile,
@@ -370,7 +370,7 @@ impl<S: Sink> PageAllocator<S> {
     ///
     /// # Panics
     ///
-    /// Panics when a zone has 2^32 frames or more.
+    /// Panics when a zone, padded to the largest blocks, has 2^32 frames or more.
     pub fn restore(state: &MachineState, sink: S) -> Result<Self, RestoreError> {
         let zones: Result<Vec<_>, _> =
             state.zones.iter().map(|zone| Zone::restore(zone, state)).collect();

@@ -171,3 +171,34 @@ fn a_block_of_several_pageblocks_goes_back_to_their_lists() {
         assert_eq!((forms.plain.check(), forms.shared.check()), (Ok(()), Ok(())), "{profile:?}");
     }
 }
+
+/// Under 6.1 two isolated pageblocks can be one free block, of which only one is isolated later.
+#[test]
+fn no_page_of_an_isolated_pageblock_is_taken() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut alloc = machine(profile);
+        let halves = [4096, 4608].map(|start| PfnRange::block(Pfn::new(start), Order::of(9)));
+        let held = halves.map(|half| {
+            let page = alloc.take_at(ME, half.start() + PageCount::new(100), Order::ZERO);
+            page.expect("all is free")
+        });
+        halves.map(|half| assert_eq!(alloc.start_isolate(half, IsolateMode::MemOffline), Ok(())));
+        held.map(|page| alloc.put_back(ME, page));
+        alloc.undo_isolate(halves[0], IsolateMode::MemOffline);
+        let inside = halves[1].start() + PageCount::new(40);
+        assert_eq!(alloc.take_at(ME, inside, Order::ZERO), None, "{profile:?}");
+        alloc.undo_isolate(halves[1], IsolateMode::MemOffline);
+        assert!(alloc.take_at(ME, inside, Order::ZERO).is_some(), "{profile:?}");
+        assert_eq!(alloc.check(), Ok(()), "{profile:?}");
+    }
+}
+
+#[test]
+fn a_cpu_that_is_not_there_puts_nothing_back() {
+    let mut alloc = machine(KernelProfile::V6_12);
+    let page = alloc.take_at(ME, Pfn::new(4100), Order::ZERO).expect("all is free");
+    let before = state(&alloc.zones[0]);
+    let back = std::panic::AssertUnwindSafe(|| alloc.put_back(CpuId::new(CPUS), page));
+    assert!(std::panic::catch_unwind(back).is_err());
+    same(&state(&alloc.zones[0]), &before, "nothing has changed");
+}
