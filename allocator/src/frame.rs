@@ -1,4 +1,4 @@
-//! The memory map of one zone: a state byte and two links for each frame.
+//! The memory map of one zone: a state byte for each frame and two links for each pair of them.
 //!
 //! A frame that starts a block carries the block's kind and order; every other frame carries zero.
 //! Zero is also what untouched memory holds, so metadata of memory that nothing ever used is never
@@ -344,7 +344,7 @@ impl MemMap {
         (state >= free(least)).then(|| (start, Order::from_bits(state)))
     }
 
-    /// [`Frames::first`].
+    /// The first frame of the list at `head`, if any.
     pub(crate) fn first(&self, head: Node) -> Option<FrameIndex> {
         self.nodes.frame(self.links[head as usize][NEXT], &self.state)
     }

@@ -98,10 +98,10 @@ impl Merging<'_> {
         areas.insert(frames, row, (index, order), end);
     }
 
-    /// The order of the block that a page of an isolated pageblock, which is not free, would be
-    /// part of if it was put.
+    /// The order that [`put`](Self::put) would merge a page of an isolated pageblock to, which is
+    /// not free. Linux: `__free_one_page()`; no other type merges with an isolated one.
     #[inline(always)]
-    pub(crate) fn order_with(&self, page: FrameIndex) -> Order {
+    pub(crate) fn merged_order(&self, page: FrameIndex) -> Order {
         let mt = self.row.migratetype();
         let (mut index, mut order) = (page, Order::ZERO);
         while order < self.max {

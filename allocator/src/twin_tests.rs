@@ -109,7 +109,8 @@ impl Shape {
     }
 }
 
-fn view(zone: &Zone) -> View {
+/// What the twin has of a zone.
+pub(crate) fn view(zone: &Zone) -> View {
     let mut view = View {
         free: zone.buddy.free.all.get(),
         free_cma: zone.buddy.free.cma.get(),

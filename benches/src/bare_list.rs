@@ -3,8 +3,8 @@
 //! One state byte a frame and two 32-bit links for each pair of them, list heads first in the
 //! table of links, a mask of the orders that have blocks; split, merge, and nothing else. It has
 //! no types, no counters, no choice of list ends, no check of what is freed, and no rule of Linux.
-//! What it costs is what safe lists over such tables cost on the machine at hand; what `pagelab-
-//! buddy` costs on top is the price of being Linux's.
+//! What it costs is what safe lists over such tables cost on the machine at hand; what
+//! `pagelab-buddy` costs on top is the price of being Linux's.
 
 use pagelab_allocator::units::{Order, Pfn};
 

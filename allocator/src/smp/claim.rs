@@ -156,20 +156,21 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
     }
 
     /// Takes single pages of the range that the caller holds, as if he freed each and the claim
-    /// took it right then: once the isolation has ended, lists and counters are the same. `pages`
-    /// are asked for under the zone's lock: whoever uses the machine there waits for ever.
+    /// took it right then, and tells `each` of every page: once the isolation has ended, lists and
+    /// counters are the same. `pages` are asked for and `each` is called under the zone's lock:
+    /// whoever uses the machine there waits for ever.
     /// Linux: `free_one_page()`, `isolate_freepages_range()`, `free_contig_range()` of what the
     /// page would have merged with.
     ///
     /// # Panics
     ///
     /// Panics at the first page that lies outside of the range, or that nobody holds as a single
-    /// page; those before it are the claim's then.
-    pub fn take_over(&self, pages: impl IntoIterator<Item = Pfn>) {
+    /// page; `each` was told of those before it, and they stay the claim's.
+    pub fn take_over(&self, pages: impl IntoIterator<Item = Pfn>, each: impl FnMut(Pfn)) {
         let pages = pages.into_iter().inspect(|pfn| {
             assert!(self.range.contains(*pfn), "a page of the range");
         });
-        self.shared.zones[self.zone].lock().take_over(pages);
+        self.shared.zones[self.zone].lock().take_over(pages, each);
     }
 
     /// Takes the range's pageblocks offline if they are free by now, and ends the isolation either

@@ -127,16 +127,24 @@ impl<'a> LockedZone<'a> {
         freed
     }
 
-    /// Has single pages of isolated pageblocks change hands: as if each was freed, taken with the
-    /// block that it is part of then, and the rest of that freed again.
-    pub(super) fn take_over(&mut self, pages: impl Iterator<Item = Pfn>) {
+    /// Has single pages of isolated pageblocks change hands, and tells `each` of every one: as if
+    /// it was freed, taken with the block that it is part of then, and the rest of that freed
+    /// again. The lists stay as they are. Linux: see [`SharedClaim::take_over`].
+    ///
+    /// [`SharedClaim::take_over`]: crate::smp::SharedClaim::take_over
+    pub(super) fn take_over(
+        &mut self,
+        pages: impl Iterator<Item = Pfn>,
+        mut each: impl FnMut(Pfn),
+    ) {
         let (posted, core) = (self.posted, &mut *self.core);
         let merging = core.zones[0].buddy.merging(MigrateType::Isolate);
         for pfn in pages {
             let index = posted.index(pfn);
             assert!(posted.holding(index).is_of(Order::ZERO), "somebody holds the page");
             posted.hold(index, Order::ZERO, Movability::Unmovable);
-            core.stats.pgfree += merging.order_with(index).pages().get();
+            core.stats.pgfree += merging.merged_order(index).pages().get();
+            each(pfn);
         }
     }
 

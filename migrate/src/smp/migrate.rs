@@ -77,8 +77,8 @@ impl<P: Exclusive> SharedMemory<P> {
         })
     }
 
-    /// The same, some pages at a time; `left` hears of each of these, to free the frames that
-    /// nobody has then.
+    /// [`migrate_frames`](Self::migrate_frames), some pages at a time; `left` hears of each of
+    /// these, to free the frames that nobody has then. Linux: `migrate_pages_batch()`.
     pub(crate) fn migrate_batches(
         &self,
         cpu: &mut Cpu<P>,

@@ -223,7 +223,8 @@ impl<P: Exclusive> SharedMemory<P> {
         })
     }
 
-    /// Takes the blocks that `pages` have left, which ascend.
+    /// Takes the blocks that `pages` have left, which ascend; each is a page that some claim of
+    /// `claimed` lacks. Linux: the end of `alloc_contig_range()`.
     fn take_left_blocks(&self, claimed: &mut [Claimed<'_, '_, '_, P>], pages: &[Moving]) {
         let moved = pages.iter().filter(|page| page.has_moved());
         let mut left = moved.map(Moving::spare).peekable();
@@ -233,11 +234,11 @@ impl<P: Exclusive> SharedMemory<P> {
                 continue;
             }
             let mut demands = demands.iter_mut();
-            claim.take_over(core::iter::from_fn(|| left.next_if(here)).inspect(|frame| {
-                let wants = |demand: &&mut Demand| region.range(demand.block).start() == *frame;
+            claim.take_over(core::iter::from_fn(|| left.next_if(here)), |frame| {
+                let wants = |demand: &&mut Demand| region.range(demand.block).start() == frame;
                 let demand = demands.find(wants).expect("a lent block");
                 demand.meet_first(&self.tags, self.steps);
-            }));
+            });
         }
     }
 

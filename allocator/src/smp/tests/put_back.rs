@@ -9,22 +9,9 @@ use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
 use crate::smp::*;
 use crate::twin::{Fault, Slow, View, Wish};
+use crate::twin_tests::view;
 
 const ME: CpuId = CpuId::new(1);
-
-fn view(zone: &Zone) -> View {
-    let (geometry, free) = (zone.buddy.geometry, zone.buddy.free);
-    let mut view = View { free: free.all.get(), free_cma: free.cma.get(), ..View::default() };
-    for order in Order::ZERO.to(geometry.max_order()) {
-        for mt in MigrateType::ALL {
-            let list: Vec<_> = zone.buddy.free_list(order, mt).map(Pfn::get).collect();
-            view.lists.extend((!list.is_empty()).then_some(((order.get(), mt), list)));
-        }
-    }
-    let blocks = zone.span.blocks(geometry.pageblock_order());
-    view.types = blocks.map(|block| (block.get(), zone.buddy.migratetype(block))).collect();
-    view
-}
 
 /// The twin of a zone in which one block is held.
 fn twin(profile: KernelProfile, zone: &Zone) -> Slow {
