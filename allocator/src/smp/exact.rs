@@ -48,15 +48,6 @@ impl<P: Exclusive> Cpu<P> {
     pub fn put_back(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
         let zone = self.shared().zone_of(pfn);
-        zone.lock().put_back(self.id, zone.posted.index(pfn), order);
-    }
-
-    /// [`put_back`](Self::put_back) of a block whose handle was given up by [`Pages::into_raw`].
-    ///
-    /// # Panics
-    ///
-    /// Panics when nobody holds a block of this order there.
-    pub fn put_back_raw(&mut self, pfn: Pfn, order: Order) {
-        self.put_back(Pages::new(pfn, order));
+        zone.lock().put_back(self.id(), zone.posted.index(pfn), order);
     }
 }

@@ -64,7 +64,6 @@ fn a_forged_block_is_not_put_back() {
         let nobodys = [(100, 0), (1024, 9), (12_000, 0), (12_008, 0), (12_009, 0), (1 << 20, 0)];
         for (pfn, order) in nobodys.map(|(pfn, order)| (Pfn::new(pfn), Order::of(order))) {
             panics(|| cpu.put_back(Pages::new(pfn, order)));
-            panics(|| cpu.put_back_raw(pfn, order));
             panics(|| plain.put_back(id, Pages::new(pfn, order)));
             assert_eq!((shared.whereabouts(), shared.stats()), before, "{profile:?} {pfn}");
             assert_eq!((shared.check(), plain.check()), (Ok(()), Ok(())), "{profile:?} {pfn}");
