@@ -169,8 +169,10 @@ fn no_page_of_an_isolated_pageblock_is_taken() {
             let page = alloc.take_at(ME, half.start() + PageCount::new(100), Order::ZERO);
             page.expect("all is free")
         });
-        halves.map(|half| assert_eq!(alloc.start_isolate(half, IsolateMode::MemOffline), Ok(())));
-        held.map(|page| alloc.put_back(ME, page));
+        for half in halves {
+            assert_eq!(alloc.start_isolate(half, IsolateMode::MemOffline), Ok(()));
+        }
+        held.into_iter().for_each(|page| alloc.put_back(ME, page));
         alloc.undo_isolate(halves[0], IsolateMode::MemOffline);
         let inside = halves[1].start() + PageCount::new(40);
         assert_eq!(alloc.take_at(ME, inside, Order::ZERO), None, "{profile:?}");
