@@ -117,7 +117,8 @@ struct Kept {
     hits: [u64; 6],
 }
 
-fn machine(threads: u16) -> (Machine, Vec<Cpu>) {
+/// A machine whose tag storage is reserved in blocks of `block` pages.
+fn machine(threads: u16, block: PageCount) -> (Machine, Vec<Cpu>) {
     let geometry = Geometry::new(12, PAGEBLOCK, Order::of(8)).expect("a small geometry");
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, MEMORY);
     spec.cpus = threads;
@@ -125,7 +126,7 @@ fn machine(threads: u16) -> (Machine, Vec<Cpu>) {
     spec.movable_pcp = Some(MovablePcp::OnlyWithCma);
     let alloc = PageAllocator::boot(&spec, Silent).expect("a small machine");
     let (alloc, cpus) = SharedAllocator::share(alloc).expect("one zone");
-    let region = TagRegion::new(DATA, TAGS, PageCount::new(1)).expect("a region");
+    let region = TagRegion::new(DATA, TAGS, block).expect("a region");
     let tags = TagMap::new(vec![region], geometry, Formula::Intent).expect("a region");
     let words = (0..MEMORY.len().get()).map(|_| AtomicU64::new(0)).collect();
     let words = Words(Arc::new(words));
@@ -307,8 +308,9 @@ fn check(machine: &Machine, kept: &[Kept]) {
 }
 
 /// Runs `threads` threads for `ops` operations each, and checks after each round.
-fn stress(threads: u16, ops: u64, seed: u64) {
-    let (machine, mut cpus) = machine(threads);
+fn stress(threads: u16, block: PageCount, ops: u64, seed: u64) {
+    println!("seed {seed}, {threads} threads, {ops} operations each, tag blocks of {block} pages");
+    let (machine, mut cpus) = machine(threads, block);
     let mut kept: Vec<Kept> = (0..threads).map(|_| Kept::default()).collect();
     for at in 0..ROUNDS {
         kept = round(&machine, &mut cpus, kept, ops / ROUNDS, seed ^ (at << 32));
@@ -337,7 +339,15 @@ fn nothing_is_lost_or_doubly_owned() {
         None => vec![2, 4, 8],
     };
     for threads in counts {
-        println!("seed {seed}, {threads} threads, {ops} operations each");
-        stress(threads, ops, seed);
+        stress(threads, PageCount::new(1), ops, seed);
+    }
+}
+
+/// Blocks of several pages are emptied, freed and taken; those of one page change hands.
+#[test]
+fn nothing_is_lost_where_blocks_have_several_pages() {
+    let (seed, ops) = (setting("PAGELAB_STRESS_SEED", 1), setting("PAGELAB_STRESS_OPS", 200_000));
+    for block in [2, 4] {
+        stress(4, PageCount::new(block), ops / 4, seed);
     }
 }
