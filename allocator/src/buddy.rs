@@ -10,11 +10,12 @@
 //! - The free counters equal what is on the lists; isolated blocks are not counted as free.
 //! - Two free buddies below pageblock order never stay unmerged.
 
-use crate::frame::{Frame, FrameIndex, Head, MemMap, Movability};
+use crate::frame::{Frame, FrameIndex, Head, Movability};
 use crate::frames::End;
 use crate::free_area::{FreeAreas, Row};
 use crate::geometry::Geometry;
 use crate::holders::Holders;
+use crate::mem_map::MemMap;
 use crate::migratetype::MigrateType;
 use crate::pageblock::Pageblocks;
 use crate::profile::{HighAtomicUnusable, KernelProfile, LargeFree, Rules};
@@ -373,6 +374,25 @@ impl Buddy {
             index += 1 << order.get();
         }
         merging.end();
+    }
+
+    /// The order that [`put_isolated`](Self::put_isolated) would merge one page to, which is not
+    /// free. Linux: `__free_one_page()`; no other type merges with an isolated one.
+    #[inline(always)]
+    pub(crate) fn isolated_order(&self, page: FrameIndex) -> Order {
+        let (max, pageblock) = (self.geometry.max_order(), self.geometry.pageblock_order());
+        let is_isolated = |index| self.blocks.migratetype(index) == MigrateType::Isolate;
+        let (mut index, mut order) = (page, Order::ZERO);
+        while order < max {
+            let buddy = index ^ (1 << order.get());
+            let merges = self.map.is_free_block(buddy, order);
+            if !merges || (order >= pageblock && !is_isolated(buddy)) {
+                break;
+            }
+            index &= buddy;
+            order = Order::from_bits(order.get() + 1);
+        }
+        order
     }
 
     /// Gives every pageblock that a block of `order` touches a type.

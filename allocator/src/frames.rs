@@ -5,7 +5,8 @@ use core::ops::Range;
 
 use prefetch_index::prefetch_index;
 
-use crate::frame::{FREE, FrameIndex, Head, Link, NEXT, Node, Nodes, PREV, free};
+use crate::frame::{FREE, FrameIndex, Head, free};
+use crate::node::{Link, NEXT, Node, Nodes, PREV};
 use crate::units::Order;
 
 /// Which end of a list.
@@ -18,7 +19,7 @@ pub(crate) enum End {
     Tail = PREV,
 }
 
-/// State and links of the frames of a [`MemMap`](crate::frame::MemMap), borrowed: a processor's
+/// State and links of the frames of a [`MemMap`](crate::mem_map::MemMap), borrowed: a processor's
 /// registers hold where the tables lie while blocks are split and merged.
 pub(crate) struct Frames<'a> {
     pub(super) state: &'a mut [u8],

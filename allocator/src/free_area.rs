@@ -2,9 +2,11 @@
 
 use core::ops::Range;
 
-use crate::frame::{FrameIndex, HEADS, Head, MemMap, Node};
+use crate::frame::{FrameIndex, Head};
 use crate::frames::{End, Frames};
+use crate::mem_map::MemMap;
 use crate::migratetype::MigrateType;
+use crate::node::{HEADS, Node};
 use crate::units::Order;
 
 /// Types per order in the table of list heads: a power of two, so that both halves of a head's

@@ -98,25 +98,6 @@ impl Merging<'_> {
         areas.insert(frames, row, (index, order), end);
     }
 
-    /// The order that [`put`](Self::put) would merge a page of an isolated pageblock to, which is
-    /// not free. Linux: `__free_one_page()`; no other type merges with an isolated one.
-    #[inline(always)]
-    pub(crate) fn merged_order(&self, page: FrameIndex) -> Order {
-        let mt = self.row.migratetype();
-        let (mut index, mut order) = (page, Order::ZERO);
-        while order < self.max {
-            let buddy = index ^ (1 << order.get());
-            if !self.frames.is_free_block(buddy, order)
-                || order >= self.pageblock && self.blocks.migratetype(buddy) != mt
-            {
-                break;
-            }
-            index &= buddy;
-            order = Order::from_bits(order.get() + 1);
-        }
-        order
-    }
-
     /// Makes blocks from `index` on, none of which is free, one block of order `joined`.
     ///
     /// # Panics

@@ -138,12 +138,12 @@ impl<'a> LockedZone<'a> {
         mut each: impl FnMut(Pfn),
     ) {
         let (posted, core) = (self.posted, &mut *self.core);
-        let merging = core.zones[0].buddy.merging(MigrateType::Isolate);
+        let buddy = &core.zones[0].buddy;
         for pfn in pages {
             let index = posted.index(pfn);
             assert!(posted.holding(index).is_of(Order::ZERO), "somebody holds the page");
             posted.hold(index, Order::ZERO, Movability::Unmovable);
-            core.stats.pgfree += merging.merged_order(index).pages().get();
+            core.stats.pgfree += buddy.isolated_order(index).pages().get();
             each(pfn);
         }
     }
