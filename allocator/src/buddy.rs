@@ -410,7 +410,7 @@ impl Buddy {
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         for eight in (start..end).step_by(8) {
             for block in frames.free_of_eight(eight, end) {
-                self.areas.move_to_tail(frames, &mut row, block);
+                self.areas.move_to(frames, &mut row, block, End::Tail);
                 moved += block.1.pages();
             }
         }

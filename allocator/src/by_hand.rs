@@ -6,6 +6,7 @@
 
 use crate::buddy::Placement;
 use crate::event::Sink;
+use crate::exact::Chosen;
 use crate::fallback::{Extfrag, Fragmenting, Ownership, Raider, ViaOwnList};
 use crate::frame::{FrameIndex, Head, Movability};
 use crate::frames::End;
@@ -99,7 +100,7 @@ impl ByHand<'_> {
         let buddy = &mut self.zone.buddy;
         let around = buddy.map.free_around((index, order), buddy.geometry.max_order());
         let around = around.ok_or(HandError::NotFree(pfn, order))?;
-        buddy.take_within(around, (index, order), mt);
+        buddy.take_within(Chosen { wanted: (index, order), around, mt });
         self.zone.count_free(self.cpu);
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 use crate::buddy::FreePages;
 use crate::geometry::Geometry;
+use crate::migratetype::MigrateType;
 use crate::units::{CpuId, Order, PageCount};
 
 /// Changes that a CPU has not added to the zone's counters yet, in pages. Linux: `vm_stat_diff`.
@@ -101,6 +102,12 @@ impl Counter {
         self.known = signed(now);
     }
 
+    /// Whether [`note`](Self::note) of `pages` less would leave the counter as it is.
+    #[inline]
+    fn would_keep(&self, cpu: CpuId, pages: PageCount, threshold: i64) -> bool {
+        self.kept[cpu.index()] - signed(pages) >= -threshold
+    }
+
     /// Linux: one item of `refresh_cpu_vm_stats()`.
     fn collect(&mut self, cpu: CpuId) {
         self.shared += core::mem::take(&mut self.kept[cpu.index()]);
@@ -120,7 +127,8 @@ impl Counter {
 }
 
 fn signed(pages: PageCount) -> i64 {
-    i64::try_from(pages.get()).expect("a zone has fewer than 2^32 frames")
+    // A zone has fewer than 2^32 frames.
+    pages.get().cast_signed()
 }
 
 /// The counters of free pages of a zone.
@@ -182,6 +190,15 @@ impl FreeCounters {
         let threshold = i64::from(self.threshold);
         self.cma.note(cpu, free.cma, threshold);
         self.metadata.note(cpu, free.metadata, threshold);
+    }
+
+    /// Whether a CPU that takes pages of a type, ordinary or lent ones, would keep that to itself,
+    /// all before being noted. Linux: `__mod_zone_page_state()` below its threshold.
+    #[inline]
+    pub(crate) fn would_keep(&self, cpu: CpuId, pages: PageCount, mt: MigrateType) -> bool {
+        let threshold = i64::from(self.threshold);
+        self.all.would_keep(cpu, pages, threshold)
+            && (mt != MigrateType::Cma || self.cma.would_keep(cpu, pages, threshold))
     }
 
     /// Adds what a CPU has kept. Linux: `refresh_cpu_vm_stats()`.

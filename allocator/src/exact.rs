@@ -40,22 +40,27 @@ impl<S: Sink> PageAllocator<S> {
 impl Zone {
     /// Takes the block at `pfn` out of the free block that has it.
     pub(crate) fn take_at(&mut self, cpu: CpuId, pfn: Pfn, order: Order) -> Option<()> {
-        let buddy = &mut self.buddy;
-        let max = buddy.geometry.max_order();
-        if order > max || !pfn.is_aligned(order) {
-            return None;
-        }
-        let wanted = (buddy.map.index(pfn)?, order);
-        let around = buddy.map.free_around(wanted, max)?;
-        let mt = buddy.blocks.migratetype(around.0);
-        // A block that was put on a list before one of its pageblocks was isolated has both.
-        let is_barred = |mt: MigrateType| !mt.is_mergeable() && mt != MigrateType::Cma;
-        if is_barred(mt) || is_barred(buddy.blocks.migratetype(wanted.0)) {
-            return None;
-        }
-        buddy.take_within(around, wanted, mt);
-        self.count_free(cpu);
+        let index = self.buddy.map.index(pfn)?;
+        let chosen = self.buddy.choose((index, order))?;
+        self.take_chosen(cpu, chosen);
         Some(())
+    }
+
+    /// Takes a chosen block. Linux: `take_page_off_buddy()`.
+    pub(crate) fn take_chosen(&mut self, cpu: CpuId, chosen: Chosen) {
+        self.buddy.take_within(chosen);
+        self.count_free(cpu);
+    }
+
+    /// Whether only the lists would tell that a CPU takes a chosen block, and once it is back only
+    /// the place of the free block around it on its list: the CPU keeps the change of the counters
+    /// to itself, no list becomes empty meanwhile, and what is split merges again.
+    #[inline]
+    pub(crate) fn goes_unseen(&self, cpu: CpuId, chosen: &Chosen) -> bool {
+        let (buddy, pages) = (&self.buddy, chosen.wanted.1.pages());
+        self.counters.would_keep(cpu, pages, chosen.mt)
+            && !buddy.map.is_alone(chosen.around)
+            && buddy.blocks.are_all(chosen.around, chosen.mt)
     }
 
     /// Puts an allocated block on the buddy lists. Linux: `__free_one_page(.., FPI_NONE)`.
@@ -65,16 +70,38 @@ impl Zone {
     }
 }
 
+/// A block that can be taken, the free block that has it, and the type of the list of that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) wanted: (FrameIndex, Order),
+    pub(crate) around: (FrameIndex, Order),
+    pub(crate) mt: MigrateType,
+}
+
 impl Buddy {
-    /// Takes the block `wanted` out of the free block `around` it, which is on a list of `mt`. The
-    /// halves that nobody wants go to the heads of the lists of `mt`, larger ones first.
+    /// A block if it can be taken: all of it is on a list, and its pageblock neither isolated nor
+    /// set aside.
+    #[inline]
+    pub(crate) fn choose(&self, wanted: (FrameIndex, Order)) -> Option<Chosen> {
+        let (max, (index, order)) = (self.geometry.max_order(), wanted);
+        // The map starts at a largest block.
+        if order > max || index & ((1 << order.get()) - 1) != 0 {
+            return None;
+        }
+        let around = self.map.free_around(wanted, max)?;
+        let mt = self.blocks.migratetype(around.0);
+        // A block that was put on a list before one of its pageblocks was isolated has both.
+        let is_barred = |mt: MigrateType| !mt.is_mergeable() && mt != MigrateType::Cma;
+        if is_barred(mt) || is_barred(self.blocks.migratetype(wanted.0)) {
+            return None;
+        }
+        Some(Chosen { wanted, around, mt })
+    }
+
+    /// Takes a chosen block out of the free block around it. The halves that nobody wants go to the
+    /// heads of the lists, larger ones first.
     /// Linux: `del_page_from_free_list()`, `break_down_buddy_pages()`.
-    pub(crate) fn take_within(
-        &mut self,
-        around: (FrameIndex, Order),
-        wanted: (FrameIndex, Order),
-        mt: MigrateType,
-    ) {
+    pub(crate) fn take_within(&mut self, Chosen { wanted, around, mt }: Chosen) {
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         self.areas.extract(frames, &mut row, around);
         frames.clear_head(around.0);
@@ -89,5 +116,14 @@ impl Buddy {
         self.areas.keep(row);
         frames.set_head(wanted.0, Head::Allocated(wanted.1, Movability::Unmovable));
         self.sub_free(wanted.1.pages(), mt);
+    }
+
+    /// What is left of taking a chosen block that [goes unseen](Zone::goes_unseen) and putting it
+    /// back at once. Linux: the end of `__free_one_page()`.
+    #[inline]
+    pub(crate) fn renew(&mut self, Chosen { around, mt, .. }: Chosen) {
+        let mut merging = self.merging(mt);
+        merging.put_anew(around);
+        merging.end();
     }
 }

@@ -122,7 +122,11 @@ impl Frames<'_> {
     /// arithmetic, not by a branch. Linux: `list_add()`, `list_add_tail()`.
     #[inline(always)]
     pub(crate) fn link(&mut self, head: Node, block: (FrameIndex, Order), end: End) {
-        let node = self.nodes.of(block);
+        self.link_node(head, self.nodes.of(block), end);
+    }
+
+    #[inline(always)]
+    fn link_node(&mut self, head: Node, node: Node, end: End) {
         let (inward, outward) = (end as usize, end as usize ^ 1);
         let beside = core::mem::replace(&mut self.links[head as usize][inward], node);
         let link = &mut self.links[node as usize];
@@ -142,11 +146,31 @@ impl Frames<'_> {
     /// Unlinks a block; returns the list head if the list is empty now. Linux: `list_del()`.
     #[inline(always)]
     pub(crate) fn unlink(&mut self, block: (FrameIndex, Order)) -> Option<Node> {
-        let [next, prev] = self.links[self.nodes.of(block) as usize];
+        self.unlink_node(self.nodes.of(block))
+    }
+
+    #[inline(always)]
+    fn unlink_node(&mut self, node: Node) -> Option<Node> {
+        let [next, prev] = self.links[node as usize];
         self.links[prev as usize][NEXT] = next;
         self.links[next as usize][PREV] = prev;
         // Two nodes are left in the ring: the head and this one.
         (next == prev).then_some(next)
+    }
+
+    /// Moves a block to one end of the list at `head` from whichever it is on; returns that list's
+    /// head if it is empty now. Linux: `list_move()`, `list_move_tail()`.
+    #[inline(always)]
+    pub(crate) fn relink(
+        &mut self,
+        head: Node,
+        block: (FrameIndex, Order),
+        end: End,
+    ) -> Option<Node> {
+        let node = self.nodes.of(block);
+        let emptied = self.unlink_node(node);
+        self.link_node(head, node, end);
+        emptied
     }
 
     /// Unlinks the first block of the list at `head`, if there is one; says which, and whether the

@@ -157,34 +157,30 @@ impl FreeAreas {
         row: &mut Row,
         block: (FrameIndex, Order),
     ) {
-        self.unlink(frames, row, block);
-        self.nr_free[block.1.index()] -= 1;
-    }
-
-    /// Moves a block from whichever list it is on to the tail of one of `row`.
-    /// Linux: `__move_to_free_list()`.
-    #[inline(always)]
-    pub(crate) fn move_to_tail(
-        &mut self,
-        frames: &mut Frames<'_>,
-        row: &mut Row,
-        block: (FrameIndex, Order),
-    ) {
-        let (_, order) = block;
-        self.unlink(frames, row, block);
-        frames.link(head(order, row.mt), block, End::Tail);
-        row.non_empty |= 1 << order.get();
-    }
-
-    /// [`extract`](Self::extract) without the count of blocks.
-    #[inline(always)]
-    fn unlink(&mut self, frames: &mut Frames<'_>, row: &mut Row, block: (FrameIndex, Order)) {
         let (_, order) = block;
         match frames.unlink(block) {
             Some(emptied) if emptied == head(order, row.mt) => row.clear_mark(order),
             Some(emptied) => self.clear_mark_of(emptied),
             None => {}
         }
+        self.nr_free[order.index()] -= 1;
+    }
+
+    /// Moves a block from whichever list it is on to an end of one of `row`.
+    /// Linux: `__move_to_free_list()`.
+    #[inline(always)]
+    pub(crate) fn move_to(
+        &mut self,
+        frames: &mut Frames<'_>,
+        row: &mut Row,
+        block: (FrameIndex, Order),
+        end: End,
+    ) {
+        let to = head(block.1, row.mt);
+        if let Some(emptied) = frames.relink(to, block, end).filter(|emptied| *emptied != to) {
+            self.clear_mark_of(emptied);
+        }
+        row.non_empty |= 1 << block.1.get();
     }
 
     /// A list of another type than foreseen has become empty.

@@ -153,6 +153,11 @@ impl MemMap {
         (index, order): (FrameIndex, Order),
         max: Order,
     ) -> Option<(FrameIndex, Order)> {
+        // Most of a zone that is mostly free.
+        let largest = index >> max.get() << max.get();
+        if self.is_free_block(largest, max) {
+            return (order <= max).then_some((largest, max));
+        }
         let (mut start, mut mask) = (index, FrameIndex::MAX << order.get());
         // Nothing starts inside a free block: what starts nearest is that block, or in the way.
         let state = loop {
@@ -204,6 +209,12 @@ impl MemMap {
         self.links[head as usize] = [node, before];
         self.links[node as usize][PREV] = head;
         self.links[before as usize][NEXT] = head;
+    }
+
+    /// Whether a free block is the only one of its list. Linux: `list_is_singular()`.
+    pub(crate) fn is_alone(&self, block: (FrameIndex, Order)) -> bool {
+        let [next, prev] = self.links[self.nodes.of(block) as usize];
+        next == prev
     }
 
     /// Whether the neighbours of a free block on its list point back at it.

@@ -76,6 +76,14 @@ impl Pageblocks {
         self.changed.note(slot);
     }
 
+    /// Whether every pageblock that a block of `order` touches has a type.
+    #[inline]
+    pub(crate) fn are_all(&self, (index, order): (FrameIndex, Order), mt: MigrateType) -> bool {
+        let count = 1 << order.get().saturating_sub(self.order.get());
+        let first = self.slot(index);
+        self.types[first..first + count].iter().all(|&other| other == mt)
+    }
+
     /// Gives every pageblock that a block of `order` touches a type.
     /// Linux: `change_pageblock_range()`.
     pub(crate) fn set_migratetypes(&mut self, block: (FrameIndex, Order), mt: MigrateType) {

@@ -86,6 +86,7 @@ impl<P: Exclusive> Worker<'_, P> {
                 self.cpu.unreserve_highatomic(&request, Unreserve::All);
             }
             15 => self.change_movability(),
+            16..48 => self.choose(),
             odd if odd % 2 == 1 && self.held.len() < HOLDS => self.alloc(),
             _ => self.free(),
         }
@@ -98,6 +99,22 @@ impl<P: Exclusive> Worker<'_, P> {
         let gfp = gfps[[0, 0, 0, 1, 2][self.below(5)]];
         if let Ok(pages) = self.cpu.alloc_pages(&AllocRequest::new(order, gfp)) {
             self.owners.change(pages.range(), 0, self.mark());
+            self.held.push(pages);
+        }
+    }
+
+    /// Takes a page or a small block of the thread's choice, and at times puts it straight back.
+    fn choose(&mut self) {
+        let order = Order::of([0, 0, 0, 3][self.below(4)]);
+        let start = u64::from(self.rng.next_u32()) % PAGES;
+        let Some(pages) = self.cpu.take_at(Pfn::new(start).align_down(order), order) else {
+            return;
+        };
+        self.owners.change(pages.range(), 0, self.mark());
+        if self.below(2) > 0 || self.held.len() == HOLDS {
+            self.owners.change(pages.range(), self.mark(), 0);
+            self.cpu.put_back(pages);
+        } else {
             self.held.push(pages);
         }
     }

@@ -6,6 +6,7 @@ use pagelab_percpu::Exclusive;
 use crate::frame::Movability;
 use crate::page_alloc::Pages;
 use crate::smp::Cpu;
+use crate::smp::cpu_zone::CpuZone;
 use crate::units::{Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
@@ -25,16 +26,16 @@ impl<P: Exclusive> Cpu<P> {
     /// them, or its pageblock is isolated or set aside: who has to have it claims it. No watermark
     /// is asked, and nothing is counted as allocated. Linux: `take_page_off_buddy()`, for any
     /// order.
+    #[inline(always)]
     pub fn take_at(&mut self, pfn: Pfn, order: Order) -> Option<Pages> {
-        let id = self.id();
-        let at = self.shared().zone_index(pfn)?;
-        let zone = &self.shared().zones[at];
-        let index = zone.posted.index(pfn);
+        let id = self.id;
+        let CpuZone { zone, posted, .. } = self.zones.of(pfn)?;
+        let index = posted.index(pfn);
         // Its line is written last, and the lock is let go of only then.
-        zone.posted.prefetch(index);
-        let mut locked = zone.lock();
-        locked.zones[0].take_at(id, pfn, order)?;
-        zone.posted.hold(index, order, Movability::Movable);
+        posted.prefetch(index);
+        let mut guarded = zone.lock_late();
+        guarded.take_at(id, (index, order), posted)?;
+        posted.hold(index, order, Movability::Movable);
         Some(Pages::new(pfn, order))
     }
 
@@ -45,9 +46,27 @@ impl<P: Exclusive> Cpu<P> {
     /// # Panics
     ///
     /// Panics when the block is not allocated as this handle says (a forged handle).
+    #[inline]
     pub fn put_back(&mut self, pages: Pages) {
         let (pfn, order) = pages.into_raw();
-        let zone = self.shared().zone_of(pfn);
-        zone.lock().put_back(self.id(), zone.posted.index(pfn), order);
+        self.put_back_raw(pfn, order);
+    }
+
+    /// [`put_back`](Self::put_back) of a block whose handle was given up by [`Pages::into_raw`].
+    ///
+    /// # Panics
+    ///
+    /// Panics when nobody holds a block of this order there.
+    #[inline(always)]
+    pub fn put_back_raw(&mut self, pfn: Pfn, order: Order) {
+        let id = self.id;
+        let zone = self.zones.of(pfn).expect("the block of a handle lies in a zone");
+        let CpuZone { zone, posted, .. } = zone;
+        let index = posted.index(pfn);
+        let mut guarded = zone.lock_late();
+        let holding = posted.holding(index);
+        assert!(holding.is_of(order), "block is not allocated with this order");
+        holding.end();
+        guarded.put_back(id, (index, order), posted);
     }
 }

@@ -9,6 +9,7 @@ use crate::migratetype::MigrateType;
 use crate::page_alloc::{AllocRequest, PageAllocator, Pages, handed_out};
 use crate::pcp::PerCpuPages;
 use crate::rmqueue::ZoneRequest;
+use crate::smp::guarded::Guarded;
 use crate::smp::posted::Posted;
 use crate::smp::zone::CpuLists;
 use crate::sync::MutexGuard;
@@ -16,7 +17,7 @@ use crate::units::{CpuId, Order, Pfn, PfnRange};
 
 /// A zone whose lock is held. What others read without the lock is posted before it is released.
 pub(super) struct LockedZone<'a> {
-    core: MutexGuard<'a, PageAllocator>,
+    guarded: MutexGuard<'a, Guarded>,
     pub(super) posted: &'a Posted,
 }
 
@@ -24,26 +25,27 @@ impl Deref for LockedZone<'_> {
     type Target = PageAllocator;
 
     fn deref(&self) -> &PageAllocator {
-        &self.core
+        self.guarded.alloc()
     }
 }
 
 impl DerefMut for LockedZone<'_> {
     fn deref_mut(&mut self) -> &mut PageAllocator {
-        &mut self.core
+        self.guarded.alloc_mut()
     }
 }
 
 impl Drop for LockedZone<'_> {
     fn drop(&mut self) {
-        self.posted.post(&mut self.core.zones[0]);
+        self.posted.post(&mut self.guarded.alloc_mut().zones[0]);
     }
 }
 
 impl<'a> LockedZone<'a> {
     #[inline]
-    pub(super) const fn new(core: MutexGuard<'a, PageAllocator>, posted: &'a Posted) -> Self {
-        Self { core, posted }
+    pub(super) fn new(mut guarded: MutexGuard<'a, Guarded>, posted: &'a Posted) -> Self {
+        guarded.settle(posted);
+        Self { guarded, posted }
     }
 
     /// Works with a CPU's lists in their place.
@@ -67,8 +69,8 @@ impl<'a> LockedZone<'a> {
     ) -> Option<Pfn> {
         // While the lock is held, what was posted last is how the zone fares.
         let pfn = match self.posted.mood().is_calm(req.order) {
-            true => self.core.take(cpu, 0, req, request.flags)?,
-            false => self.core.try_zone(cpu, 0, req, request.flags)?,
+            true => self.guarded.alloc_mut().take(cpu, 0, req, request.flags)?,
+            false => self.try_zone(cpu, 0, req, request.flags)?,
         };
         self.posted.hold(self.posted.index(pfn), req.order, req.movability());
         Some(pfn)
@@ -86,7 +88,7 @@ impl<'a> LockedZone<'a> {
             core::hint::cold_path();
             return self.take(cpu, req, request);
         }
-        let core = &mut *self.core;
+        let core = self.guarded.alloc_mut();
         let (zone, stats) = (&mut core.zones[0], &mut core.stats);
         let pfn = zone.alloc_no_list(cpu, request, &mut Silent);
         let pfn = handed_out(zone, stats, req, request, pfn, &mut Silent)?;
@@ -98,17 +100,17 @@ impl<'a> LockedZone<'a> {
     /// isolated, or was a moment ago. Linux: `__free_pages()`.
     pub(super) fn free(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
         let movability = self.posted.release(index, order);
-        let map = &mut self.core.zones[0].buddy.map;
+        let map = &mut self.zones[0].buddy.map;
         map.set_head(index, Head::Allocated(order, movability));
         let pfn = map.pfn(index);
-        self.core.free_pages(cpu, Pages::new(pfn, order));
+        self.free_pages(cpu, Pages::new(pfn, order));
     }
 
     /// Frees the pages at the start of `pages` that somebody holds as single pages of isolated
     /// pageblocks of `span`; says how many. No counter of free pages knows of them.
     /// Linux: `free_one_page()`.
     pub(super) fn free_isolated(&mut self, span: PfnRange, pages: &[Pfn]) -> usize {
-        let (posted, core) = (self.posted, &mut *self.core);
+        let (posted, core) = (self.posted, self.guarded.alloc_mut());
         let mut merging = core.zones[0].buddy.merging(MigrateType::Isolate);
         let mut freed = 0;
         for &pfn in pages.iter().take_while(|pfn| span.contains(**pfn)) {
@@ -137,7 +139,7 @@ impl<'a> LockedZone<'a> {
         pages: impl Iterator<Item = Pfn>,
         mut each: impl FnMut(Pfn),
     ) {
-        let (posted, core) = (self.posted, &mut *self.core);
+        let (posted, core) = (self.posted, self.guarded.alloc_mut());
         let buddy = &core.zones[0].buddy;
         for pfn in pages {
             let index = posted.index(pfn);
@@ -150,15 +152,9 @@ impl<'a> LockedZone<'a> {
 
     /// Frees a block to the buddy lists. Linux: `free_one_page()`.
     pub(super) fn free_unlisted(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
-        self.put_back(cpu, index, order);
-        self.core.stats.pgfree += order.pages().get();
-    }
-
-    /// Puts a block that somebody holds on the buddy lists, and counts nothing as freed.
-    /// Linux: `__free_one_page()`.
-    pub(super) fn put_back(&mut self, cpu: CpuId, index: FrameIndex, order: Order) {
         self.posted.release(index, order);
-        self.core.zones[0].free_unlisted(cpu, index, order);
+        self.zones[0].free_unlisted(cpu, index, order);
+        self.stats.pgfree += order.pages().get();
     }
 }
 
@@ -179,7 +175,7 @@ impl<'a, 'z> Lent<'a, 'z> {
 
     #[inline]
     fn swap(&mut self) {
-        core::mem::swap(&mut self.zone.core.zones[0].pcp[self.cpu.index()], self.pcp);
+        core::mem::swap(&mut self.zone.zones[0].pcp[self.cpu.index()], self.pcp);
     }
 }
 

@@ -26,6 +26,7 @@ mod claim;
 mod cpu;
 mod cpu_zone;
 mod exact;
+mod guarded;
 pub mod hotplug;
 mod locked_zone;
 mod posted;
@@ -139,7 +140,7 @@ impl<P: Exclusive + Default> SharedAllocator<P> {
             });
             let (own, remote): (Vec<_>, Vec<_>) = slots.unzip();
             owners.iter_mut().zip(own).for_each(|(cpu, slot)| cpu.push(slot));
-            Arc::new(SharedZone::new(core, nofragment, remote))
+            Arc::new(SharedZone::new(core, nofragment, remote, steps))
         });
         let zones = zones.collect();
         let shared = Arc::new(Self { geometry, grouping, zones, zonelists, steps });

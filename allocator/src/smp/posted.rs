@@ -50,7 +50,7 @@ const RECLAIM_ACTIVE: u16 = 1 << 8;
 const BELOW_HIGH: u16 = 1 << 9;
 
 impl Mood {
-    fn of(zone: &Zone) -> Self {
+    pub(super) fn of(zone: &Zone) -> Self {
         let spare = zone.spare_pages().get().checked_ilog2().map_or(0, |order| order + 1);
         let blocks = zone.buddy.areas.largest().map_or(0, |order| u32::from(order.get()) + 1);
         let calm = u8::try_from(spare.min(blocks)).expect("few orders");

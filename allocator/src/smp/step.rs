@@ -17,6 +17,8 @@ pub enum Step {
     WholeHoldsLists,
     /// Whoever gives a highatomic pageblock back reads and writes the reserve under one lock.
     UnreserveIsWhole,
+    /// Whoever looks at a zone's lists makes the split first that waits.
+    LateSplitIsMade,
     /// Whoever takes a snapshot of memory acts upon it under the same lock.
     InitHoldsLock,
     /// A device's memory is taken from others before it gets struct pages.

@@ -13,10 +13,11 @@ use crate::page_alloc::{AllocRequest, PageAllocator};
 use crate::pcp::{PerCpuPages, Shape};
 use crate::rmqueue::ZoneRequest;
 use crate::smp::Whereabouts;
+use crate::smp::guarded::Guarded;
 use crate::smp::locked_zone::LockedZone;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Arc, Mutex, lock_spinning};
+use crate::sync::{Arc, Mutex, MutexGuard, lock_spinning};
 use crate::units::{CpuId, NodeId, Pfn, PfnRange};
 use crate::vm_stat::VmStat;
 
@@ -35,7 +36,7 @@ pub(super) struct SharedZone<P> {
     pub(super) posted: Arc<CachePadded<Posted>>,
     /// The allocator of this one zone. Its own per-CPU lists are empty but for the time in which a
     /// CPU lends it those of its slot.
-    core: CachePadded<Mutex<PageAllocator>>,
+    core: CachePadded<Mutex<Guarded>>,
     pub(super) remotes: Vec<Remote<CpuLists, P>>,
 }
 
@@ -98,6 +99,7 @@ impl<P: Exclusive> SharedZone<P> {
         mut core: PageAllocator,
         nofragment: AllocFlags,
         remotes: Vec<Remote<CpuLists, P>>,
+        steps: Steps<Step>,
     ) -> Self {
         let zone = &mut core.zones[0];
         let posted = Arc::new(CachePadded::new(Posted::new(zone)));
@@ -110,7 +112,7 @@ impl<P: Exclusive> SharedZone<P> {
             movable_pcp_needs: zone.movable_pcp_needs,
             shape: zone.pcp[0].shape(),
             posted,
-            core: CachePadded::new(Mutex::new(core)),
+            core: CachePadded::new(Mutex::new(Guarded::new(core, steps))),
             remotes,
         }
     }
@@ -125,6 +127,14 @@ impl<P: Exclusive> SharedZone<P> {
     /// Linux: `spin_lock(&zone->lock)`.
     pub(super) fn lock(&self) -> LockedZone<'_> {
         LockedZone::new(lock_spinning(&self.core), &self.posted)
+    }
+
+    /// [`lock`](Self::lock) for whoever can do with a split that waits. Such sections are so short
+    /// that a waiter who looks all the time costs more than one who sleeps: whoever had the lock
+    /// finds his lines at hand when he comes back.
+    #[inline]
+    pub(super) fn lock_late(&self) -> MutexGuard<'_, Guarded> {
+        self.core.lock()
     }
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.

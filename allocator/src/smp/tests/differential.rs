@@ -15,6 +15,7 @@ use crate::gfp::AllocFlags;
 use crate::highatomic::Unreserve;
 use crate::isolate::IsolateMode;
 use crate::pcp::PcpSizes;
+use crate::smp::posted::Mood;
 use crate::smp::*;
 use crate::units::NodeId;
 
@@ -261,7 +262,29 @@ impl<P: Exclusive + Default> Trio<P> {
         let heard = self.heard.take_at(id, pfn, order).map(Pages::into_raw);
         let shared = self.cpus[cpu].take_at(pfn, order).map(Pages::into_raw);
         assert_eq!((silent, silent), (heard, shared), "{}", self.what);
+        self.are_posted();
         self.held.extend(silent);
+        // Straight back, at times: what is split for it is not split if nobody looks.
+        if silent.is_some() && self.draw.one_in(2) {
+            let cpu = if self.draw.one_in(4) { self.cpu() } else { cpu };
+            self.put_one_back(cpu, self.held.len() - 1);
+            self.are_posted();
+        }
+    }
+
+    /// What is posted of each zone is what it is like, also while a split waits.
+    fn are_posted(&self) {
+        for (alone, shared) in self.silent.zones.iter().zip(&self.shared.zones) {
+            assert_eq!(shared.posted.mood(), Mood::of(alone), "{}", self.what);
+        }
+    }
+
+    fn put_one_back(&mut self, cpu: usize, at: usize) {
+        let (pfn, order) = self.held.swap_remove(at);
+        let id = self.cpus[cpu].id();
+        self.silent.put_back(id, Pages::new(pfn, order));
+        self.heard.put_back(id, Pages::new(pfn, order));
+        self.cpus[cpu].put_back(Pages::new(pfn, order));
     }
 
     fn put_back(&mut self) {
@@ -270,12 +293,8 @@ impl<P: Exclusive + Default> Trio<P> {
                 return;
             }
             let at = self.draw.index(self.held.len());
-            let (pfn, order) = self.held.swap_remove(at);
             let cpu = self.cpu();
-            let id = self.cpus[cpu].id();
-            self.silent.put_back(id, Pages::new(pfn, order));
-            self.heard.put_back(id, Pages::new(pfn, order));
-            self.cpus[cpu].put_back(Pages::new(pfn, order));
+            self.put_one_back(cpu, at);
         }
     }
 

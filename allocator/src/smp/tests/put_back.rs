@@ -7,6 +7,7 @@ use super::{CPUS, machine};
 use crate::gfp::GfpFlags;
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
+use crate::smp::posted::Mood;
 use crate::smp::*;
 use crate::twin::{Fault, Slow, View, Wish};
 use crate::twin_tests::view;
@@ -102,6 +103,139 @@ impl<P: Exclusive + Default> Forms<P> {
         }
         let [plain, shared] = self.look(state);
         same(&plain, &shared, &what);
+    }
+
+    /// Whether a split waits.
+    fn is_late(&self) -> bool {
+        self.shared.zones[0].lock_late().is_late()
+    }
+
+    /// No CPU keeps changes of the counters to itself any more.
+    fn tell(&mut self) {
+        let tell = |zone: &mut Zone| {
+            (0..CPUS).map(CpuId::new).for_each(|cpu| zone.collect_counts(cpu));
+        };
+        tell(&mut self.plain.zones[0]);
+        self.shared.zones[0].whole(|core| tell(&mut core.zones[0]));
+    }
+
+    /// A page that both forms hold from now on.
+    fn hold(&mut self, page: Pfn) {
+        let alone = self.plain.take_at(ME, page, Order::ZERO).map(Pages::into_raw);
+        let shared = self.cpus[ME.index()].take_at(page, Order::ZERO).map(Pages::into_raw);
+        assert_eq!((alone, alone), (shared, Some((page, Order::ZERO))));
+    }
+
+    /// A block there and straight back, by this CPU or another, unseen in between.
+    fn straight_back(&mut self, (pfn, order): (Pfn, Order), back: CpuId, waits: bool) {
+        let profile = self.plain.profile();
+        let what = format!("{profile:?} {pfn} {order:?} {back:?}");
+        self.tell();
+        let mut slow = twin(profile, &self.plain.zones[0]);
+        assert_eq!(slow.take_at(pfn.get(), order.get()), Some(pfn.get()), "{what}");
+        let alone = self.plain.take_at(ME, pfn, order).expect("all is free");
+        let held = self.cpus[ME.index()].take_at(pfn, order).expect("all is free");
+        assert_eq!(self.is_late(), waits, "{what}");
+        assert_eq!(self.shared.zones[0].posted.mood(), Mood::of(&self.plain.zones[0]), "{what}");
+        self.plain.put_back(back, alone);
+        self.cpus[back.index()].put_back(held);
+        assert!(!self.is_late(), "{what}");
+        assert_eq!(self.shared.zones[0].posted.mood(), Mood::of(&self.plain.zones[0]), "{what}");
+        slow.free(pfn.get(), order.get(), Wish::Any);
+        self.are(&slow, &what);
+    }
+}
+
+#[test]
+fn a_block_that_comes_straight_back_leaves_no_other_trace() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut forms = Forms::<Asymmetric>::new(profile);
+        let threshold = forms.plain.zones[0].counters.threshold();
+        for start in [4096, 5000, 8192, 9217, 13_000] {
+            for order in [0, 1, 4, 9, 10].map(Order::of) {
+                let block = (Pfn::new(start).align_down(order), order);
+                let waits = order.pages().get() <= u64::from(threshold);
+                forms.straight_back(block, ME, waits);
+                forms.straight_back(block, CpuId::new(2), waits);
+            }
+        }
+    }
+}
+
+/// Blocks around the page that are smaller than the largest, the only ones of their list among
+/// them, which is why their splits do not wait.
+#[test]
+fn also_out_of_smaller_blocks() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut forms = Forms::<Locked>::new(profile);
+        // Of each of two largest blocks a page is held: their halves come in pairs.
+        [4096, 6143].map(Pfn::new).into_iter().for_each(|page| forms.hold(page));
+        for offset in [1, 2, 5, 9, 17, 33, 70, 130, 300, 600] {
+            let page = (Pfn::new(4096 + offset), Order::ZERO);
+            forms.straight_back(page, ME, true);
+        }
+        forms.hold(Pfn::new(8192));
+        for offset in [1, 2, 5, 9, 17, 33, 70, 130, 300, 600] {
+            let page = (Pfn::new(8192 + offset), Order::ZERO);
+            forms.straight_back(page, ME, false);
+        }
+    }
+}
+
+/// A block of two pageblocks of which one has another type by now does not merge back as it was.
+#[test]
+fn a_split_between_types_does_not_wait() {
+    let profiles = [KernelProfile::V6_1, KernelProfile::V6_12];
+    for (profile, page) in profiles.into_iter().flat_map(|p| [(p, 4096), (p, 4608)]) {
+        let mut forms = Forms::<Locked>::new(profile);
+        let second = Pfn::new(4096 + 512);
+        let retype = |zone: &mut Zone| {
+            let index = zone.buddy.index(second);
+            zone.buddy.blocks.set_migratetype(index, MigrateType::Unmovable);
+        };
+        retype(&mut forms.plain.zones[0]);
+        retype(&mut forms.shared.zones[0].lock().zones[0]);
+        forms.straight_back((Pfn::new(page), Order::ZERO), ME, false);
+    }
+}
+
+/// The split that waits is made as soon as anybody looks, and its block comes back as any other.
+#[test]
+fn whoever_looks_finds_the_lists_as_they_should_be() {
+    let mut forms = Forms::<Locked>::new(KernelProfile::V6_12);
+    let page = AllocRequest::new(Order::of(3), GfpFlags::KERNEL);
+    let (pfn, order) = (Pfn::new(5000), Order::of(2));
+    for look in 0..5 {
+        forms.tell();
+        let alone = forms.plain.take_at(ME, pfn, order).expect("all is free");
+        let held = forms.cpus[ME.index()].take_at(pfn, order).expect("all is free");
+        assert!(forms.is_late());
+        match look {
+            0 => drop(forms.shared.buddyinfo()),
+            1 => forms.shared.drain_all(),
+            2 => assert!(forms.shared.check().is_ok()),
+            3 => {
+                let alone = forms.plain.alloc_pages(ME, &page).expect("free memory");
+                let shared = forms.cpus[ME.index()].alloc_pages(&page).expect("free memory");
+                assert_eq!(alone.pfn(), shared.pfn());
+            }
+            _ => {
+                // Another block out of the same one, while the first split waits.
+                let (pfn, order) = (Pfn::new(5010), Order::ZERO);
+                let alone = forms.plain.take_at(ME, pfn, order).expect("all is free");
+                let shared = forms.cpus[2].take_at(pfn, order).expect("all is free");
+                forms.plain.put_back(ME, alone);
+                forms.cpus[2].put_back(shared);
+            }
+        }
+        if look == 1 {
+            forms.plain.drain_all();
+        }
+        forms.plain.put_back(ME, alone);
+        forms.cpus[ME.index()].put_back(held);
+        let [plain, shared] = forms.look(state);
+        same(&plain, &shared, &format!("look {look}"));
+        assert_eq!((forms.plain.check(), forms.shared.check()), (Ok(()), Ok(())), "look {look}");
     }
 }
 
