@@ -78,6 +78,12 @@ pub trait Peer: Sized {
         None
     }
 
+    /// Gives back what [`alloc_at`](Self::alloc_at) took.
+    #[inline(always)]
+    fn put_back(&mut self, block: Self::Block, order: Order) {
+        self.free(block, order);
+    }
+
     /// The name in reports of a peer that comes in several forms.
     #[must_use]
     fn name() -> &'static str {

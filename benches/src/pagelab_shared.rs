@@ -109,6 +109,11 @@ impl<P: Keep, L: Layout> Peer for PagelabShared<P, L> {
         self.cpu.take_at(start, order).map(|pages| Frame::from(pages.into_raw().0))
     }
 
+    #[inline(always)]
+    fn put_back(&mut self, block: Frame, order: Order) {
+        self.cpu.put_back_raw(block.pfn(), order);
+    }
+
     fn start(block: &Frame) -> Pfn {
         block.pfn()
     }

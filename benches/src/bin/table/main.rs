@@ -15,7 +15,7 @@
 //! * `o9`: an order-9 block and back, counted as one.
 //! * `d2`: blocks of orders 0 to 10, each half as likely as the one below, come and go at 75 %. The
 //!   floor is part of it.
-//! * `f`: a random free block is chosen, taken and freed, of order 9 and of order 0.
+//! * `f`: a random free block is chosen, taken and given back, of order 9 and of order 0.
 //!
 //! Threads have a share of the pool each. Allocators that are not made for threads are behind a
 //! parking_lot mutex.

@@ -283,7 +283,7 @@ impl<P: Shared> Work<P> for Mixed<P> {
     }
 }
 
-/// f: a random free block is chosen, taken and freed.
+/// f: a random free block is chosen, taken and given back.
 pub(crate) struct Claims<P, const ORDER: u8> {
     peer: P,
     blocks: usize,
@@ -299,7 +299,7 @@ impl<P: Shared, const ORDER: u8> Claims<P, ORDER> {
         let start = Pfn::new(self.first + (block << ORDER));
         let order = Order::of(ORDER);
         let Some(block) = self.peer.alloc_at(start, order) else { return false };
-        self.peer.free(std::hint::black_box(block), order);
+        self.peer.put_back(std::hint::black_box(block), order);
         true
     }
 }
