@@ -102,10 +102,12 @@ impl Counter {
         self.known = signed(now);
     }
 
-    /// Whether [`note`](Self::note) of `pages` less would leave the counter as it is.
+    /// Whether [`note`](Self::note) of `pages` less, and of as many more, would leave the counter
+    /// as it is. A CPU may keep more than a threshold that was lowered since.
     #[inline]
     fn would_keep(&self, cpu: CpuId, pages: PageCount, threshold: i64) -> bool {
-        self.kept[cpu.index()] - signed(pages) >= -threshold
+        let kept = self.kept[cpu.index()];
+        kept <= threshold && kept - signed(pages) >= -threshold
     }
 
     /// Linux: one item of `refresh_cpu_vm_stats()`.
@@ -192,8 +194,9 @@ impl FreeCounters {
         self.metadata.note(cpu, free.metadata, threshold);
     }
 
-    /// Whether a CPU that takes pages of a type, ordinary or lent ones, would keep that to itself,
-    /// all before being noted. Linux: `__mod_zone_page_state()` below its threshold.
+    /// Whether a CPU that takes pages of a type, ordinary or lent by CMA, and puts them back would
+    /// keep both to itself, all before being noted. Linux: `__mod_zone_page_state()` below its
+    /// threshold.
     #[inline]
     pub(crate) fn would_keep(&self, cpu: CpuId, pages: PageCount, mt: MigrateType) -> bool {
         let threshold = i64::from(self.threshold);

@@ -54,13 +54,15 @@ impl Zone {
 
     /// Whether only the lists would tell that a CPU takes a chosen block, and once it is back only
     /// the place of the free block around it on its list: the CPU keeps the change of the counters
-    /// to itself, no list becomes empty meanwhile, and what is split merges again.
+    /// to itself, no list becomes empty meanwhile, and what is split merges again, to that block.
     #[inline]
     pub(crate) fn goes_unseen(&self, cpu: CpuId, chosen: &Chosen) -> bool {
         let (buddy, pages) = (&self.buddy, chosen.wanted.1.pages());
         self.counters.would_keep(cpu, pages, chosen.mt)
             && !buddy.map.is_alone(chosen.around)
             && buddy.blocks.are_all(chosen.around, chosen.mt)
+            && !buddy.has_free_buddy(chosen.around)
+            && !buddy.would_rise(chosen)
     }
 
     /// Puts an allocated block on the buddy lists. Linux: `__free_one_page(.., FPI_NONE)`.
@@ -96,6 +98,22 @@ impl Buddy {
             return None;
         }
         Some(Chosen { wanted, around, mt })
+    }
+
+    /// Whether the buddy of a free block is free, too: their types kept them apart, which may have
+    /// changed since.
+    #[inline]
+    fn has_free_buddy(&self, (index, order): (FrameIndex, Order)) -> bool {
+        let is_largest = order == self.geometry.max_order();
+        !is_largest && self.map.is_free_block(index ^ (1 << order.get()), order)
+    }
+
+    /// Whether ordinary lists have blocks larger than all they had once a chosen block is taken:
+    /// under 6.1 the block around it may be on a list that its pageblock left.
+    #[inline]
+    fn would_rise(&self, chosen: &Chosen) -> bool {
+        let is_below = self.areas.largest().is_none_or(|largest| largest < chosen.around.1);
+        is_below && chosen.mt != MigrateType::Cma
     }
 
     /// Takes a chosen block out of the free block around it. The halves that nobody wants go to the

@@ -4,6 +4,7 @@ mod differential;
 mod drains;
 mod foreign;
 mod forged;
+mod late_split;
 mod panics;
 mod put_back;
 mod random;

@@ -1,0 +1,150 @@
+//! Where a split may not wait: what is posted, or what a CPU keeps, would be another.
+
+use pagelab_percpu::Locked;
+
+use super::zone_text::{same, state};
+use crate::boot::MachineSpec;
+use crate::counters::Uncounted;
+use crate::event::Silent;
+use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
+use crate::highatomic::Unreserve;
+use crate::profile::KernelProfile;
+use crate::smp::posted::Mood;
+use crate::smp::*;
+
+const ME: CpuId = CpuId::BOOT;
+const PAGE: AllocRequest = AllocRequest::new(Order::ZERO, GfpFlags::HIGHUSER_MOVABLE);
+const LARGEST: AllocRequest = AllocRequest::new(Order::of(10), GfpFlags::HIGHUSER_MOVABLE);
+const HIGH: AllocRequest =
+    AllocRequest::new(Order::of(3), GfpFlags::ATOMIC).granting(AllocFlags::HIGHATOMIC);
+
+fn machine(profile: KernelProfile) -> PageAllocator {
+    let memory = PfnRange::new(Pfn::new(0), Pfn::new(1 << 16));
+    let spec = MachineSpec::single(Geometry::PAGES_4K, profile, ZoneType::Normal, memory);
+    PageAllocator::boot(&spec, Silent).expect("a small machine")
+}
+
+/// The one-thread form and the shared one.
+struct Forms {
+    plain: PageAllocator,
+    shared: Arc<SharedAllocator<Locked>>,
+    cpu: Cpu<Locked>,
+}
+
+impl Forms {
+    fn new(machine: impl Fn() -> PageAllocator) -> Self {
+        let (shared, mut cpus) = SharedAllocator::share(machine()).expect("one zone");
+        Self { plain: machine(), shared, cpu: cpus.remove(0) }
+    }
+
+    #[track_caller]
+    fn alloc(&mut self, req: &AllocRequest) -> Option<Pfn> {
+        let raw = |pages: Result<Pages, _>| pages.ok().map(|pages| pages.into_raw().0);
+        let (alone, shared) = (self.plain.alloc_pages(ME, req), self.cpu.alloc_pages(req));
+        let (alone, shared) = (raw(alone), raw(shared));
+        assert_eq!(alone, shared);
+        alone
+    }
+
+    fn free(&mut self, pfn: Pfn, order: Order) {
+        self.plain.free_pages(ME, Pages::new(pfn, order));
+        self.cpu.free_raw(pfn, order);
+    }
+
+    fn take_at(&mut self, pfn: Pfn) {
+        let alone = self.plain.take_at(ME, pfn, Order::ZERO).map(Pages::into_raw);
+        let shared = self.cpu.take_at(pfn, Order::ZERO).map(Pages::into_raw);
+        assert_eq!((alone, alone), (shared, Some((pfn, Order::ZERO))));
+        self.are_posted();
+    }
+
+    fn put_back(&mut self, pfn: Pfn) {
+        self.plain.put_back(ME, Pages::new(pfn, Order::ZERO));
+        self.cpu.put_back_raw(pfn, Order::ZERO);
+        self.are_posted();
+    }
+
+    /// What is posted is what the one-thread form is like; no lock is taken.
+    #[track_caller]
+    fn are_posted(&self) {
+        let (zone, posted) = (&self.plain.zones[0], &self.shared.zones[0].posted);
+        assert_eq!(posted.mood(), Mood::of(zone));
+        for index in (0..zone.buddy.map.len()).step_by(512) {
+            assert_eq!(posted.migratetype(index), zone.buddy.blocks.migratetype(index), "{index}");
+        }
+    }
+
+    #[track_caller]
+    fn are_same(&self) {
+        let plain = state(&self.plain.zones[0]);
+        let shared = self.shared.zones[0].whole(|core| state(&core.zones[0]));
+        same(&plain, &shared, "alone, shared");
+    }
+
+    fn settle(&mut self) {
+        self.plain.drain_all();
+        self.shared.drain_all();
+        self.plain.tick();
+        self.shared.zones[0].whole(PageAllocator::tick);
+    }
+
+    /// A highatomic pageblock that was given back beside a free one of another type, which it did
+    /// not merge with.
+    fn free_buddies(&mut self) -> [Pfn; 2] {
+        // One more free pageblock of the same type, that neither is the only one of its list.
+        self.take_at(Pfn::new(4096));
+        let high = self.alloc(&HIGH).expect("free memory");
+        self.free(high, HIGH.order);
+        self.settle();
+        let alone = self.plain.unreserve_highatomic(&PAGE, Unreserve::All);
+        let shared = self.cpu.unreserve_highatomic(&PAGE, Unreserve::All);
+        assert_eq!((alone, shared), (true, true));
+        self.settle();
+        let block = high.align_down(Order::of(9));
+        [block, Pfn::new(block.get() ^ 512)]
+    }
+}
+
+/// Under 6.12 the buddy gets the type of the block that it merges with.
+#[test]
+fn types_are_posted_where_a_block_finds_a_free_buddy() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut forms = Forms::new(|| machine(profile));
+        let [block, buddy] = forms.free_buddies();
+        forms.take_at(block + PageCount::new(17));
+        forms.put_back(block + PageCount::new(17));
+        let page = buddy + PageCount::new(33);
+        forms.take_at(page);
+        forms.free(page, Order::ZERO);
+        forms.alloc(&PAGE);
+        forms.are_same();
+    }
+}
+
+/// The block that comes of it is the only one of the largest order.
+#[test]
+fn the_mood_is_posted_where_a_block_finds_a_free_buddy() {
+    for profile in [KernelProfile::V6_1, KernelProfile::V6_12] {
+        let mut forms = Forms::new(|| machine(profile));
+        let [block, _] = forms.free_buddies();
+        while forms.alloc(&LARGEST).is_some() {}
+        forms.settle();
+        forms.take_at(block + PageCount::new(17));
+        forms.put_back(block + PageCount::new(17));
+        forms.are_same();
+    }
+}
+
+#[test]
+fn what_is_kept_beyond_a_lowered_threshold_is_told() {
+    let mut forms = Forms::new(|| {
+        let mut alloc = machine(KernelProfile::V6_12);
+        let zone = &mut alloc.zones[0];
+        let kept = vec![Uncounted { all: 20, ..Uncounted::default() }; zone.pcp.len()];
+        zone.counters.restore(4, zone.buddy.free, &kept);
+        alloc
+    });
+    forms.take_at(Pfn::new(4101));
+    forms.put_back(Pfn::new(4101));
+    forms.are_same();
+}
