@@ -53,16 +53,19 @@ impl Zone {
     }
 
     /// Whether only the lists would tell that a CPU takes a chosen block, and once it is back only
-    /// the place of the free block around it on its list: the CPU keeps the change of the counters
-    /// to itself, no list becomes empty meanwhile, and what is split merges again, to that block.
+    /// the place of the free block around it. So it is where that is one of the largest, which
+    /// merge no further, and of one type; where the CPU keeps the change of the counters to itself;
+    /// and where no list becomes empty meanwhile, nor gets larger blocks than all have: under 6.1
+    /// the block may be on a list that its pageblock has left.
     #[inline]
     pub(crate) fn goes_unseen(&self, cpu: CpuId, chosen: &Chosen) -> bool {
-        let (buddy, pages) = (&self.buddy, chosen.wanted.1.pages());
-        self.counters.would_keep(cpu, pages, chosen.mt)
-            && !buddy.map.is_alone(chosen.around)
-            && buddy.blocks.are_all(chosen.around, chosen.mt)
-            && !buddy.has_free_buddy(chosen.around)
-            && !buddy.would_rise(chosen)
+        let Self { buddy: Buddy { map, blocks, areas, geometry, .. }, counters, .. } = self;
+        let Chosen { wanted, around, mt } = *chosen;
+        around.1 == geometry.max_order()
+            && (mt == MigrateType::Cma || areas.largest() == Some(around.1))
+            && counters.would_keep(cpu, wanted.1.pages(), mt)
+            && !map.is_alone(around)
+            && blocks.are_all(around, mt)
     }
 
     /// Puts an allocated block on the buddy lists. Linux: `__free_one_page(.., FPI_NONE)`.
@@ -72,7 +75,8 @@ impl Zone {
     }
 }
 
-/// A block that can be taken, the free block that has it, and the type of the list of that.
+/// A block that can be taken, the free block that has it, and the type of that one's first
+/// pageblock.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Chosen {
     pub(crate) wanted: (FrameIndex, Order),
@@ -100,22 +104,6 @@ impl Buddy {
         Some(Chosen { wanted, around, mt })
     }
 
-    /// Whether the buddy of a free block is free, too: their types kept them apart, which may have
-    /// changed since.
-    #[inline]
-    fn has_free_buddy(&self, (index, order): (FrameIndex, Order)) -> bool {
-        let is_largest = order == self.geometry.max_order();
-        !is_largest && self.map.is_free_block(index ^ (1 << order.get()), order)
-    }
-
-    /// Whether ordinary lists have blocks larger than all they had once a chosen block is taken:
-    /// under 6.1 the block around it may be on a list that its pageblock left.
-    #[inline]
-    fn would_rise(&self, chosen: &Chosen) -> bool {
-        let is_below = self.areas.largest().is_none_or(|largest| largest < chosen.around.1);
-        is_below && chosen.mt != MigrateType::Cma
-    }
-
     /// Takes a chosen block out of the free block around it. The halves that nobody wants go to the
     /// heads of the lists, larger ones first.
     /// Linux: `del_page_from_free_list()`, `break_down_buddy_pages()`.
@@ -137,11 +125,12 @@ impl Buddy {
     }
 
     /// What is left of taking a chosen block that [goes unseen](Zone::goes_unseen) and putting it
-    /// back at once. Linux: the end of `__free_one_page()`.
+    /// back at once: the block around it is at the head of the list of its type.
+    /// Linux: the end of `__free_one_page()`.
     #[inline]
     pub(crate) fn renew(&mut self, Chosen { around, mt, .. }: Chosen) {
-        let mut merging = self.merging(mt);
-        merging.put_anew(around);
-        merging.end();
+        let mut row = self.areas.row(mt);
+        self.areas.move_to(&mut self.map.frames(), &mut row, around, End::Head);
+        self.areas.keep(row);
     }
 }

@@ -153,10 +153,11 @@ impl MemMap {
         (index, order): (FrameIndex, Order),
         max: Order,
     ) -> Option<(FrameIndex, Order)> {
+        debug_assert!(order <= max, "no block is larger");
         // Most of a zone that is mostly free.
         let largest = index >> max.get() << max.get();
         if self.is_free_block(largest, max) {
-            return (order <= max).then_some((largest, max));
+            return Some((largest, max));
         }
         let (mut start, mut mask) = (index, FrameIndex::MAX << order.get());
         // Nothing starts inside a free block: what starts nearest is that block, or in the way.

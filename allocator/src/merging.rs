@@ -98,19 +98,6 @@ impl Merging<'_> {
         areas.insert(frames, row, (index, order), end);
     }
 
-    /// Puts a free block that is not the only one of its list on the list of its order once more,
-    /// merged as if it came back now. Linux: `__move_to_free_list()` for the largest blocks.
-    #[inline(always)]
-    pub(crate) fn put_anew(&mut self, block: (FrameIndex, Order)) {
-        let Self { frames, areas, row, .. } = self;
-        if block.1 == self.max {
-            return areas.move_to(frames, row, block, End::Head);
-        }
-        areas.extract(frames, row, block);
-        frames.clear_head(block.0);
-        self.put(block.0, block.1, Placement::Likely);
-    }
-
     /// Makes blocks from `index` on, none of which is free, one block of order `joined`.
     ///
     /// # Panics

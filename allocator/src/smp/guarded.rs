@@ -1,9 +1,9 @@
 //! What the lock of a zone guards: its allocator, and the one split that it is late with.
 //!
-//! Whoever takes a page out of a large free block and puts it straight back has ten splits and ten
-//! merges made that nobody sees: in the end the block lies at the head of its list. So a split
-//! waits until somebody looks, and is not made if the page comes back before. Nobody can tell: it
-//! waits only where no counter and nothing that is posted would be another with it.
+//! Whoever takes a page out of a block of the largest order and puts it straight back has ten
+//! splits and ten merges made that nobody sees: in the end the block lies at the head of its list.
+//! So the split waits until somebody takes the lock, and is not made if the page comes back before.
+//! Nobody can tell: `Zone::goes_unseen()` says where it may wait.
 
 use pagelab_percpu::Steps;
 
@@ -66,7 +66,7 @@ impl Guarded {
     fn make(&mut self, late: LateSplit, posted: &Posted) {
         self.late = None;
         if self.steps.has(Step::LateSplitIsMade) {
-            take_chosen(&mut self.alloc.zones[0], late.cpu, late.chosen(), posted);
+            take_now(&mut self.alloc.zones[0], late.cpu, late.chosen(), posted);
         }
     }
 
@@ -96,7 +96,7 @@ impl Guarded {
         let chosen = zone.buddy.choose(wanted)?;
         match zone.goes_unseen(cpu, &chosen) {
             true => self.late = Some(LateSplit::new(cpu, chosen)),
-            false => take_chosen(zone, cpu, chosen, posted),
+            false => take_now(zone, cpu, chosen, posted),
         }
         Some(())
     }
@@ -109,12 +109,13 @@ impl Guarded {
                 self.late = None;
                 self.alloc.zones[0].buddy.renew(late.chosen());
             }
-            None => self.free_one(cpu, block, posted),
+            None => self.put_back_now(cpu, block, posted),
         }
     }
 
+    /// [`put_back`](Self::put_back) where no split waits for the block.
     #[inline(never)]
-    fn free_one(&mut self, cpu: CpuId, (index, order): (FrameIndex, Order), posted: &Posted) {
+    fn put_back_now(&mut self, cpu: CpuId, (index, order): (FrameIndex, Order), posted: &Posted) {
         self.settle(posted);
         let zone = &mut self.alloc.zones[0];
         zone.free_unlisted(cpu, index, order);
@@ -128,8 +129,9 @@ impl Guarded {
     }
 }
 
+/// Takes a chosen block at once. Linux: `take_page_off_buddy()`.
 #[inline(never)]
-fn take_chosen(zone: &mut Zone, cpu: CpuId, chosen: Chosen, posted: &Posted) {
+fn take_now(zone: &mut Zone, cpu: CpuId, chosen: Chosen, posted: &Posted) {
     zone.take_chosen(cpu, chosen);
     posted.post(zone);
 }

@@ -250,7 +250,13 @@ impl<P: Exclusive + Default> Trio<P> {
     fn take_at(&mut self) {
         let zone = self.draw.index(self.silent.zones.len());
         let span = self.silent.zones[zone].span;
-        let order = Order::of(u8::try_from(self.draw.below(4)).expect("small"));
+        let max = u64::from(self.shared.geometry.max_order().get());
+        let order = match self.draw.below(8) {
+            0..4 => 0,
+            4..7 => self.draw.below(4),
+            _ => self.draw.below(max + 1),
+        };
+        let order = Order::of(u8::try_from(order.min(max)).expect("small"));
         let pfn =
             Pfn::new(span.start().get() + self.draw.below(span.len().get())).align_down(order);
         if !span.contains(pfn) {
@@ -262,13 +268,11 @@ impl<P: Exclusive + Default> Trio<P> {
         let heard = self.heard.take_at(id, pfn, order).map(Pages::into_raw);
         let shared = self.cpus[cpu].take_at(pfn, order).map(Pages::into_raw);
         assert_eq!((silent, silent), (heard, shared), "{}", self.what);
-        self.are_posted();
         self.held.extend(silent);
         // Straight back, at times: what is split for it is not split if nobody looks.
         if silent.is_some() && self.draw.one_in(2) {
             let cpu = if self.draw.one_in(4) { self.cpu() } else { cpu };
             self.put_one_back(cpu, self.held.len() - 1);
-            self.are_posted();
         }
     }
 
@@ -276,6 +280,12 @@ impl<P: Exclusive + Default> Trio<P> {
     fn are_posted(&self) {
         for (alone, shared) in self.silent.zones.iter().zip(&self.shared.zones) {
             assert_eq!(shared.posted.mood(), Mood::of(alone), "{}", self.what);
+            let buddy = &alone.buddy;
+            for start in (0..buddy.map.len()).step_by(1 << buddy.geometry.pageblock_order().get()) {
+                let (posted, mt) =
+                    (shared.posted.migratetype(start), buddy.blocks.migratetype(start));
+                assert_eq!(posted, mt, "{start} {}", self.what);
+            }
         }
     }
 
@@ -356,7 +366,7 @@ impl<P: Exclusive + Default> Trio<P> {
             0 => self.disturb(),
             1 if depth < 3 => self.claim(depth),
             2 => self.singles(cpu),
-            3 => self.take_at(),
+            3 | 63 => self.take_at(),
             4 => self.move_on(),
             5 => self.put_back(),
             6..10 => {
@@ -373,6 +383,7 @@ impl<P: Exclusive + Default> Trio<P> {
             }
             _ => self.free_some(cpu),
         }
+        self.are_posted();
     }
 
     fn compare(&mut self, at: usize) {

@@ -4,6 +4,7 @@ use pagelab_percpu::Locked;
 
 use super::zone_text::{same, state};
 use crate::boot::MachineSpec;
+use crate::buddy::Placement;
 use crate::counters::Uncounted;
 use crate::event::Silent;
 use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
@@ -51,11 +52,15 @@ impl Forms {
         self.cpu.free_raw(pfn, order);
     }
 
-    fn take_at(&mut self, pfn: Pfn) {
-        let alone = self.plain.take_at(ME, pfn, Order::ZERO).map(Pages::into_raw);
-        let shared = self.cpu.take_at(pfn, Order::ZERO).map(Pages::into_raw);
-        assert_eq!((alone, alone), (shared, Some((pfn, Order::ZERO))));
+    fn take(&mut self, pfn: Pfn, order: Order) {
+        let alone = self.plain.take_at(ME, pfn, order).map(Pages::into_raw);
+        let shared = self.cpu.take_at(pfn, order).map(Pages::into_raw);
+        assert_eq!((alone, alone), (shared, Some((pfn, order))));
         self.are_posted();
+    }
+
+    fn take_at(&mut self, pfn: Pfn) {
+        self.take(pfn, Order::ZERO);
     }
 
     fn put_back(&mut self, pfn: Pfn) {
@@ -79,6 +84,19 @@ impl Forms {
         let plain = state(&self.plain.zones[0]);
         let shared = self.shared.zones[0].whole(|core| state(&core.zones[0]));
         same(&plain, &shared, "alone, shared");
+    }
+
+    /// A block of the largest order goes to the list of a type, whatever its pageblocks are.
+    fn put_as(&mut self, pfn: Pfn, mt: MigrateType) {
+        let put = |zone: &mut Zone| {
+            let index = zone.buddy.index(pfn);
+            zone.buddy.put_index(index, LARGEST.order, mt, Placement::Tail);
+            zone.count_free(ME);
+        };
+        put(&mut self.plain.zones[0]);
+        let shared = &self.shared.zones[0];
+        shared.posted.release(shared.posted.index(pfn), LARGEST.order);
+        put(&mut shared.lock().zones[0]);
     }
 
     fn settle(&mut self) {
@@ -133,6 +151,20 @@ fn the_mood_is_posted_where_a_block_finds_a_free_buddy() {
         forms.put_back(block + PageCount::new(17));
         forms.are_same();
     }
+}
+
+/// Under 6.1 pages go back to the lists of the type that they were allocated as. A block there that
+/// is split goes to those of its pageblock's type, which have had no blocks so large.
+#[test]
+fn the_mood_is_posted_where_a_block_is_on_the_list_of_another_type() {
+    let mut forms = Forms::new(|| machine(KernelProfile::V6_1));
+    let span = forms.plain.zones[0].span();
+    let blocks: Vec<Pfn> = span.blocks(LARGEST.order).collect();
+    blocks.iter().for_each(|&pfn| forms.take(pfn, LARGEST.order));
+    blocks[..16].iter().for_each(|&pfn| forms.put_as(pfn, MigrateType::HighAtomic));
+    forms.take_at(blocks[0] + PageCount::new(17));
+    forms.put_back(blocks[0] + PageCount::new(17));
+    forms.are_same();
 }
 
 #[test]
