@@ -17,7 +17,7 @@ use crate::smp::guarded::Guarded;
 use crate::smp::locked_zone::LockedZone;
 use crate::smp::posted::Posted;
 use crate::smp::step::Step;
-use crate::sync::{Arc, Mutex, MutexGuard, lock_spinning};
+use crate::sync::{Arc, Mutex, MutexGuard, lock_patiently, lock_spinning};
 use crate::units::{CpuId, NodeId, Pfn, PfnRange};
 use crate::vm_stat::VmStat;
 
@@ -129,12 +129,10 @@ impl<P: Exclusive> SharedZone<P> {
         LockedZone::new(lock_spinning(&self.core), &self.posted)
     }
 
-    /// [`lock`](Self::lock) for whoever can do with a split that waits. Such sections are so short
-    /// that a waiter who looks all the time costs more than one who sleeps: whoever had the lock
-    /// finds his lines at hand when he comes back.
+    /// [`lock`](Self::lock) for whoever can do with a split that waits, which is for a short time.
     #[inline]
     pub(super) fn lock_late(&self) -> MutexGuard<'_, Guarded> {
-        self.core.lock()
+        lock_patiently(&self.core)
     }
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
