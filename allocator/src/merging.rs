@@ -68,26 +68,52 @@ impl Merging<'_> {
     /// Panics when the block is free already.
     #[inline(always)]
     pub(crate) fn put(&mut self, index: FrameIndex, order: Order, placement: Placement) {
-        let Self { frames, areas, blocks, row, .. } = self;
+        assert!(!self.frames.is_free(index), "block is already free");
+        self.frames.clear_head(index);
+        // Most blocks find no free buddy: what they need is compiled for the order they have.
+        match self.merge_once(index, order) {
+            None => self.add(index, order, placement),
+            Some(index) => self.put_merged(index, Order::from_bits(order.get() + 1), placement),
+        }
+    }
+
+    /// [`put`](Self::put) of a block that has merged already.
+    #[inline(always)]
+    fn put_merged(&mut self, index: FrameIndex, order: Order, placement: Placement) {
         let (mut index, mut order) = (index, order);
-        assert!(!frames.is_free(index), "block is already free");
-        frames.clear_head(index);
-        while order < self.max {
-            let buddy = index ^ (1 << order.get());
-            if !frames.is_free_block(buddy, order) {
-                break;
-            }
-            // Types matter only where the buddy lies in another pageblock.
-            if order >= self.pageblock
-                && !may_merge(blocks, (buddy, order), row.migratetype(), self.rule)
-            {
-                break;
-            }
-            areas.extract(frames, row, (buddy, order));
-            frames.clear_head(buddy);
-            index &= buddy;
+        while let Some(merged) = self.merge_once(index, order) {
+            index = merged;
             order = Order::from_bits(order.get() + 1);
         }
+        self.add(index, order, placement);
+    }
+
+    /// Takes the buddy off its list if the block may merge with it; says where both start.
+    #[inline(always)]
+    fn merge_once(&mut self, index: FrameIndex, order: Order) -> Option<FrameIndex> {
+        let Self { frames, areas, blocks, row, .. } = self;
+        if order >= self.max {
+            return None;
+        }
+        let buddy = index ^ (1 << order.get());
+        if !frames.is_free_block(buddy, order) {
+            return None;
+        }
+        // Types matter only where the buddy lies in another pageblock.
+        if order >= self.pageblock
+            && !may_merge(blocks, (buddy, order), row.migratetype(), self.rule)
+        {
+            return None;
+        }
+        areas.extract(frames, row, (buddy, order));
+        frames.clear_head(buddy);
+        Some(index & buddy)
+    }
+
+    /// Adds a block to the list of its order, at the end that its placement means.
+    #[inline(always)]
+    fn add(&mut self, index: FrameIndex, order: Order, placement: Placement) {
+        let Self { frames, areas, row, .. } = self;
         let end = match placement {
             Placement::Likely => {
                 let likely = will_merge(frames, index, order, self.max);
