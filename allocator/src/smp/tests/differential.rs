@@ -7,7 +7,7 @@ use pagelab_percpu::{Asymmetric, Exclusive, Locked};
 
 use super::drains::drains_as_one_by_one;
 use super::random::{Draw, range, spec};
-use super::zone_text::{same, state};
+use super::zone_text::{is_posted, same, state};
 use crate::boot::MachineSpec;
 use crate::contig::ContigClaim;
 use crate::event::{Event, Silent, Sink};
@@ -15,7 +15,6 @@ use crate::gfp::AllocFlags;
 use crate::highatomic::Unreserve;
 use crate::isolate::IsolateMode;
 use crate::pcp::PcpSizes;
-use crate::smp::posted::Mood;
 use crate::smp::*;
 use crate::units::NodeId;
 
@@ -279,13 +278,7 @@ impl<P: Exclusive + Default> Trio<P> {
     /// What is posted of each zone is what it is like, also while a split waits.
     fn are_posted(&self) {
         for (alone, shared) in self.silent.zones.iter().zip(&self.shared.zones) {
-            assert_eq!(shared.posted.mood(), Mood::of(alone), "{}", self.what);
-            let buddy = &alone.buddy;
-            for start in (0..buddy.map.len()).step_by(1 << buddy.geometry.pageblock_order().get()) {
-                let (posted, mt) =
-                    (shared.posted.migratetype(start), buddy.blocks.migratetype(start));
-                assert_eq!(posted, mt, "{start} {}", self.what);
-            }
+            is_posted(alone, &shared.posted, &self.what);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use pagelab_percpu::Locked;
 
-use super::zone_text::{same, state};
+use super::zone_text::{is_posted, same, state};
 use crate::boot::MachineSpec;
 use crate::buddy::Placement;
 use crate::counters::Uncounted;
@@ -10,7 +10,6 @@ use crate::event::Silent;
 use crate::gfp::{AllocFlags, GfpFlags, ZoneType};
 use crate::highatomic::Unreserve;
 use crate::profile::KernelProfile;
-use crate::smp::posted::Mood;
 use crate::smp::*;
 
 const ME: CpuId = CpuId::BOOT;
@@ -69,14 +68,9 @@ impl Forms {
         self.are_posted();
     }
 
-    /// What is posted is what the one-thread form is like; no lock is taken.
     #[track_caller]
     fn are_posted(&self) {
-        let (zone, posted) = (&self.plain.zones[0], &self.shared.zones[0].posted);
-        assert_eq!(posted.mood(), Mood::of(zone));
-        for index in (0..zone.buddy.map.len()).step_by(512) {
-            assert_eq!(posted.migratetype(index), zone.buddy.blocks.migratetype(index), "{index}");
-        }
+        is_posted(&self.plain.zones[0], &self.shared.zones[0].posted, "alone, shared");
     }
 
     #[track_caller]
@@ -99,7 +93,7 @@ impl Forms {
         put(&mut shared.lock().zones[0]);
     }
 
-    fn settle(&mut self) {
+    fn drain_and_tick(&mut self) {
         self.plain.drain_all();
         self.shared.drain_all();
         self.plain.tick();
@@ -113,11 +107,11 @@ impl Forms {
         self.take_at(Pfn::new(4096));
         let high = self.alloc(&HIGH).expect("free memory");
         self.free(high, HIGH.order);
-        self.settle();
+        self.drain_and_tick();
         let alone = self.plain.unreserve_highatomic(&PAGE, Unreserve::All);
         let shared = self.cpu.unreserve_highatomic(&PAGE, Unreserve::All);
         assert_eq!((alone, shared), (true, true));
-        self.settle();
+        self.drain_and_tick();
         let block = high.align_down(Order::of(9));
         [block, Pfn::new(block.get() ^ 512)]
     }
@@ -146,7 +140,7 @@ fn the_mood_is_posted_where_a_block_finds_a_free_buddy() {
         let mut forms = Forms::new(|| machine(profile));
         let [block, _] = forms.free_buddies();
         while forms.alloc(&LARGEST).is_some() {}
-        forms.settle();
+        forms.drain_and_tick();
         forms.take_at(block + PageCount::new(17));
         forms.put_back(block + PageCount::new(17));
         forms.are_same();

@@ -2,12 +2,11 @@
 
 use pagelab_percpu::{Asymmetric, Locked};
 
-use super::zone_text::{same, state};
+use super::zone_text::{is_posted, same, state};
 use super::{CPUS, machine};
 use crate::gfp::GfpFlags;
 use crate::isolate::IsolateMode;
 use crate::profile::KernelProfile;
-use crate::smp::posted::Mood;
 use crate::smp::*;
 use crate::twin::{Fault, Slow, View, Wish};
 use crate::twin_tests::view;
@@ -136,11 +135,11 @@ impl<P: Exclusive + Default> Forms<P> {
         let alone = self.plain.take_at(ME, pfn, order).expect("all is free");
         let held = self.cpus[ME.index()].take_at(pfn, order).expect("all is free");
         assert_eq!(self.is_late(), waits, "{what}");
-        assert_eq!(self.shared.zones[0].posted.mood(), Mood::of(&self.plain.zones[0]), "{what}");
+        is_posted(&self.plain.zones[0], &self.shared.zones[0].posted, &what);
         self.plain.put_back(back, alone);
         self.cpus[back.index()].put_back(held);
         assert!(!self.is_late(), "{what}");
-        assert_eq!(self.shared.zones[0].posted.mood(), Mood::of(&self.plain.zones[0]), "{what}");
+        is_posted(&self.plain.zones[0], &self.shared.zones[0].posted, &what);
         slow.free(pfn.get(), order.get(), Wish::Any);
         self.are(&slow, &what);
     }
@@ -170,14 +169,13 @@ fn also_out_of_smaller_blocks() {
         let mut forms = Forms::<Locked>::new(profile);
         // Of each of two largest blocks a page is held: their halves come in pairs.
         [4096, 6143].map(Pfn::new).into_iter().for_each(|page| forms.hold(page));
-        for offset in [1, 2, 5, 9, 17, 33, 70, 130, 300, 600] {
-            let page = (Pfn::new(4096 + offset), Order::ZERO);
-            forms.straight_back(page, ME, false);
-        }
+        // And of a third one, whose halves are the only ones of their lists.
         forms.hold(Pfn::new(8192));
-        for offset in [1, 2, 5, 9, 17, 33, 70, 130, 300, 600] {
-            let page = (Pfn::new(8192 + offset), Order::ZERO);
-            forms.straight_back(page, ME, false);
+        for start in [4096, 8192] {
+            for offset in [1, 2, 5, 9, 17, 33, 70, 130, 300, 600] {
+                let page = (Pfn::new(start + offset), Order::ZERO);
+                forms.straight_back(page, ME, false);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::frame::Frame;
+use crate::smp::posted::{Mood, Posted};
 use crate::smp::*;
 
 /// All that a zone is, as text that can be compared.
@@ -35,6 +36,17 @@ pub(super) fn state(zone: &Zone) -> String {
         }
     }
     text
+}
+
+/// What is posted of a shared zone is what its like of one thread is; no lock is taken.
+#[track_caller]
+pub(super) fn is_posted(zone: &Zone, posted: &Posted, what: &str) {
+    assert_eq!(posted.mood(), Mood::of(zone), "{what}");
+    let buddy = &zone.buddy;
+    for index in (0..buddy.map.len()).step_by(1 << buddy.geometry.pageblock_order().get()) {
+        let types = (posted.migratetype(index), buddy.blocks.migratetype(index));
+        assert_eq!(types.0, types.1, "{index} {what}");
+    }
 }
 
 #[track_caller]
