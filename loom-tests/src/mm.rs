@@ -10,7 +10,7 @@ use pagelab_allocator::smp::{Cpu, Locked, SharedAllocator};
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::smp::page_table::SharedTable;
-use pagelab_migrate::smp::{SharedMemory, Step};
+use pagelab_migrate::smp::{Contents, SharedMemory, Step};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::map::TagMap;
 use pagelab_migrate::tag_storage::region::TagRegion;
@@ -37,6 +37,19 @@ pub type Memory = Arc<SharedMemory<Locked>>;
 /// Panics when the machine cannot be built.
 #[must_use]
 pub fn machine<const N: usize>(missing: Option<Step>) -> (Memory, [LockedCpu; N]) {
+    machine_with(Box::new(()), missing)
+}
+
+/// The same with something in its frames.
+///
+/// # Panics
+///
+/// Panics when the machine cannot be built.
+#[must_use]
+pub fn machine_with<const N: usize>(
+    contents: Box<dyn Contents>,
+    missing: Option<Step>,
+) -> (Memory, [LockedCpu; N]) {
     let geometry = Geometry::new(12, PAGEBLOCK, PAGEBLOCK).expect("a tiny geometry");
     let mut spec = MachineSpec::single(geometry, KernelProfile::V6_12, ZoneType::Normal, MEMORY);
     spec.cpus = u16::try_from(N).expect("a few");
@@ -48,7 +61,7 @@ pub fn machine<const N: usize>(missing: Option<Step>) -> (Memory, [LockedCpu; N]
     let (alloc, cpus) = SharedAllocator::share(alloc).expect("one zone");
     let region = TagRegion::new(DATA, TAGS, PageCount::new(1)).expect("a region");
     let tags = TagMap::new(vec![region], geometry, Formula::Intent).expect("a region");
-    let memory = SharedMemory::new(alloc, MEMORY, tags, Box::new(()));
+    let memory = SharedMemory::new(alloc, MEMORY, tags, contents);
     let cpus = cpus.try_into().expect("as many as asked for");
     (Arc::new(without(memory, missing)), cpus)
 }

@@ -25,7 +25,7 @@ use pagelab_allocator::units::{Order, PageCount, Pfn, PfnRange};
 use pagelab_migrate::smp::gup::Pinned;
 use pagelab_migrate::smp::mprotect::TagFault;
 use pagelab_migrate::smp::page_table::{Access, Fault, SharedTable};
-use pagelab_migrate::smp::{Contents, Placement, SharedMemory};
+use pagelab_migrate::smp::{Contents, Copies, Placement, SharedMemory};
 use pagelab_migrate::tag_storage::formula::Formula;
 use pagelab_migrate::tag_storage::map::TagMap;
 use pagelab_migrate::tag_storage::region::TagRegion;
@@ -73,6 +73,12 @@ impl Words {
 impl Contents for Words {
     fn copy(&self, from: Pfn, to: Pfn) {
         self.at(to).store(self.at(from).load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    /// As late as can be.
+    fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
+        let (words, pages): (_, Vec<_>) = (self.clone(), pages.collect());
+        Copies::until(move || pages.into_iter().for_each(|(from, to)| words.copy(from, to)))
     }
 
     fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
@@ -161,7 +167,8 @@ impl Worker<'_> {
             65..66 => self.populate(&table, index),
             66..72 => self.pin(&table, index, number),
             72..78 => self.unpin(),
-            78..88 => self.migrate(),
+            78..87 => self.migrate(),
+            87..88 => self.migrate_many(),
             88..90 => self.fork(space, &table),
             90..97 => self.hold(),
             97..99 => self.claim(),
@@ -226,6 +233,14 @@ impl Worker<'_> {
         let frame = Pfn::new(self.draws.next() % MEMORY.len().get());
         let moved = self.machine.memory.migrate_frame(self.cpu, frame, Placement::Anywhere);
         self.kept.hits[2] += u64::from(moved.is_ok());
+    }
+
+    /// Moves what lies between two frames, often more than are copied at a time.
+    fn migrate_many(&mut self) {
+        let frames = MEMORY.iter().skip(self.draws.below(1024)).take(self.draws.below(512));
+        let frames: Vec<Pfn> = frames.collect();
+        let moved = self.machine.memory.migrate_frames(self.cpu, &frames, Placement::Anywhere);
+        self.kept.hits[2] += moved as u64;
     }
 
     fn fork(&mut self, space: usize, table: &SharedTable) {

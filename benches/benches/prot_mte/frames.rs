@@ -1,127 +1,99 @@
 //! Bytes behind the frames: what a migration copies.
+#![expect(unsafe_code, reason = "several CPUs copy pages of one mapping")]
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
-use memmap2::{MmapMut, MmapOptions};
-use pagelab_migrate::mover::Moved;
-use pagelab_migrate::note::Note;
+use memmap2::{MmapOptions, MmapRaw};
 use pagelab_migrate::prelude::*;
-use pagelab_migrate::smp::Contents;
-use parking_lot::Mutex;
 
 use crate::scene::MEMORY;
 
+/// Bytes of a page.
 const PAGE: usize = 4096;
-/// Tags of a page: four bits for 16 bytes.
-const TAG_BYTES: usize = 128;
+/// Bytes of its tags: four bits for 16 of the page.
+const TAGS: usize = 128;
 
 /// Every frame's bytes, and its tags apart from them, as the hardware has them.
 #[derive(Debug)]
 pub(crate) struct Frames {
-    data: MmapMut,
-    tags: MmapMut,
+    data: MmapRaw,
+    tags: MmapRaw,
+    /// What was written last.
+    last: AtomicU8,
 }
 
 impl Frames {
     /// Written once, so that no copy waits for the kernel.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let pages = usize::try_from(MEMORY.len().get()).expect("a small machine");
         let map = |len| {
             let mut map = MmapOptions::new().len(len).map_anon().expect("memory for all frames");
-            map.fill(0x5a);
-            map
+            map.fill(0);
+            MmapRaw::from(map)
         };
-        Self { data: map(pages * PAGE), tags: map(pages * TAG_BYTES) }
+        Self { data: map(pages * PAGE), tags: map(pages * TAGS), last: AtomicU8::new(0) }
     }
 
     /// Linux: `copy_highpage()`, with the tags of arm64's.
-    pub(crate) fn copy(&mut self, from: Pfn, to: Pfn) {
-        let (from, to) = (index(from), index(to));
-        self.data.copy_within(from * PAGE..(from + 1) * PAGE, to * PAGE);
-        self.tags.copy_within(from * TAG_BYTES..(from + 1) * TAG_BYTES, to * TAG_BYTES);
+    ///
+    /// # Panics
+    ///
+    /// Panics unless these are two frames of the machine.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else accesses the frames meanwhile.
+    pub(crate) unsafe fn copy(&self, from: Pfn, to: Pfn) {
+        assert_ne!(from, to, "two frames");
+        // SAFETY: as the caller says.
+        let (from, to) = unsafe { (self.bytes(from), self.bytes(to)) };
+        to.into_iter().zip(from).for_each(|(to, from)| to.copy_from_slice(from));
+    }
+
+    /// Writes what is in no other frame but those that are written next to it.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else accesses the frames meanwhile.
+    pub(crate) unsafe fn write_anew(&self, frames: impl Iterator<Item = Pfn>) {
+        let byte = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        for frame in frames {
+            // SAFETY: as the caller says.
+            unsafe { self.bytes(frame) }.into_iter().for_each(|bytes| bytes.fill(byte));
+        }
+    }
+
+    /// Whether two frames have the same bytes and tags.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else accesses the frames meanwhile.
+    pub(crate) unsafe fn are_alike(&self, one: Pfn, other: Pfn) -> bool {
+        // SAFETY: as the caller says.
+        one != other && unsafe { self.bytes(one) == self.bytes(other) }
+    }
+
+    /// The bytes of a page, and its tags.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless this is a frame of the machine.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else accesses the frame for as long as they are there.
+    #[expect(clippy::mut_from_ref, reason = "a mapping that several CPUs use")]
+    unsafe fn bytes(&self, frame: Pfn) -> [&mut [u8]; 2] {
+        assert!(MEMORY.contains(frame), "a frame of the machine");
+        [(&self.data, PAGE), (&self.tags, TAGS)].map(|(map, each)| {
+            // SAFETY: the mapping has room for all frames; the rest is as the caller says.
+            unsafe {
+                core::slice::from_raw_parts_mut(map.as_mut_ptr().add(index(frame) * each), each)
+            }
+        })
     }
 }
 
 fn index(pfn: Pfn) -> usize {
-    usize::try_from(pfn.get() - MEMORY.start().get()).expect("a frame of a small machine")
-}
-
-/// Hears of moves, and copies.
-#[derive(Clone, Debug)]
-pub(crate) struct Copier(pub(crate) Arc<Mutex<Frames>>);
-
-impl Copier {
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Frames::new())))
-    }
-}
-
-impl Contents for Copier {
-    fn copy(&self, from: Pfn, to: Pfn) {
-        self.0.lock().copy(from, to);
-    }
-
-    fn copy_all(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {
-        let mut frames = self.0.lock();
-        pages.for_each(|(from, to)| frames.copy(from, to));
-    }
-
-    // With the bytes, as the emulator's moves.
-    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
-
-    // What a scene starts with is of no interest.
-    fn clear(&self, _frame: Pfn) {}
-}
-
-impl Sink for Copier {
-    const ENABLED: bool = false;
-
-    fn emit(&mut self, _: Event) {}
-
-    #[inline(always)]
-    fn note<N: core::any::Any>(&mut self, note: impl FnOnce() -> N) {
-        if let Some(Moved { from, to, .. }) = moved(note) {
-            self.0.lock().copy(from, to);
-        }
-    }
-}
-
-/// Hears of moves, and keeps them.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Recorder(pub(crate) Vec<(Pfn, Pfn)>);
-
-impl Sink for Recorder {
-    const ENABLED: bool = false;
-
-    fn emit(&mut self, _: Event) {}
-
-    fn note<N: core::any::Any>(&mut self, note: impl FnOnce() -> N) {
-        self.0.extend(moved(note).map(|moved| (moved.from, moved.to)));
-    }
-}
-
-/// Keeps the moves on memory that threads share.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct SharedRecorder(pub(crate) Arc<Mutex<Vec<(Pfn, Pfn)>>>);
-
-impl Contents for SharedRecorder {
-    fn copy(&self, from: Pfn, to: Pfn) {
-        self.0.lock().push((from, to));
-    }
-
-    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
-
-    fn clear(&self, _frame: Pfn) {}
-}
-
-/// The move that a note is about, if it is about one.
-#[inline(always)]
-fn moved<N: core::any::Any>(note: impl FnOnce() -> N) -> Option<Moved> {
-    if core::any::TypeId::of::<N>() != core::any::TypeId::of::<Note>() {
-        return None;
-    }
-    match (&note() as &dyn core::any::Any).downcast_ref() {
-        Some(Note::Moved(moved)) => Some(*moved),
-        _ => None,
-    }
+    usize::try_from((pfn - MEMORY.start()).get()).expect("a frame of a small machine")
 }

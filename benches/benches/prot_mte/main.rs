@@ -1,4 +1,4 @@
-//! Times resident pages becoming `PROT_MTE`, as two tables.
+//! Times resident pages becoming `PROT_MTE`, as three tables.
 //!
 //! Machine: 512 MiB of data behind 16 MiB of tag storage in blocks of one page, design RFC v3,
 //! kernel 6.12, one CPU. A row is a state of the blocks that hold the tags, and which pages are
@@ -19,14 +19,23 @@
 //! thread: `faults` is `metadata` there, `populate` the same pages by one `populate_tags()`, as are
 //! the columns behind it.
 //!
+//! The third has the copies of the second, made by one CPU, the one that moves the pages, or by
+//! two: another, which does nothing else, copies while that one does all the rest, and both while
+//! it would have to wait. `copies` and `bare` are as `copies` and `raw` in the first table, made by
+//! as many CPUs. `of raw` is `copies` as a multiple of the bare copies by one CPU, `of bare` of
+//! those beside it.
+//!
 //! Every operation starts on a clone of the machine, or where there is none on a new one after the
 //! caches were filled with something else, so that it finds it outside the caches.
 //!
 //! `cargo bench -p pagelab-benches --bench prot_mte`; with `-- --test` everything runs once,
-//! `-- --shared` prints the second table alone, `-- --shared Lent` some of its rows, and with
-//! `--warm` its caches keep what making the machine has left in them.
+//! `-- --shared` leaves out the first table, `-- --shared Lent` all but some rows of the others,
+//! and with `--warm` their caches keep what making the machine has left in them.
 
+mod copier;
+mod engine;
 mod frames;
+mod recorder;
 mod scene;
 mod threads;
 
@@ -35,7 +44,9 @@ use pagelab_migrate::prelude::*;
 use pagelab_migrate::smp::Contents;
 
 use crate::{
-    frames::{Copier, Recorder, SharedRecorder},
+    copier::Copier,
+    engine::Engine,
+    recorder::{Moves, Recorder, SharedRecorder},
     scene::{Block, Scene, Spread},
     threads::{Manner, Shared},
 };
@@ -134,10 +145,7 @@ fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, 
     let copier = Copier::new();
     let mut copying = Scene::new(block, spread, copier.clone());
     copying.protect();
-    let bare = || {
-        let mut frames = copier.0.lock();
-        nanoseconds(|| moves.iter().for_each(|&(from, to)| frames.copy(from, to)))
-    };
+    let bare = || nanoseconds(|| moves.iter().for_each(|&(from, to)| copier.copy(from, to)));
     (0..turns()).map(|_| (faults(&copying), bare())).unzip()
 }
 
@@ -151,43 +159,93 @@ fn shared(case: (Block, Spread), manner: Manner, contents: Box<dyn Contents>) ->
 }
 
 /// One row of the second table.
-fn shared_row(block: Block, spread: Spread, copier: &Copier) -> String {
+fn shared_row(block: Block, spread: Spread) -> String {
     let case = (block, spread);
-    let pages = Shared::new(block, spread, Box::new(())).len();
-    let pages = f64::from(u32::try_from(pages).expect("a small machine"));
+    let pages = pages_of(case);
     let turn = |manner| shared(case, manner, Box::new(()));
     let faults = median((0..turns()).map(|_| turn(Manner::Faults).1).collect());
     let (mprotect, populate) = (0..turns()).map(|_| turn(Manner::Populate)).unzip();
     let (mprotect, populate) = (median(mprotect), median(populate));
-
-    let recorder = SharedRecorder::default();
-    shared(case, Manner::Populate, Box::new(recorder.clone()));
-    let moves = recorder.0.lock().clone();
-    let moved = f64::from(u32::try_from(moves.len()).expect("a small machine"));
-    let bare = || {
-        evict();
-        let mut frames = copier.0.lock();
-        nanoseconds(|| moves.iter().for_each(|&(from, to)| frames.copy(from, to)))
-    };
-    let (copies, raw) = match moves.is_empty() {
-        true => (f64::NAN, f64::NAN),
-        false => {
-            let copies = || shared(case, Manner::Populate, Box::new(copier.clone())).1;
-            let (copies, raw) = (0..turns()).map(|_| (copies(), bare())).unzip();
-            (median(copies), median(raw))
-        }
-    };
+    let moved = count(moves_of(case).iter().map(Vec::len).sum());
     format!(
-        "| {block:?} | {spread:?} | {} | {} | {} | {:.2} | {} | {} | {} | {} |",
+        "| {block:?} | {spread:?} | {} | {} | {} | {:.2} | {} |",
         cell(mprotect / pages),
         cell(faults / pages),
         cell(populate / pages),
         moved / pages,
         cell(populate / moved),
-        cell(copies / pages),
-        cell(raw / pages),
-        if moved > 0.0 { format!("{:.2}", copies / raw) } else { "-".to_owned() },
     )
+}
+
+/// A count as something to divide by.
+fn count(things: usize) -> f64 {
+    f64::from(u32::try_from(things).expect("a small machine"))
+}
+
+/// Pages that get tags in one operation.
+fn pages_of((block, spread): (Block, Spread)) -> f64 {
+    count(Shared::new(block, spread, Box::new(())).len())
+}
+
+/// The moves of one operation, as they happen together.
+fn moves_of(case: (Block, Spread)) -> Vec<Moves> {
+    let recorder = SharedRecorder::default();
+    shared(case, Manner::Populate, Box::new(recorder.clone()));
+    core::mem::take(&mut *recorder.0.lock())
+}
+
+/// CPUs that copy.
+#[derive(Clone, Copy, Debug)]
+enum CopiedBy {
+    One,
+    Two,
+}
+
+impl CopiedBy {
+    /// Where pages move to and fro in `copier`.
+    fn contents(self, copier: &Copier) -> Box<dyn Contents> {
+        match self {
+            Self::One => Box::new(copier.clone()),
+            Self::Two => Box::new(Engine::start(copier.clone(), evict)),
+        }
+    }
+}
+
+/// The rows of one case in the third table, whose cells take turns.
+fn copy_rows(case: (Block, Spread), copier: &Copier) -> Vec<String> {
+    let (pages, moves) = (pages_of(case), moves_of(case));
+    if moves.is_empty() {
+        return Vec::new();
+    }
+    let bare = |contents: Box<dyn Contents>| {
+        evict();
+        let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).finish();
+        nanoseconds(|| moves.iter().for_each(copy))
+    };
+    let copies = |contents| shared(case, Manner::Populate, contents).1;
+    let checked = |by: CopiedBy, time: &dyn Fn(_) -> f64| {
+        copier.write_anew(&moves);
+        let time = time(by.contents(copier));
+        assert!(copier.has_copied(&moves), "all pages were copied");
+        time
+    };
+    let both = |by| (checked(by, &copies), checked(by, &bare));
+    let turn = |_| [CopiedBy::One, CopiedBy::Two].map(both);
+    let (one, two): (Vec<_>, Vec<_>) = (0..turns()).map(turn).map(<(_, _)>::from).unzip();
+    let medians = |(copies, bare): (Vec<_>, Vec<_>)| (median(copies), median(bare));
+    let [one, two] = [one, two].map(|times| medians(times.into_iter().unzip()));
+    let row = |(by, (copies, bare))| {
+        format!(
+            "| {:?} | {:?} | {by:?} | {} | {} | {:.2} | {:.2} |",
+            case.0,
+            case.1,
+            cell(copies / pages),
+            cell(bare / pages),
+            copies / one.1,
+            copies / bare,
+        )
+    };
+    [(CopiedBy::One, one), (CopiedBy::Two, two)].map(row).into()
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
@@ -202,13 +260,18 @@ fn main() {
         }
         println!();
     }
-    let copier = Copier::new();
-    print!("| block | pages | mprotect | faults | populate | moved | per moved | copies | raw | ");
-    println!("ratio |\n|---|---|---|---|---|---|---|---|---|---|");
     let all = CASES.iter().all(|(block, _)| !asked(&format!("{block:?}")));
-    for (block, spread) in
-        CASES.into_iter().filter(|(block, _)| all || asked(&format!("{block:?}")))
-    {
-        println!("{}", shared_row(block, spread, &copier));
+    let cases = CASES.into_iter().filter(|(block, _)| all || asked(&format!("{block:?}")));
+    println!("| block | pages | mprotect | faults | populate | moved | per moved |");
+    println!("|---|---|---|---|---|---|---|");
+    for (block, spread) in cases.clone() {
+        println!("{}", shared_row(block, spread));
+    }
+    println!();
+    println!("| block | pages | copied by | copies | bare | of raw | of bare |");
+    println!("|---|---|---|---|---|---|---|");
+    let copier = Copier::new();
+    for row in cases.flat_map(|case| copy_rows(case, &copier)) {
+        println!("{row}");
     }
 }

@@ -31,6 +31,9 @@ pub enum MoveError {
     NoTagStorage,
 }
 
+/// Pages that move first: still fewer, so that copies which run by themselves begin soon.
+const FIRST: usize = 32;
+
 /// Pages that move together: so few that what is known of them stays in the caches while they are
 /// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
 const BATCH: usize = 128;
@@ -77,8 +80,9 @@ impl<P: Exclusive> SharedMemory<P> {
         })
     }
 
-    /// [`migrate_frames`](Self::migrate_frames), some pages at a time; `left` hears of each of
-    /// these, to free the frames that nobody has then. Linux: `migrate_pages_batch()`.
+    /// [`migrate_frames`](Self::migrate_frames), some pages at a time, while those before are still
+    /// being copied; `left` hears of each of these, to free the frames that nobody has then.
+    /// Linux: `migrate_pages_batch()`.
     pub(crate) fn migrate_batches(
         &self,
         cpu: &mut Cpu<P>,
@@ -86,20 +90,16 @@ impl<P: Exclusive> SharedMemory<P> {
         to: Placement,
         mut left: impl FnMut(&mut Cpu<P>, &[Moving]),
     ) -> usize {
-        let (mut moved, mut pages) = (0, Vec::with_capacity(frames.len().min(BATCH)));
-        for frames in frames.chunks(BATCH) {
-            self.take_frames(frames, &mut pages);
-            if pages.is_empty() {
-                continue;
-            }
-            let targets = cpu.alloc_singles(&to.request(), pages.len());
-            self.put_back(pages.drain(targets.len()..).map(Moving::placed));
-            pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
-            self.move_taken(cpu, &mut pages, Carries::Data);
-            left(cpu, &pages);
-            moved += pages.iter().filter(|page| page.has_moved()).count();
-            self.put_back(pages.drain(..).map(Moving::placed));
+        let (mut moved, mut aloft) = (0, None);
+        let mut land = |cpu: &mut Cpu<P>, flight| moved += self.land(cpu, flight, &mut left);
+        let (first, rest) = frames.split_at(frames.len().min(FIRST));
+        for frames in core::iter::once(first).chain(rest.chunks(BATCH)) {
+            let before = aloft.replace(self.depart(cpu, frames, to));
+            // What need not be waited for lands while all about it is in the caches.
+            let over = aloft.take_if(|next| next.is_over());
+            before.into_iter().chain(over).for_each(|flight| land(cpu, flight));
         }
+        aloft.into_iter().for_each(|last| land(cpu, last));
         moved
     }
 
@@ -118,7 +118,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Takes as many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
     /// Linux: `isolate_migratepages_block()`.
-    fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
+    pub(crate) fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
                 // The lines of all places are asked for before one is waited for.
@@ -135,7 +135,7 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.
     /// Linux: `putback_movable_pages()`.
-    fn put_back(&self, pages: impl Iterator<Item = (Pfn, FolioRef)>) {
+    pub(crate) fn put_back(&self, pages: impl Iterator<Item = (Pfn, FolioRef)>) {
         let looks = self.steps.has(Step::PutbackLooks);
         self.folios.put_back(pages, |folio| looks && folio.references() == 0);
     }

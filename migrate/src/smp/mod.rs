@@ -15,6 +15,8 @@
 
 pub mod anon_vma;
 mod check;
+mod contents;
+mod flight;
 pub mod folio;
 mod folio_map;
 mod fork;
@@ -42,6 +44,7 @@ use pagelab_allocator::sync::Arc;
 use pagelab_allocator::units::{Order, Pfn, PfnRange};
 
 use crate::smp::anon_vma::AnonVma;
+pub use crate::smp::contents::{Contents, Copies};
 use crate::smp::folio::{Put, SharedFolio};
 use crate::smp::folio_map::FolioMap;
 use crate::smp::machine::Machine;
@@ -51,39 +54,6 @@ use crate::smp::slab::FolioRef;
 pub use crate::smp::step::Step;
 use crate::smp::tag_blocks::SharedTagBlocks;
 use crate::tag_storage::map::TagMap;
-
-/// What lies in frames, for hosts that have something there.
-///
-/// During these calls we hold no lock but that of a region's reservers, and a panic lets go of it.
-/// What a call that panics was for is lost: a new page stays allocated, and pages that were being
-/// moved together stay on their way for ever. All others go on.
-pub trait Contents: Debug + Send + Sync {
-    /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
-    fn copy(&self, from: Pfn, to: Pfn);
-
-    /// Copies pages that move together, in order. Linux: the copies of `migrate_folios_move()`.
-    fn copy_all(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {
-        pages.for_each(|(from, to)| self.copy(from, to));
-    }
-
-    /// Copies the tags of a page that has some. Those of both frames are reserved.
-    /// Linux: `mte_copy_page_tags()`.
-    fn copy_tags(&self, from: Pfn, to: Pfn);
-
-    /// Fills a new page with zeros. Linux: `clear_highpage()`.
-    fn clear(&self, frame: Pfn);
-}
-
-/// Nothing lies there.
-impl Contents for () {
-    fn copy(&self, _from: Pfn, _to: Pfn) {}
-
-    fn copy_all(&self, _pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) {}
-
-    fn copy_tags(&self, _from: Pfn, _to: Pfn) {}
-
-    fn clear(&self, _frame: Pfn) {}
-}
 
 /// Where a page may lie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

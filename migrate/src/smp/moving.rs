@@ -12,6 +12,7 @@ use prefetch_index::prefetch_index;
 
 use crate::smp::SharedMemory;
 use crate::smp::anon_vma::Tables;
+use crate::smp::contents::Copies;
 use crate::smp::folio::SharedFolio;
 use crate::smp::page_table::{Entry, Mapping, SharedTable, Write};
 use crate::smp::slab::FolioRef;
@@ -149,6 +150,12 @@ impl<P: Exclusive> SharedMemory<P> {
     /// Moves pages to their targets, as far as they can move. The frames that nobody has then are
     /// the caller's to free, and the pages to be put back into the map.
     pub(crate) fn move_taken(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
+        let copies = self.unmap_and_copy(pages, carries);
+        self.finish_and_map(cpu, pages, copies);
+    }
+
+    /// The first half: none of those that move can be accessed any more, and their copies run.
+    pub(crate) fn unmap_and_copy(&self, pages: &mut [Moving], carries: Carries) -> Copies {
         walk(pages, |group, entries, _| {
             // The lines of all entries are asked for before one is waited for.
             group.iter().for_each(|page| prefetch_index(&*entries, page.folio.index()));
@@ -157,7 +164,14 @@ impl<P: Exclusive> SharedMemory<P> {
         for page in &mut *pages {
             page.freeze(carries, self.steps);
         }
-        self.copy_moved(pages, carries);
+        self.copy_moved(pages, carries)
+    }
+
+    /// The second: what was copied is mapped again, and what did not move as well.
+    pub(crate) fn finish_and_map(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], copies: Copies) {
+        if self.steps.has(Step::CopiesEnd) {
+            copies.finish();
+        }
         let undoes = self.steps.has(Step::Undo);
         walk(pages, |group, entries, tables| {
             for page in group.iter_mut().filter(|page| undoes || page.has_moved()) {
@@ -172,12 +186,14 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 
     /// Linux: `migrate_folio_extra()`, `copy_highpage()`.
-    fn copy_moved(&self, pages: &[Moving], carries: Carries) {
+    fn copy_moved(&self, pages: &[Moving], carries: Carries) -> Copies {
         let moved = || pages.iter().filter(|page| page.has_moved());
-        self.contents.copy_all(&mut moved().map(|page| (page.source, page.target)));
+        let frames = &mut moved().map(|page| (page.source, page.target));
+        let copies = self.contents.start_copies(frames);
         if carries == Carries::Tags {
             moved().for_each(|page| self.contents.copy_tags(page.source, page.target));
         }
+        copies
     }
 }
 

@@ -8,6 +8,9 @@ pub enum Step {
     PutbackLooks,
     /// A folio changes its frame only while it is frozen. Linux: `folio_ref_freeze()`.
     Freeze,
+    /// A page is mapped again only once it was copied. Linux: `dma_sync_wait()`, where an engine
+    /// copies.
+    CopiesEnd,
     /// What was to be moved and could not is mapped again. Linux: `remove_migration_ptes()`.
     Undo,
     /// A forked table is known to reverse mapping before entries are copied into it.

@@ -1,0 +1,107 @@
+//! A second CPU copies beside the one that moves pages, which helps where it would wait.
+//! Linux: copies by a DMA engine, as proposed for `migrate_pages()`.
+
+use core::hint::spin_loop;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
+use std::thread;
+
+use pagelab_migrate::prelude::*;
+use pagelab_migrate::smp::{Contents, Copies};
+
+use crate::copier::Copier;
+use crate::recorder::Moves;
+
+/// Pages that a CPU copies at a time.
+const PART: usize = 16;
+
+/// Pages that several CPUs copy.
+#[derive(Debug)]
+struct Batch {
+    copier: Copier,
+    moves: Moves,
+    /// Parts of them that some CPU has begun.
+    begun: AtomicUsize,
+    /// Pages that were copied.
+    copied: AtomicUsize,
+}
+
+impl Batch {
+    fn new(copier: Copier, moves: Moves) -> Self {
+        Self { copier, moves, begun: AtomicUsize::new(0), copied: AtomicUsize::new(0) }
+    }
+
+    /// Copies what no other CPU has begun.
+    fn copy(&self) {
+        let begin = || self.begun.fetch_add(1, Ordering::Relaxed);
+        while let Some(part) = self.moves.chunks(PART).nth(begin()) {
+            part.iter().for_each(|&(from, to)| self.copier.copy(from, to));
+            self.copied.fetch_add(part.len(), Ordering::Release);
+        }
+    }
+
+    /// The same, until others have copied the rest.
+    fn finish(&self) {
+        self.copy();
+        while self.copied.load(Ordering::Acquire) < self.moves.len() {
+            spin_loop();
+        }
+    }
+}
+
+/// A thread that copies for as long as somebody may send it batches.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    copier: Copier,
+    batches: Sender<Arc<Batch>>,
+}
+
+impl Engine {
+    /// Starts it; `ready` is what its CPU does first.
+    pub(crate) fn start(copier: Copier, ready: impl FnOnce() + Send + 'static) -> Self {
+        let (batches, inbox) = channel();
+        let (up, is_up) = channel();
+        thread::spawn(move || {
+            ready();
+            up.send(()).expect("somebody waits");
+            run(&inbox);
+        });
+        is_up.recv().expect("the thread runs");
+        Self { copier, batches }
+    }
+}
+
+/// Copies, and never sleeps: the next batch is microseconds away.
+fn run(inbox: &Receiver<Arc<Batch>>) {
+    loop {
+        match inbox.try_recv() {
+            Ok(batch) => batch.copy(),
+            Err(TryRecvError::Empty) => spin_loop(),
+            Err(TryRecvError::Disconnected) => return,
+        }
+    }
+}
+
+impl Contents for Engine {
+    fn copy(&self, from: Pfn, to: Pfn) {
+        self.copier.copy(from, to);
+    }
+
+    fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
+        // A list that grows is written twice.
+        let mut moves = Vec::with_capacity(8 * PART);
+        moves.extend(pages);
+        let batch = Arc::new(Batch::new(self.copier.clone(), moves));
+        self.batches.send(Arc::clone(&batch)).expect("the thread runs");
+        Copies::until(move || batch.finish())
+    }
+
+    fn copy_tags(&self, from: Pfn, to: Pfn) {
+        self.copier.copy_tags(from, to);
+    }
+
+    fn clear(&self, frame: Pfn) {
+        self.copier.clear(frame);
+    }
+}
