@@ -15,6 +15,11 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// Without pages yet, but with room for some.
+    pub(crate) fn with_room_for(pages: usize) -> Self {
+        Self { pages: Vec::with_capacity(pages), copies: Copies::DONE }
+    }
+
     /// Whether it may land without waiting.
     pub(crate) const fn is_over(&self) -> bool {
         self.copies.are_done()
@@ -22,19 +27,24 @@ impl Flight {
 }
 
 impl<P: Exclusive> SharedMemory<P> {
-    /// Takes the pages in `frames` out of use, as far as they can move, and starts to copy them.
-    /// Linux: `migrate_folio_unmap()` of a batch.
-    pub(crate) fn depart(&self, cpu: &mut Cpu<P>, frames: &[Pfn], to: Placement) -> Flight {
-        let mut pages = Vec::with_capacity(frames.len());
-        self.take_frames(frames, &mut pages);
+    /// Takes the pages in `frames` out of use, as far as they can move, and starts to copy them in
+    /// `flight`, which has none. Linux: `migrate_folio_unmap()` of a batch.
+    pub(crate) fn depart(
+        &self,
+        cpu: &mut Cpu<P>,
+        flight: &mut Flight,
+        frames: &[Pfn],
+        to: Placement,
+    ) {
+        let pages = &mut flight.pages;
+        self.take_frames(frames, pages);
         if pages.is_empty() {
-            return Flight { pages, copies: Copies::DONE };
+            return;
         }
         let targets = cpu.alloc_singles(&to.request(), pages.len());
         self.put_back(pages.drain(targets.len()..).map(Moving::placed));
         pages.iter_mut().zip(targets).for_each(|(page, target)| page.set_target(target));
-        let copies = self.unmap_and_copy(&mut pages, Carries::Data);
-        Flight { pages, copies }
+        flight.copies = self.unmap_and_copy(pages, Carries::Data);
     }
 
     /// Waits for the copies and maps the pages again, and back into the map; says how many moved.
@@ -42,14 +52,17 @@ impl<P: Exclusive> SharedMemory<P> {
     pub(crate) fn land(
         &self,
         cpu: &mut Cpu<P>,
-        flight: Flight,
+        flight: &mut Flight,
         left: &mut impl FnMut(&mut Cpu<P>, &[Moving]),
     ) -> usize {
-        let Flight { mut pages, copies } = flight;
-        self.finish_and_map(cpu, &mut pages, copies);
-        left(cpu, &pages);
+        let Flight { pages, copies } = flight;
+        if pages.is_empty() {
+            return 0;
+        }
+        self.finish_and_map(cpu, pages, core::mem::replace(copies, Copies::DONE));
+        left(cpu, pages);
         let moved = pages.iter().filter(|page| page.has_moved()).count();
-        self.put_back(pages.into_iter().map(Moving::placed));
+        self.put_back(pages.drain(..).map(Moving::placed));
         moved
     }
 }

@@ -8,6 +8,7 @@
 use pagelab_allocator::smp::{Cpu, Exclusive};
 use pagelab_allocator::units::Pfn;
 
+use crate::smp::flight::Flight;
 use crate::smp::moving::{Carries, Moving};
 use crate::smp::slab::FolioRef;
 use crate::smp::step::Step;
@@ -90,17 +91,19 @@ impl<P: Exclusive> SharedMemory<P> {
         to: Placement,
         mut left: impl FnMut(&mut Cpu<P>, &[Moving]),
     ) -> usize {
-        let (mut moved, mut aloft) = (0, None);
-        let mut land = |cpu: &mut Cpu<P>, flight| moved += self.land(cpu, flight, &mut left);
         let (first, rest) = frames.split_at(frames.len().min(FIRST));
+        let [mut aloft, mut next] = [frames.len().min(BATCH); 2].map(Flight::with_room_for);
+        let mut moved = 0;
         for frames in core::iter::once(first).chain(rest.chunks(BATCH)) {
-            let before = aloft.replace(self.depart(cpu, frames, to));
+            self.depart(cpu, &mut next, frames, to);
+            moved += self.land(cpu, &mut aloft, &mut left);
             // What need not be waited for lands while all about it is in the caches.
-            let over = aloft.take_if(|next| next.is_over());
-            before.into_iter().chain(over).for_each(|flight| land(cpu, flight));
+            match next.is_over() {
+                true => moved += self.land(cpu, &mut next, &mut left),
+                false => core::mem::swap(&mut aloft, &mut next),
+            }
         }
-        aloft.into_iter().for_each(|last| land(cpu, last));
-        moved
+        moved + self.land(cpu, &mut aloft, &mut left)
     }
 
     /// A frame to move to, with tag storage if the page has tags. Linux:
