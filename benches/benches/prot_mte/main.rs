@@ -219,7 +219,7 @@ fn copy_rows(case: (Block, Spread), copier: &Copier) -> Vec<String> {
     }
     let bare = |contents: Box<dyn Contents>| {
         evict();
-        let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).finish();
+        let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).wait();
         nanoseconds(|| moves.iter().for_each(copy))
     };
     let copies = |contents| shared(case, Manner::Populate, contents).1;

@@ -46,7 +46,7 @@ impl<P: Exclusive> SharedMemory<P> {
         left: &mut impl FnMut(&mut Cpu<P>, &[Moving]),
     ) -> usize {
         let Flight { mut pages, copies } = flight;
-        self.finish_and_map(cpu, &mut pages, copies);
+        self.wait_and_map(cpu, &mut pages, copies);
         left(cpu, &pages);
         let moved = pages.iter().filter(|page| page.has_moved()).count();
         self.put_back(pages.into_iter().map(Moving::placed));

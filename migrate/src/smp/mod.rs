@@ -34,8 +34,6 @@ mod step;
 pub mod tag_blocks;
 pub mod worker;
 
-use core::fmt::Debug;
-
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest};
 use pagelab_allocator::profile::MovablePcp;
