@@ -31,13 +31,6 @@ pub enum MoveError {
     NoTagStorage,
 }
 
-/// Pages that move first: still fewer, so that copies which run by themselves begin soon.
-const FIRST: usize = 32;
-
-/// Pages that move together: so few that what is known of them stays in the caches while they are
-/// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
-const BATCH: usize = 128;
-
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
     /// `migrate_pages()`.
@@ -80,29 +73,6 @@ impl<P: Exclusive> SharedMemory<P> {
         })
     }
 
-    /// [`migrate_frames`](Self::migrate_frames), some pages at a time, while those before are still
-    /// being copied; `left` hears of each of these, to free the frames that nobody has then.
-    /// Linux: `migrate_pages_batch()`.
-    pub(crate) fn migrate_batches(
-        &self,
-        cpu: &mut Cpu<P>,
-        frames: &[Pfn],
-        to: Placement,
-        mut left: impl FnMut(&mut Cpu<P>, &[Moving]),
-    ) -> usize {
-        let (mut moved, mut aloft) = (0, None);
-        let mut land = |cpu: &mut Cpu<P>, flight| moved += self.land(cpu, flight, &mut left);
-        let (first, rest) = frames.split_at(frames.len().min(FIRST));
-        for frames in core::iter::once(first).chain(rest.chunks(BATCH)) {
-            let before = aloft.replace(self.depart(cpu, frames, to));
-            // What need not be waited for lands while all about it is in the caches.
-            let over = aloft.take_if(|next| next.is_over());
-            before.into_iter().chain(over).for_each(|flight| land(cpu, flight));
-        }
-        aloft.into_iter().for_each(|last| land(cpu, last));
-        moved
-    }
-
     /// A frame to move to, with tag storage if the page has tags. Linux:
     /// `alloc_migration_target()`.
     fn target(&self, cpu: &mut Cpu<P>, carries: Carries, to: Placement) -> Result<Pfn, MoveError> {
@@ -118,7 +88,8 @@ impl<P: Exclusive> SharedMemory<P> {
 
     /// Takes as many of the pages in `frames` as are there, to be moved by nobody else meanwhile.
     /// Linux: `isolate_migratepages_block()`.
-    pub(crate) fn take_frames(&self, frames: &[Pfn], taken: &mut Vec<Moving>) {
+    pub(crate) fn take_frames(&self, frames: &[Pfn]) -> Vec<Moving> {
+        let mut taken = Vec::with_capacity(frames.len());
         for group in frames.chunk_by(|a, b| self.folios.together(*a, *b)) {
             self.folios.with(group[0], |places| {
                 // The lines of all places are asked for before one is waited for.
@@ -131,6 +102,7 @@ impl<P: Exclusive> SharedMemory<P> {
                 }
             });
         }
+        taken
     }
 
     /// Puts pages back that were taken. One that nobody has any more was freed meanwhile.
