@@ -1,5 +1,5 @@
 //! A second CPU copies beside the one that moves pages, which helps where it would wait.
-//! Linux: copies by a DMA engine, as proposed for `migrate_pages()`.
+//! Linux: copies by several threads or a DMA engine, as proposed for `migrate_pages()`.
 
 use core::hint::spin_loop;
 use std::sync::Arc;
@@ -90,7 +90,7 @@ impl Contents for Engine {
 
     fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
         // A list that grows is written twice.
-        let mut moves = Vec::with_capacity(8 * PART);
+        let mut moves = Vec::with_capacity(pages.size_hint().1.unwrap_or(0));
         moves.extend(pages);
         let batch = Arc::new(Batch::new(self.copier.clone(), moves));
         self.batches.send(Arc::clone(&batch)).expect("the thread runs");
