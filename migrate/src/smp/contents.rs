@@ -6,8 +6,8 @@ use pagelab_allocator::units::Pfn;
 
 /// Copies that run, and how to wait for them. Linux: the cookie of a `dma_async_tx_descriptor`.
 ///
-/// When a panic drops it, nobody waits: its pages are lost then, but nothing else. A host that has it
-/// from another passes it on, or waits.
+/// When a panic drops it, nobody waits: its pages are lost then, but nothing else. A host that has
+/// it from another passes it on, or waits.
 #[must_use = "nobody knows when they end"]
 pub struct Copies(Option<Box<dyn FnOnce()>>);
 
