@@ -8,7 +8,7 @@
 use pagelab_allocator::sync::Arc;
 use pagelab_allocator::sync::atomic::{AtomicU64, Ordering};
 use pagelab_allocator::units::Pfn;
-use pagelab_loom_tests::mm::{LockedCpu, Memory, end, machine_with};
+use pagelab_loom_tests::mm::{LockedCpu, Memory, TAGS, end, machine_with};
 use pagelab_loom_tests::{model, thread};
 use pagelab_migrate::smp::page_table::{Access, SharedTable};
 use pagelab_migrate::smp::{Contents, Copies, Placement, Step};
@@ -27,12 +27,11 @@ struct Words(Arc<Vec<AtomicU64>>);
 
 /// What was written into the page.
 const WRITTEN: u64 = 7;
-/// Frames of the machine, those of its hole included.
-const FRAMES: usize = 36;
 
 impl Words {
+    /// For all frames of the machine, those of its hole included.
     fn new() -> Self {
-        Self(Arc::new((0..FRAMES).map(|_| AtomicU64::new(0)).collect()))
+        Self(Arc::new((0..TAGS.end().get()).map(|_| AtomicU64::new(0)).collect()))
     }
 
     fn at(&self, frame: Pfn) -> &AtomicU64 {

@@ -10,7 +10,8 @@ use pagelab_migrate::smp::Contents;
 use crate::frames::Frames;
 use crate::recorder::{Moves, moved};
 
-/// Hears of moves, and copies.
+/// Hears of moves, and copies. Whoever has one keeps the rule of [`Frames`]: `SharedMemory` and the
+/// emulator do so for pages that move.
 #[derive(Clone, Debug)]
 pub(crate) struct Copier(Arc<Frames>);
 

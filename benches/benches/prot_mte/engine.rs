@@ -1,7 +1,8 @@
 //! A second CPU copies beside the one that moves pages, which helps where it would wait.
-//! Linux: copies by a DMA engine, as proposed for `migrate_pages()`.
+//! Linux: copies by several threads or a DMA engine, as proposed for `migrate_pages()`.
 
 use core::hint::spin_loop;
+use core::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
@@ -9,41 +10,43 @@ use std::thread;
 
 use pagelab_migrate::prelude::*;
 use pagelab_migrate::smp::{Contents, Copies};
+use parking_lot::Mutex;
 
 use crate::copier::Copier;
 use crate::recorder::Moves;
 
 /// Pages that a CPU copies at a time.
-const PART: usize = 16;
+const PART: usize = 8;
 
-/// Pages that several CPUs copy.
+/// Pages that two CPUs copy: each from its end, so that neither asks for lines of the other's.
 #[derive(Debug)]
 struct Batch {
     copier: Copier,
     moves: Moves,
-    /// Parts of them that some CPU has begun.
-    begun: AtomicUsize,
+    /// Parts of them that nobody has begun.
+    rest: Mutex<Range<usize>>,
     /// Pages that were copied.
     copied: AtomicUsize,
 }
 
 impl Batch {
     fn new(copier: Copier, moves: Moves) -> Self {
-        Self { copier, moves, begun: AtomicUsize::new(0), copied: AtomicUsize::new(0) }
+        let rest = Mutex::new(0..moves.len().div_ceil(PART));
+        Self { copier, moves, rest, copied: AtomicUsize::new(0) }
     }
 
-    /// Copies what no other CPU has begun.
-    fn copy(&self) {
-        let begin = || self.begun.fetch_add(1, Ordering::Relaxed);
-        while let Some(part) = self.moves.chunks(PART).nth(begin()) {
+    /// Copies one part after the other.
+    fn copy(&self, next: fn(&mut Range<usize>) -> Option<usize>) {
+        let begin = || next(&mut self.rest.lock());
+        while let Some(part) = begin().and_then(|part| self.moves.chunks(PART).nth(part)) {
             part.iter().for_each(|&(from, to)| self.copier.copy(from, to));
             self.copied.fetch_add(part.len(), Ordering::Release);
         }
     }
 
-    /// The same, until others have copied the rest.
+    /// Helps, until all are copied.
     fn finish(&self) {
-        self.copy();
+        self.copy(Range::next_back);
         while self.copied.load(Ordering::Acquire) < self.moves.len() {
             spin_loop();
         }
@@ -76,7 +79,7 @@ impl Engine {
 fn run(inbox: &Receiver<Arc<Batch>>) {
     loop {
         match inbox.try_recv() {
-            Ok(batch) => batch.copy(),
+            Ok(batch) => batch.copy(Range::next),
             Err(TryRecvError::Empty) => spin_loop(),
             Err(TryRecvError::Disconnected) => return,
         }
@@ -90,7 +93,7 @@ impl Contents for Engine {
 
     fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
         // A list that grows is written twice.
-        let mut moves = Vec::with_capacity(8 * PART);
+        let mut moves = Vec::with_capacity(pages.size_hint().1.unwrap_or(0));
         moves.extend(pages);
         let batch = Arc::new(Batch::new(self.copier.clone(), moves));
         self.batches.send(Arc::clone(&batch)).expect("the thread runs");

@@ -50,7 +50,11 @@ impl Frames {
         to.into_iter().zip(from).for_each(|(to, from)| to.copy_from_slice(from));
     }
 
-    /// Writes what is in no other frame but those that are written next to it.
+    /// Writes one byte all over frames, and not the one of any of the 255 times before.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless these are frames of the machine.
     ///
     /// # Safety
     ///
@@ -63,7 +67,11 @@ impl Frames {
         }
     }
 
-    /// Whether two frames have the same bytes and tags.
+    /// Whether these are two frames with the same bytes and tags.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless these are frames of the machine.
     ///
     /// # Safety
     ///
@@ -81,15 +89,14 @@ impl Frames {
     ///
     /// # Safety
     ///
-    /// Nobody else accesses the frame for as long as they are there.
+    /// Nobody else accesses the frame for as long as the slices are in use.
     #[expect(clippy::mut_from_ref, reason = "a mapping that several CPUs use")]
     unsafe fn bytes(&self, frame: Pfn) -> [&mut [u8]; 2] {
         assert!(MEMORY.contains(frame), "a frame of the machine");
         [(&self.data, PAGE), (&self.tags, TAGS)].map(|(map, each)| {
+            let start = index(frame) * each;
             // SAFETY: the mapping has room for all frames; the rest is as the caller says.
-            unsafe {
-                core::slice::from_raw_parts_mut(map.as_mut_ptr().add(index(frame) * each), each)
-            }
+            unsafe { core::slice::from_raw_parts_mut(map.as_mut_ptr().add(start), each) }
         })
     }
 }

@@ -211,29 +211,49 @@ impl CopiedBy {
     }
 }
 
+/// Copies alone, in nanoseconds: by one CPU nothing but that, by two as they happen together.
+fn bare(moves: &[Moves], by: CopiedBy, copier: &Copier) -> f64 {
+    let contents = by.contents(copier);
+    let all: Moves = moves.iter().flatten().copied().collect();
+    let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).wait();
+    // As often as before the operation.
+    evict();
+    evict();
+    nanoseconds(|| match by {
+        CopiedBy::One => all.iter().for_each(|&(from, to)| copier.copy(from, to)),
+        CopiedBy::Two => moves.iter().for_each(copy),
+    })
+}
+
+/// One operation whose moves copy, then these copies alone, in nanoseconds.
+fn with_copies(
+    case: (Block, Spread),
+    moves: &[Moves],
+    by: CopiedBy,
+    copier: &Copier,
+) -> (f64, f64) {
+    let checked = |time: &dyn Fn() -> f64| {
+        copier.write_anew(moves);
+        let time = time();
+        assert!(copier.has_copied(moves), "all pages were copied");
+        time
+    };
+    let copies = checked(&|| shared(case, Manner::Populate, by.contents(copier)).1);
+    (copies, checked(&|| bare(moves, by, copier)))
+}
+
 /// The rows of one case in the third table, whose cells take turns.
 fn copy_rows(case: (Block, Spread), copier: &Copier) -> Vec<String> {
     let (pages, moves) = (pages_of(case), moves_of(case));
     if moves.is_empty() {
         return Vec::new();
     }
-    let bare = |contents: Box<dyn Contents>| {
-        evict();
-        let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).finish();
-        nanoseconds(|| moves.iter().for_each(copy))
-    };
-    let copies = |contents| shared(case, Manner::Populate, contents).1;
-    let checked = |by: CopiedBy, time: &dyn Fn(_) -> f64| {
-        copier.write_anew(&moves);
-        let time = time(by.contents(copier));
-        assert!(copier.has_copied(&moves), "all pages were copied");
-        time
-    };
-    let both = |by| (checked(by, &copies), checked(by, &bare));
-    let turn = |_| [CopiedBy::One, CopiedBy::Two].map(both);
+    let turn = |_| [CopiedBy::One, CopiedBy::Two].map(|by| with_copies(case, &moves, by, copier));
     let (one, two): (Vec<_>, Vec<_>) = (0..turns()).map(turn).map(<(_, _)>::from).unzip();
-    let medians = |(copies, bare): (Vec<_>, Vec<_>)| (median(copies), median(bare));
-    let [one, two] = [one, two].map(|times| medians(times.into_iter().unzip()));
+    let [one, two] = [one, two].map(|times| {
+        let (copies, bare) = times.into_iter().unzip();
+        (median(copies), median(bare))
+    });
     let row = |(by, (copies, bare))| {
         format!(
             "| {:?} | {:?} | {by:?} | {} | {} | {:.2} | {:.2} |",

@@ -1,12 +1,13 @@
 //! What lies in frames, and how it gets from one to another.
 
-use core::fmt::{Debug, Formatter, Result};
+use core::fmt::{self, Debug, Formatter};
 
 use pagelab_allocator::units::Pfn;
 
 /// Copies that run, and how to wait for them. Linux: the cookie of a `dma_async_tx_descriptor`.
 ///
-/// Where it is dropped instead, nobody waits: the pages are lost then, but nothing else.
+/// When a panic drops it, nobody waits: its pages are lost then, but nothing else. A host that has
+/// it from another passes it on, or waits.
 #[must_use = "nobody knows when they end"]
 pub struct Copies(Option<Box<dyn FnOnce()>>);
 
@@ -14,7 +15,8 @@ impl Copies {
     /// They have ended.
     pub const DONE: Self = Self(None);
 
-    /// They have ended once `wait` returns. Linux: `dma_sync_wait()`.
+    /// They have ended, and what they wrote can be seen, once `wait` returns. It is called once at
+    /// most, by the thread that started them. Linux: `dma_sync_wait()`.
     pub fn until(wait: impl FnOnce() + 'static) -> Self {
         Self(Some(Box::new(wait)))
     }
@@ -24,8 +26,8 @@ impl Copies {
         self.0.is_none()
     }
 
-    /// Waits for them, for hosts that stand before another.
-    pub fn finish(self) {
+    /// Waits for them, for hosts that stand before another. Linux: `dma_sync_wait()`.
+    pub fn wait(self) {
         if let Some(wait) = self.0 {
             wait();
         }
@@ -33,7 +35,7 @@ impl Copies {
 }
 
 impl Debug for Copies {
-    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         f.write_str(if self.are_done() { "Copies::DONE" } else { "Copies::until(_)" })
     }
 }
@@ -48,19 +50,19 @@ pub trait Contents: Debug + Send + Sync {
     /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
 
-    /// Starts to copy pages that move together, in order. Linux: the copies of
-    /// `migrate_folios_move()`.
+    /// Starts to copy pages that move together, each from a frame to another; none is there twice.
+    /// Linux: the copies of `migrate_folios_move()`, proposed as `migrate_folios_mc_copy()`.
     ///
     /// A host whose copies run by themselves, on another CPU or in a DMA engine, says how to wait
-    /// for them: until we have, nobody accesses either frame, and we take the next pages out of use
-    /// meanwhile. Others copy here and now.
+    /// for them: until we have, nobody accesses either frame. Meanwhile we take the next pages out
+    /// of use, and start to copy those too. Others copy here and now.
     fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
         pages.for_each(|(from, to)| self.copy(from, to));
         Copies::DONE
     }
 
-    /// Copies the tags of a page that has some. Those of both frames are reserved.
-    /// Linux: `mte_copy_page_tags()`.
+    /// Copies the tags of a page that has some. Those of both frames are reserved, and the page's
+    /// copy may still run. Linux: `mte_copy_page_tags()`.
     fn copy_tags(&self, from: Pfn, to: Pfn);
 
     /// Fills a new page with zeros. Linux: `clear_highpage()`.

@@ -8,7 +8,6 @@
 use pagelab_allocator::smp::{Cpu, Exclusive};
 use pagelab_allocator::units::Pfn;
 
-use crate::smp::flight::Flight;
 use crate::smp::moving::{Carries, Moving};
 use crate::smp::slab::FolioRef;
 use crate::smp::step::Step;
@@ -31,13 +30,6 @@ pub enum MoveError {
     #[error("no tag storage to move to")]
     NoTagStorage,
 }
-
-/// Pages that move first: still fewer, so that copies which run by themselves begin soon.
-const FIRST: usize = 32;
-
-/// Pages that move together: so few that what is known of them stays in the caches while they are
-/// copied. Linux: at most `NR_MAX_BATCHED_MIGRATION`.
-const BATCH: usize = 128;
 
 impl<P: Exclusive> SharedMemory<P> {
     /// Moves the page in `frame` elsewhere; says where. Linux: `isolate_migratepages_range()`,
@@ -79,31 +71,6 @@ impl<P: Exclusive> SharedMemory<P> {
         self.migrate_batches(cpu, frames, to, |cpu, pages| {
             cpu.free_singles(&pages.iter().map(Moving::spare).collect::<Vec<_>>());
         })
-    }
-
-    /// [`migrate_frames`](Self::migrate_frames), some pages at a time, while those before are still
-    /// being copied; `left` hears of each of these, to free the frames that nobody has then.
-    /// Linux: `migrate_pages_batch()`.
-    pub(crate) fn migrate_batches(
-        &self,
-        cpu: &mut Cpu<P>,
-        frames: &[Pfn],
-        to: Placement,
-        mut left: impl FnMut(&mut Cpu<P>, &[Moving]),
-    ) -> usize {
-        let (first, rest) = frames.split_at(frames.len().min(FIRST));
-        let [mut aloft, mut next] = [frames.len().min(BATCH); 2].map(Flight::with_room_for);
-        let mut moved = 0;
-        for frames in core::iter::once(first).chain(rest.chunks(BATCH)) {
-            self.depart(cpu, &mut next, frames, to);
-            moved += self.land(cpu, &mut aloft, &mut left);
-            // What need not be waited for lands while all about it is in the caches.
-            match next.is_over() {
-                true => moved += self.land(cpu, &mut next, &mut left),
-                false => core::mem::swap(&mut aloft, &mut next),
-            }
-        }
-        moved + self.land(cpu, &mut aloft, &mut left)
     }
 
     /// A frame to move to, with tag storage if the page has tags. Linux:

@@ -14,9 +14,9 @@
 //! anything has happened when one is of another machine. A frame is a number, and so of any.
 
 pub mod anon_vma;
+mod batch;
 mod check;
 mod contents;
-mod flight;
 pub mod folio;
 mod folio_map;
 mod fork;
@@ -33,8 +33,6 @@ mod slab;
 mod step;
 pub mod tag_blocks;
 pub mod worker;
-
-use core::fmt::Debug;
 
 use pagelab_allocator::gfp::{AllocFlags, GfpFlags};
 use pagelab_allocator::page_alloc::{AllocError, AllocRequest};

@@ -1,4 +1,4 @@
-//! Pages on their way, one or many at once. Linux: `migrate_pages_batch()`.
+//! Pages on their way, one or many at once. Linux: `migrate_folio_unmap()`, `migrate_folio_move()`.
 //!
 //! Each step is done for all pages before the next begins, so that pages with one table and pages
 //! of one pageblock pay for its lock together. The references of the entries that map a page are
@@ -151,10 +151,11 @@ impl<P: Exclusive> SharedMemory<P> {
     /// the caller's to free, and the pages to be put back into the map.
     pub(crate) fn move_taken(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], carries: Carries) {
         let copies = self.unmap_and_copy(pages, carries);
-        self.finish_and_map(cpu, pages, copies);
+        self.wait_and_map(cpu, pages, copies);
     }
 
     /// The first half: none of those that move can be accessed any more, and their copies run.
+    /// Linux: `migrate_folio_unmap()`.
     pub(crate) fn unmap_and_copy(&self, pages: &mut [Moving], carries: Carries) -> Copies {
         walk(pages, |group, entries, _| {
             // The lines of all entries are asked for before one is waited for.
@@ -168,9 +169,10 @@ impl<P: Exclusive> SharedMemory<P> {
     }
 
     /// The second: what was copied is mapped again, and what did not move as well.
-    pub(crate) fn finish_and_map(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], copies: Copies) {
+    /// Linux: `migrate_folio_move()`, `migrate_folio_undo_src()`.
+    pub(crate) fn wait_and_map(&self, cpu: &mut Cpu<P>, pages: &mut [Moving], copies: Copies) {
         if self.steps.has(Step::CopiesEnd) {
-            copies.finish();
+            copies.wait();
         }
         let undoes = self.steps.has(Step::Undo);
         walk(pages, |group, entries, tables| {
