@@ -6,7 +6,8 @@ use pagelab_allocator::units::Pfn;
 
 /// Copies that run, and how to wait for them. Linux: the cookie of a `dma_async_tx_descriptor`.
 ///
-/// Where it is dropped instead, nobody waits: the pages are lost then, but nothing else.
+/// Where a panic drops it instead, nobody waits: the pages are lost then, but nothing else. A host
+/// that stands before another hands it on, or waits.
 #[must_use = "nobody knows when they end"]
 pub struct Copies(Option<Box<dyn FnOnce()>>);
 
@@ -43,23 +44,25 @@ impl Debug for Copies {
 /// During these calls, and while we wait for copies, we hold no lock but that of a region's
 /// reservers, and a panic lets go of it. What a call that panics was for is lost: a new page stays
 /// allocated, and pages that were being moved together, with those whose copies still ran, stay on
-/// their way for ever. All others go on.
+/// their way for ever; tag storage that was reserved by then stays reserved. All others go on.
 pub trait Contents: Debug + Send + Sync {
     /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
 
-    /// Starts to copy pages that move together, in order. Linux: the copies of
-    /// `migrate_folios_move()`.
+    /// Starts to copy pages that move together, in order; there are none where none of them can
+    /// move. Linux: the copies of `migrate_folios_move()`.
     ///
     /// A host whose copies run by themselves, on another CPU or in a DMA engine, says how to wait
-    /// for them: until we have, nobody accesses either frame, and we take the next pages out of use
-    /// meanwhile. Others copy here and now.
+    /// for them: until we have, nobody accesses either frame, but for `copy_tags()` of a page that
+    /// has some, and we take the next pages out of use meanwhile. These do not find room where the
+    /// pages before them lay: where memory is short, fewer move. Others copy here and now.
     fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
         pages.for_each(|(from, to)| self.copy(from, to));
         Copies::DONE
     }
 
-    /// Copies the tags of a page that has some. Those of both frames are reserved.
+    /// Copies the tags of a page that has some, whose data may still be being copied. Those of both
+    /// frames are reserved.
     /// Linux: `mte_copy_page_tags()`.
     fn copy_tags(&self, from: Pfn, to: Pfn);
 
