@@ -19,12 +19,16 @@ enum User {
     Reads,
     /// Unmaps the page and maps a new one.
     Replaces,
+    /// Maps new pages for as long as there is room, on all CPUs' lists as well.
+    Fills,
 }
 
 /// What lies in each frame, copied by a thread of its own.
 #[derive(Clone, Debug)]
 struct Words(Arc<Vec<AtomicU64>>);
 
+/// Pages that there is no room for.
+const PAGES: usize = 5;
 /// What was written into the page.
 const WRITTEN: u64 = 7;
 
@@ -74,6 +78,11 @@ fn use_page(user: User, memory: &Memory, cpu: &mut LockedCpu, table: &SharedTabl
             memory.unmap(cpu, table, 0);
             memory.map(cpu, table, 0, Placement::Taggable).expect("there is room");
         }
+        User::Fills => {
+            let map = |index| memory.map(cpu, table, index, Placement::Taggable);
+            let full = (1..PAGES).map(map).any(|mapped| mapped.is_err());
+            assert!(full, "there are as few frames as that");
+        }
     }
 }
 
@@ -81,7 +90,7 @@ fn use_page(user: User, memory: &Memory, cpu: &mut LockedCpu, table: &SharedTabl
 fn race(user: User, missing: Option<Step>) {
     let words = Words::new();
     let (memory, [mut here, mut there]) = machine_with::<2>(Box::new(words.clone()), missing);
-    let table = memory.new_table(1);
+    let table = memory.new_table(PAGES);
     memory.map(&mut here, &table, 0, Placement::Taggable).expect("all is free");
     let write = |frame: Pfn| words.at(frame).store(WRITTEN, Ordering::Relaxed);
     table.access(0, Access::Write, write).expect("it is mapped");
@@ -93,7 +102,7 @@ fn race(user: User, missing: Option<Step>) {
     use_page(user, &memory, &mut here, &table, &words);
     let _moved = moving.join().expect("the move ends");
     let expected = match user {
-        User::Reads => WRITTEN,
+        User::Reads | User::Fills => WRITTEN,
         User::Replaces => 0,
     };
     assert_eq!(read(&table, &words), Some(expected), "in the page");
@@ -108,6 +117,11 @@ fn the_page_is_read() {
 #[test]
 fn the_page_makes_room_for_another() {
     model(|| race(User::Replaces, None));
+}
+
+#[test]
+fn the_page_leaves_its_frame_to_another() {
+    model(|| race(User::Fills, None));
 }
 
 /// The protocol with one step left out, which loom must reject.
@@ -126,5 +140,10 @@ mod canaries {
     #[test]
     fn canary_a_copy_comes_too_late() {
         assert!(refutes(|| race(User::Replaces, Some(Step::CopiesEnd))));
+    }
+
+    #[test]
+    fn canary_a_frame_is_given_away_before_it_is_copied() {
+        assert!(refutes(|| race(User::Fills, Some(Step::CopiesEnd))));
     }
 }

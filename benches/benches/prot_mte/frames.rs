@@ -60,8 +60,9 @@ impl Frames {
     ///
     /// Nobody else accesses the frames meanwhile.
     pub(crate) unsafe fn write_anew(&self, frames: impl Iterator<Item = Pfn>) {
-        let byte = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        for frame in frames {
+        let first = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let bytes = (0..=u8::MAX).cycle().skip(first.into());
+        for (frame, byte) in frames.zip(bytes) {
             // SAFETY: as the caller says.
             unsafe { self.bytes(frame) }.into_iter().for_each(|bytes| bytes.fill(byte));
         }

@@ -41,7 +41,7 @@ mod threads;
 
 use criterion::measurement::{Measurement, WallTime};
 use pagelab_migrate::prelude::*;
-use pagelab_migrate::smp::Contents;
+use pagelab_migrate::smp::{Contents, Copies};
 
 use crate::{
     copier::Copier,
@@ -215,13 +215,18 @@ impl CopiedBy {
 fn bare(moves: &[Moves], by: CopiedBy, copier: &Copier) -> f64 {
     let contents = by.contents(copier);
     let all: Moves = moves.iter().flatten().copied().collect();
-    let copy = |batch: &Moves| contents.start_copies(&mut batch.iter().copied()).wait();
+    // Each batch is started before the one before it is waited for.
+    let next = |before: Copies, batch: &Moves| {
+        let next = contents.start_copies(&mut batch.iter().copied());
+        before.wait();
+        next
+    };
     // As often as before the operation.
     evict();
     evict();
     nanoseconds(|| match by {
         CopiedBy::One => all.iter().for_each(|&(from, to)| copier.copy(from, to)),
-        CopiedBy::Two => moves.iter().for_each(copy),
+        CopiedBy::Two => moves.iter().fold(Copies::DONE, next).wait(),
     })
 }
 

@@ -45,17 +45,19 @@ impl Debug for Copies {
 /// During these calls, and while we wait for copies, we hold no lock but that of a region's
 /// reservers, and a panic lets go of it. What a call that panics was for is lost: a new page stays
 /// allocated, and pages that were being moved together, with those whose copies still ran, stay on
-/// their way for ever. All others go on.
+/// their way for ever; tag storage that was reserved by then stays reserved. All others go on.
 pub trait Contents: Debug + Send + Sync {
     /// Copies a page. Linux: `folio_mc_copy()`, `copy_highpage()`.
     fn copy(&self, from: Pfn, to: Pfn);
 
-    /// Starts to copy pages that move together, each from a frame to another; none is there twice.
-    /// Linux: the copies of `migrate_folios_move()`, proposed as `migrate_folios_mc_copy()`.
+    /// Starts to copy pages that move together, each from a frame to another; none is there twice,
+    /// and where nothing can move there are none. Linux: the copies of `migrate_folios_move()`,
+    /// proposed as `migrate_folios_mc_copy()`.
     ///
     /// A host whose copies run by themselves, on another CPU or in a DMA engine, says how to wait
     /// for them: until we have, nobody accesses either frame. Meanwhile we take the next pages out
-    /// of use, and start to copy those too. Others copy here and now.
+    /// of use, and start to copy those too. They cannot go where pages that are still being copied
+    /// came from: where memory is short, fewer move. Others copy here and now.
     fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
         pages.for_each(|(from, to)| self.copy(from, to));
         Copies::DONE
