@@ -50,18 +50,25 @@ impl<'a, P: Exclusive> SharedClaim<'a, P> {
 
     /// Isolates the pageblocks of each of `ranges`, then drains every CPU's lists once for all: as
     /// many claims that are made at the same time. They come in the order of the ranges; one that
-    /// [`claim`](Self::claim) would refuse is left out, which [`range`](Self::range) tells.
+    /// [`claim`](Self::claim) would refuse is left out, which [`range`](Self::range) tells. They
+    /// are made on `cpu`, whose own lists it can empty without a barrier.
+    ///
+    /// # Panics
+    ///
+    /// Panics when the CPU is of another machine; nothing has happened then.
     #[must_use = "dropped claims undo the isolation"]
     pub fn claim_each(
         shared: &'a SharedAllocator<P>,
+        cpu: &mut Cpu<P>,
         ranges: &[PfnRange],
         mode: IsolateMode,
     ) -> Vec<Self> {
+        assert!(cpu.is_of(shared), "a CPU of another machine");
         let claim = |range: &PfnRange| Self::isolate(shared, *range, mode).ok();
         let claims: Vec<Self> = ranges.iter().filter_map(claim).collect();
         let mut zones: Vec<usize> = claims.iter().map(|claim| claim.zone).collect();
         zones.dedup();
-        zones.into_iter().for_each(|zone| shared.zones[zone].drain());
+        zones.into_iter().for_each(|zone| cpu.drain_all_of(zone));
         claims
     }
 

@@ -323,6 +323,18 @@ impl<P: Exclusive> Cpu<P> {
         }
     }
 
+    /// Empties every CPU's lists of a zone, one after the other; for this one's nobody has to be
+    /// kept out. Linux: `drain_all_pages(zone)`.
+    pub(super) fn drain_all_of(&mut self, at: usize) {
+        let (own, shared) = (self.id, Arc::clone(&self.shared));
+        for cpu in shared.zones[at].cpus() {
+            match cpu == own {
+                true => self.with_locked(at, |locked| locked.drain_cpu(own)),
+                false => shared.zones[at].drain_remote(cpu),
+            }
+        }
+    }
+
     /// Works on a zone under its lock, with this CPU's lists in their place.
     pub(super) fn with_locked<R>(
         &mut self,

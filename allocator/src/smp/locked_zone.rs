@@ -58,6 +58,11 @@ impl<'a> LockedZone<'a> {
         lists.with_balance(|pcp| work(Lent::new(self, cpu, pcp).zone))
     }
 
+    /// Empties a CPU's lists, which are in their place. Linux: `drain_pages_zone()`.
+    pub(super) fn drain_cpu(&mut self, cpu: CpuId) {
+        self.zones[0].drain_cpu(cpu, &mut Silent);
+    }
+
     /// A block for a request, with the CPU's lists in their place or none to serve it.
     /// Linux: the watermark check and `rmqueue()`.
     #[inline(never)]

@@ -362,7 +362,7 @@ fn claims_side_by_side_find_what_was_on_lists() {
         }
         assert!(shared.whereabouts().cached >= PageCount::new(27));
         let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
-        let claims = SharedClaim::claim_each(&shared, &areas, mode);
+        let claims = SharedClaim::claim_each(&shared, &mut cpus[1], &areas, mode);
         let ranges: Vec<PfnRange> = claims.iter().map(SharedClaim::range).collect();
         assert_eq!(ranges, [16, 17, 19].map(area), "a pageblock is claimed once");
         for claim in &claims {

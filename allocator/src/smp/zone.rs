@@ -137,12 +137,19 @@ impl<P: Exclusive> SharedZone<P> {
 
     /// Empties every CPU's lists, one after the other. Linux: `drain_all_pages(zone)`.
     pub(super) fn drain(&self) {
-        for (cpu, remote) in (0..).map(CpuId::new).zip(&self.remotes) {
-            remote.with(|lists| {
-                self.lock()
-                    .with_lists(cpu, lists, |locked| locked.zones[0].drain_cpu(cpu, &mut Silent));
-            });
-        }
+        self.cpus().for_each(|cpu| self.drain_remote(cpu));
+    }
+
+    /// The CPUs that have lists of it.
+    pub(super) fn cpus(&self) -> impl Iterator<Item = CpuId> + use<P> {
+        (0..).map(CpuId::new).take(self.remotes.len())
+    }
+
+    /// Empties the lists of a CPU, whoever runs on it. Linux: `drain_pages_zone()`.
+    pub(super) fn drain_remote(&self, cpu: CpuId) {
+        self.remotes[cpu.index()].with(|lists| {
+            self.lock().with_lists(cpu, lists, |locked| locked.drain_cpu(cpu));
+        });
     }
 
     /// Gives one highatomic pageblock back. Linux: `unreserve_highatomic_pageblock()` for one zone.

@@ -172,7 +172,7 @@ impl<P: Exclusive> SharedMemory<P> {
             return;
         }
         let mode = IsolateMode::CmaAlloc(MigrateType::Cma);
-        let claims = SharedClaim::claim_each(&self.alloc, &ranges, mode);
+        let claims = SharedClaim::claim_each(&self.alloc, cpu, &ranges, mode);
         let mut groups = groups.iter_mut();
         let claimed = claims.into_iter().filter_map(|claim| {
             let group = groups.find(|group| group.range() == Some(claim.range()))?;

@@ -32,8 +32,9 @@ fn a_claim_refuses_the_cpu_of_another_machine() {
         panics(|| claim().commit(&mut foreign)),
         panics(|| claim().take(&mut foreign, [(AREA, ())], |(), _| {})),
         panics(|| claim().offline(&mut foreign)),
+        panics(|| SharedClaim::claim_each(&shared, &mut foreign, &[AREA], MODE)),
     ];
-    assert_eq!(said, ["a CPU of another machine"; 3]);
+    assert_eq!(said, ["a CPU of another machine"; 4]);
     for machine in [&shared, &other] {
         assert_eq!(machine.pageblocks(MigrateType::Isolate), 0, "the isolation ended");
         assert_eq!((machine.whereabouts().held, machine.check()), (PageCount::ZERO, Ok(())));
