@@ -117,6 +117,13 @@ fn look(late: &Late, table: &SharedTable, index: usize) -> (Pfn, u64) {
     table.access(index, Access::Read, look).expect("it is mapped and accessible")
 }
 
+/// Two batches were on their way at once, and all is at its end.
+fn end(late: &Late, memory: &SharedMemory, table: Arc<SharedTable>) {
+    assert_eq!(late.aloft.load(Ordering::Relaxed), 0, "all were waited for");
+    assert_eq!(late.most_batches.load(Ordering::Relaxed), 2, "batches at once");
+    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+}
+
 #[test]
 fn pages_are_mapped_once_they_are_copied() {
     const PAGES: usize = 1000;
@@ -129,9 +136,7 @@ fn pages_are_mapped_once_they_are_copied() {
         let (frame, word) = look(&late, &table, index);
         assert_eq!((word, frame != *old), (number(index), true), "page {index}");
     }
-    assert_eq!(late.aloft.load(Ordering::Relaxed), 0, "all were waited for");
-    assert_eq!(late.most_batches.load(Ordering::Relaxed), 2, "batches at once");
-    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+    end(&late, &memory, table);
 }
 
 #[test]
@@ -148,8 +153,7 @@ fn blocks_are_handed_over_once_they_are_copied() {
         let (frame, word) = look(&late, &table, index);
         assert_eq!((word, DATA.contains(frame)), (number(index), true), "page {index}");
     }
-    assert_eq!(late.most_batches.load(Ordering::Relaxed), 2, "batches at once");
-    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+    end(&late, &memory, table);
 }
 
 /// What found no frame stays where it is, also while frames before it are not free yet.
@@ -167,7 +171,7 @@ fn pages_for_which_there_is_no_room_stay() {
     assert_eq!(went, moved);
     assert!((1..len - room).contains(&moved), "{moved} moved: neither none nor all");
     now.zip(room..).for_each(|((_, word), index)| assert_eq!(word, number(index)));
-    memory.check(&[table], PageCount::ZERO).expect("all is in place");
+    end(&late, &memory, table);
 }
 
 /// Copies that fail take the pages of two batches with them, and nothing else.

@@ -18,7 +18,7 @@ const TAGS: usize = 128;
 pub(crate) struct Frames {
     data: MmapRaw,
     tags: MmapRaw,
-    /// What was written last.
+    /// What the first frame got that was written last.
     last: AtomicU8,
 }
 
@@ -50,7 +50,8 @@ impl Frames {
         to.into_iter().zip(from).for_each(|(to, from)| to.copy_from_slice(from));
     }
 
-    /// Writes one byte all over frames, and not the one of any of the 255 times before.
+    /// Writes a byte all over each frame, another one than its neighbours get, and than it got the
+    /// 255 times before at the same place among them.
     ///
     /// # Panics
     ///
