@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use pagelab_migrate::mover::Moved;
 use pagelab_migrate::prelude::*;
-use pagelab_migrate::smp::Contents;
+use pagelab_migrate::smp::{Contents, Copies};
 
 use crate::frames::Frames;
 use crate::recorder::{Moves, moved};
@@ -26,6 +26,12 @@ impl Copier {
         unsafe { self.0.write_anew(moves.iter().flatten().map(|(from, _)| *from)) };
     }
 
+    /// Copies pages that move together.
+    pub(crate) fn copy_all(&self, pages: impl Iterator<Item = (Pfn, Pfn)>) {
+        // SAFETY: pages that move are accessed by nobody.
+        unsafe { self.0.copy_all(pages) };
+    }
+
     /// Whether pages were copied that nobody uses but the caller.
     pub(crate) fn has_copied(&self, moves: &[Moves]) -> bool {
         // SAFETY: nobody else uses them.
@@ -37,6 +43,11 @@ impl Contents for Copier {
     fn copy(&self, from: Pfn, to: Pfn) {
         // SAFETY: pages that move are accessed by nobody.
         unsafe { self.0.copy(from, to) };
+    }
+
+    fn start_copies(&self, pages: &mut dyn Iterator<Item = (Pfn, Pfn)>) -> Copies {
+        self.copy_all(pages);
+        Copies::DONE
     }
 
     // With the bytes, as the emulator's moves.

@@ -39,7 +39,7 @@ impl Batch {
     fn copy(&self, next: fn(&mut Range<usize>) -> Option<usize>) {
         let begin = || next(&mut self.rest.lock());
         while let Some(part) = begin().and_then(|part| self.moves.chunks(PART).nth(part)) {
-            part.iter().for_each(|&(from, to)| self.copier.copy(from, to));
+            self.copier.copy_all(part.iter().copied());
             self.copied.fetch_add(part.len(), Ordering::Release);
         }
     }

@@ -3,9 +3,12 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
 use memmap2::{MmapOptions, MmapRaw};
 use pagelab_migrate::prelude::*;
 
+use crate::copy_page::{copy_page, end_copies};
 use crate::scene::MEMORY;
 
 /// Bytes of a page.
@@ -23,11 +26,14 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Written once, so that no copy waits for the kernel.
+    /// Written once, so that no copy waits for the kernel, and in huge pages where it has some, as
+    /// the linear map has them.
     pub(crate) fn new() -> Self {
         let pages = usize::try_from(MEMORY.len().get()).expect("a small machine");
         let map = |len| {
             let mut map = MmapOptions::new().len(len).map_anon().expect("memory for all frames");
+            #[cfg(target_os = "linux")]
+            let _only_slower = map.advise(Advice::HugePage);
             map.fill(0);
             MmapRaw::from(map)
         };
@@ -48,6 +54,32 @@ impl Frames {
         // SAFETY: as the caller says.
         let (from, to) = unsafe { (self.bytes(from), self.bytes(to)) };
         to.into_iter().zip(from).for_each(|(to, from)| to.copy_from_slice(from));
+    }
+
+    /// Copies pages and their tags one after the other, past the caches, and asks for the lines of
+    /// each page while the one before is copied. Linux: `folio_copy()`.
+    ///
+    /// # Panics
+    ///
+    /// Panics unless each moves between two frames of the machine.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else accesses the frames meanwhile.
+    pub(crate) unsafe fn copy_all(&self, pages: impl Iterator<Item = (Pfn, Pfn)>) {
+        let mut pages = pages.peekable();
+        while let Some((from, to)) = pages.next() {
+            assert_ne!(from, to, "two frames");
+            let next = pages.peek().map_or(from, |&(next, _)| next);
+            let next = Self::start(&self.data, next, PAGE);
+            // SAFETY: as the caller says, and we ourselves do not before the last was copied.
+            unsafe {
+                let ([from, from_tags], [to, to_tags]) = (self.bytes(from), self.bytes(to));
+                copy_page(to, from, next);
+                to_tags.copy_from_slice(from_tags);
+            }
+        }
+        end_copies();
     }
 
     /// Writes a byte all over each frame, another one than its neighbours get, and than it got the
@@ -94,15 +126,16 @@ impl Frames {
     /// Nobody else accesses the frame for as long as the slices are in use.
     #[expect(clippy::mut_from_ref, reason = "a mapping that several CPUs use")]
     unsafe fn bytes(&self, frame: Pfn) -> [&mut [u8]; 2] {
-        assert!(MEMORY.contains(frame), "a frame of the machine");
         [(&self.data, PAGE), (&self.tags, TAGS)].map(|(map, each)| {
-            let start = index(frame) * each;
             // SAFETY: the mapping has room for all frames; the rest is as the caller says.
-            unsafe { core::slice::from_raw_parts_mut(map.as_mut_ptr().add(start), each) }
+            unsafe { core::slice::from_raw_parts_mut(Self::start(map, frame, each), each) }
         })
     }
-}
 
-fn index(pfn: Pfn) -> usize {
-    usize::try_from((pfn - MEMORY.start()).get()).expect("a frame of a small machine")
+    /// Where a frame's bytes, so many `each`, begin in a mapping.
+    fn start(map: &MmapRaw, frame: Pfn, each: usize) -> *mut u8 {
+        assert!(MEMORY.contains(frame), "a frame of the machine");
+        let index = usize::try_from((frame - MEMORY.start()).get()).expect("a small machine");
+        map.as_mut_ptr().wrapping_add(index * each)
+    }
 }

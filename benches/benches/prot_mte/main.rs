@@ -21,9 +21,9 @@
 //!
 //! The third has the copies of the second, made by one CPU, the one that moves the pages, or by
 //! two: another, which does nothing else, copies while that one does all the rest, and both while
-//! it would have to wait. `copies` and `bare` are as `copies` and `raw` in the first table, made by
-//! as many CPUs. `of raw` is `copies` as a multiple of the bare copies by one CPU, `of bare` of
-//! those beside it.
+//! it would have to wait. They go past the caches, as those of arm64 (`copy_page.rs`). `bare` is
+//! just these copies by as many CPUs, and `raw` is `memcpy()` of the same pages in the same order
+//! by one; `of raw` and `of bare` are `copies` as a multiple of either.
 //!
 //! Every operation starts on a clone of the machine, or where there is none on a new one after the
 //! caches were filled with something else, so that it finds it outside the caches.
@@ -33,6 +33,7 @@
 //! and with `--warm` their caches keep what making the machine has left in them.
 
 mod copier;
+mod copy_page;
 mod engine;
 mod frames;
 mod recorder;
@@ -51,7 +52,10 @@ use crate::{
     threads::{Manner, Shared},
 };
 
-const CASES: [(Block, Spread); 7] = [
+/// Which blocks, and which pages.
+type Case = (Block, Spread);
+
+const CASES: [Case; 7] = [
     (Block::Reserved, Spread::Dense),
     (Block::Reserved, Spread::Scattered),
     (Block::Free, Spread::Dense),
@@ -150,7 +154,7 @@ fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, 
 }
 
 /// `mprotect` of the program's pages in memory that threads share, and their tags, in nanoseconds.
-fn shared(case: (Block, Spread), manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
+fn shared(case: Case, manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
     let mut scene = Shared::new(case.0, case.1, contents);
     evict();
     let protect = nanoseconds(|| scene.protect());
@@ -183,12 +187,12 @@ fn count(things: usize) -> f64 {
 }
 
 /// Pages that get tags in one operation.
-fn pages_of((block, spread): (Block, Spread)) -> f64 {
+fn pages_of((block, spread): Case) -> f64 {
     count(Shared::new(block, spread, Box::new(())).len())
 }
 
 /// The moves of one operation, as they happen together.
-fn moves_of(case: (Block, Spread)) -> Vec<Moves> {
+fn moves_of(case: Case) -> Vec<Moves> {
     let recorder = SharedRecorder::default();
     shared(case, Manner::Populate, Box::new(recorder.clone()));
     core::mem::take(&mut *recorder.0.lock())
@@ -211,66 +215,70 @@ impl CopiedBy {
     }
 }
 
-/// Copies alone, in nanoseconds: by one CPU nothing but that, by two as they happen together.
-fn bare(moves: &[Moves], by: CopiedBy, copier: &Copier) -> f64 {
-    let contents = by.contents(copier);
-    let all: Moves = moves.iter().flatten().copied().collect();
+/// Copies as an operation makes them, but nothing else, in nanoseconds.
+fn bare(moves: &[Moves], contents: &dyn Contents) -> f64 {
     // Each batch is started before the one before it is waited for.
     let next = |before: Copies, batch: &Moves| {
         let next = contents.start_copies(&mut batch.iter().copied());
         before.wait();
         next
     };
-    // As often as before the operation.
-    evict();
-    evict();
-    nanoseconds(|| match by {
-        CopiedBy::One => all.iter().for_each(|&(from, to)| copier.copy(from, to)),
-        CopiedBy::Two => moves.iter().fold(Copies::DONE, next).wait(),
-    })
+    from_memory(|| moves.iter().fold(Copies::DONE, next).wait())
 }
 
-/// One operation whose moves copy, then these copies alone, in nanoseconds.
-fn with_copies(
-    case: (Block, Spread),
-    moves: &[Moves],
-    by: CopiedBy,
-    copier: &Copier,
-) -> (f64, f64) {
+/// The same pages in the same order by `memcpy()`, one after the other, in nanoseconds.
+fn raw(moves: &[Moves], copier: &Copier) -> f64 {
+    let all: Moves = moves.iter().flatten().copied().collect();
+    from_memory(|| all.iter().for_each(|&(from, to)| copier.copy(from, to)))
+}
+
+/// Starts on bytes that are in no cache: they are filled as often as before an operation.
+fn from_memory(copies: impl FnOnce()) -> f64 {
+    evict();
+    evict();
+    nanoseconds(copies)
+}
+
+/// One operation whose moves copy, these copies alone, and by `memcpy()`, in nanoseconds.
+fn with_copies(case: Case, moves: &[Moves], by: CopiedBy, copier: &Copier) -> [f64; 3] {
     let checked = |time: &dyn Fn() -> f64| {
         copier.write_anew(moves);
         let time = time();
         assert!(copier.has_copied(moves), "all pages were copied");
         time
     };
-    let copies = checked(&|| shared(case, Manner::Populate, by.contents(copier)).1);
-    (copies, checked(&|| bare(moves, by, copier)))
+    [
+        checked(&|| shared(case, Manner::Populate, by.contents(copier)).1),
+        checked(&|| bare(moves, &*by.contents(copier))),
+        checked(&|| raw(moves, copier)),
+    ]
 }
 
 /// The rows of one case in the third table, whose cells take turns.
-fn copy_rows(case: (Block, Spread), copier: &Copier) -> Vec<String> {
+fn copy_rows(case: Case, copier: &Copier) -> Vec<String> {
     let (pages, moves) = (pages_of(case), moves_of(case));
     if moves.is_empty() {
         return Vec::new();
     }
-    let turn = |_| [CopiedBy::One, CopiedBy::Two].map(|by| with_copies(case, &moves, by, copier));
-    let (one, two): (Vec<_>, Vec<_>) = (0..turns()).map(turn).map(<(_, _)>::from).unzip();
-    let [one, two] = [one, two].map(|times| {
-        let (copies, bare) = times.into_iter().unzip();
-        (median(copies), median(bare))
-    });
-    let row = |(by, (copies, bare))| {
+    const BY: [CopiedBy; 2] = [CopiedBy::One, CopiedBy::Two];
+    let turn = |_| BY.map(|by| with_copies(case, &moves, by, copier));
+    let turns: Vec<[[f64; 3]; 2]> = (0..turns()).map(turn).collect();
+    let cell_of = |by: usize, nth: usize| median(turns.iter().map(|turn| turn[by][nth]).collect());
+    let raw = median(turns.iter().flat_map(|turn| turn.map(|[.., raw]| raw)).collect());
+    let row = |(nth, by): (usize, &CopiedBy)| {
+        let [copies, bare] = [0, 1].map(|column| cell_of(nth, column));
         format!(
-            "| {:?} | {:?} | {by:?} | {} | {} | {:.2} | {:.2} |",
+            "| {:?} | {:?} | {by:?} | {} | {} | {} | {:.2} | {:.2} |",
             case.0,
             case.1,
             cell(copies / pages),
             cell(bare / pages),
-            copies / one.1,
+            cell(raw / pages),
+            copies / raw,
             copies / bare,
         )
     };
-    [(CopiedBy::One, one), (CopiedBy::Two, two)].map(row).into()
+    BY.iter().enumerate().map(row).collect()
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
@@ -293,8 +301,8 @@ fn main() {
         println!("{}", shared_row(block, spread));
     }
     println!();
-    println!("| block | pages | copied by | copies | bare | of raw | of bare |");
-    println!("|---|---|---|---|---|---|---|");
+    println!("| block | pages | copied by | copies | bare | raw | of raw | of bare |");
+    println!("|---|---|---|---|---|---|---|---|");
     let copier = Copier::new();
     for row in cases.flat_map(|case| copy_rows(case, &copier)) {
         println!("{row}");
