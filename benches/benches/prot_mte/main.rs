@@ -89,7 +89,8 @@ fn nanoseconds(operation: impl FnOnce()) -> f64 {
     WallTime.end(start).as_secs_f64() * 1e9
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+fn median(values: impl IntoIterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.into_iter().collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }
@@ -105,19 +106,19 @@ fn cell(value: f64) -> String {
     if value.is_finite() { format!("{value:.0}") } else { "-".to_owned() }
 }
 
-/// One row of the table.
-fn row(block: Block, spread: Spread) -> String {
+/// One row of the first table.
+fn row((block, spread): Case) -> String {
     let plain = Scene::new(block, spread, Silent);
     let pages = f64::from(plain.len());
     let mprotect = || {
         let mut scene = plain.clone();
         nanoseconds(|| scene.protect())
     };
-    let mprotect = median((0..turns()).map(|_| mprotect()).collect());
+    let mprotect = median((0..turns()).map(|_| mprotect()));
 
     let mut plain = plain.clone();
     plain.protect();
-    let metadata = median((0..turns()).map(|_| faults(&plain)).collect());
+    let metadata = median((0..turns()).map(|_| faults(&plain)));
 
     let mut recording = Scene::new(block, spread, Recorder::default());
     recording.protect();
@@ -126,7 +127,7 @@ fn row(block: Block, spread: Spread) -> String {
     let moves = recording.emulator.sink_mut().0.clone();
     let moved = f64::from(u32::try_from(moves.len()).expect("a small machine"));
 
-    let (copies, raw) = with_bytes(block, spread, &moves);
+    let (copies, raw) = with_bytes((block, spread), &moves);
     let resident = f64::from(plain.resident_len());
     let (copies, raw) = (median(copies), median(raw));
     format!(
@@ -141,21 +142,25 @@ fn row(block: Block, spread: Spread) -> String {
     )
 }
 
-/// Faults that copy, and the bare copies, taking turns.
-fn with_bytes(block: Block, spread: Spread, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, Vec<f64>) {
+/// Faults that copy, and the raw copies, taking turns.
+fn with_bytes((block, spread): Case, moves: &[(Pfn, Pfn)]) -> (Vec<f64>, Vec<f64>) {
     if moves.is_empty() {
         return (vec![f64::NAN], vec![f64::NAN]);
     }
     let copier = Copier::new();
     let mut copying = Scene::new(block, spread, copier.clone());
     copying.protect();
-    let bare = || nanoseconds(|| moves.iter().for_each(|&(from, to)| copier.copy(from, to)));
-    (0..turns()).map(|_| (faults(&copying), bare())).unzip()
+    (0..turns()).map(|_| (faults(&copying), raw(moves, &copier))).unzip()
+}
+
+/// Pages copied by `memcpy()`, one after the other, in nanoseconds.
+fn raw(moves: &[(Pfn, Pfn)], copier: &Copier) -> f64 {
+    nanoseconds(|| moves.iter().for_each(|&(from, to)| copier.copy(from, to)))
 }
 
 /// `mprotect` of the program's pages in memory that threads share, and their tags, in nanoseconds.
-fn shared(case: Case, manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
-    let mut scene = Shared::new(case.0, case.1, contents);
+fn shared((block, spread): Case, manner: Manner, contents: Box<dyn Contents>) -> (f64, f64) {
+    let mut scene = Shared::new(block, spread, contents);
     evict();
     let protect = nanoseconds(|| scene.protect());
     evict();
@@ -163,12 +168,13 @@ fn shared(case: Case, manner: Manner, contents: Box<dyn Contents>) -> (f64, f64)
 }
 
 /// One row of the second table.
-fn shared_row(block: Block, spread: Spread) -> String {
-    let case = (block, spread);
+fn shared_row(case: Case) -> String {
+    let (block, spread) = case;
     let pages = pages_of(case);
     let turn = |manner| shared(case, manner, Box::new(()));
-    let faults = median((0..turns()).map(|_| turn(Manner::Faults).1).collect());
-    let (mprotect, populate) = (0..turns()).map(|_| turn(Manner::Populate)).unzip();
+    let faults = median((0..turns()).map(|_| turn(Manner::Faults).1));
+    let (mprotect, populate): (Vec<_>, Vec<_>) =
+        (0..turns()).map(|_| turn(Manner::Populate)).unzip();
     let (mprotect, populate) = (median(mprotect), median(populate));
     let moved = count(moves_of(case).iter().map(Vec::len).sum());
     format!(
@@ -215,6 +221,36 @@ impl CopiedBy {
     }
 }
 
+/// What copies take in one turn, in nanoseconds.
+struct CopyTimes {
+    /// An operation whose moves copy.
+    copies: f64,
+    /// Its copies alone.
+    bare: f64,
+    /// The same pages in the same order, by `memcpy()`.
+    raw: f64,
+}
+
+impl CopyTimes {
+    fn of_turn(case: Case, moves: &[Moves], by: CopiedBy, copier: &Copier) -> Self {
+        let checked = |time: &dyn Fn() -> f64| {
+            copier.write_anew(moves);
+            let time = time();
+            assert!(copier.has_copied(moves), "all pages were copied");
+            time
+        };
+        Self {
+            copies: checked(&|| shared(case, Manner::Populate, by.contents(copier)).1),
+            bare: checked(&|| bare(moves, &*by.contents(copier))),
+            raw: checked(&|| {
+                let moves = moves.concat();
+                evict_twice();
+                raw(&moves, copier)
+            }),
+        }
+    }
+}
+
 /// Copies as an operation makes them, but nothing else, in nanoseconds.
 fn bare(moves: &[Moves], contents: &dyn Contents) -> f64 {
     // Each batch is started before the one before it is waited for.
@@ -223,35 +259,14 @@ fn bare(moves: &[Moves], contents: &dyn Contents) -> f64 {
         before.wait();
         next
     };
-    from_memory(|| moves.iter().fold(Copies::DONE, next).wait())
+    evict_twice();
+    nanoseconds(|| moves.iter().fold(Copies::DONE, next).wait())
 }
 
-/// The same pages in the same order by `memcpy()`, one after the other, in nanoseconds.
-fn raw(moves: &[Moves], copier: &Copier) -> f64 {
-    let all: Moves = moves.iter().flatten().copied().collect();
-    from_memory(|| all.iter().for_each(|&(from, to)| copier.copy(from, to)))
-}
-
-/// Starts on bytes that are in no cache: they are filled as often as before an operation.
-fn from_memory(copies: impl FnOnce()) -> f64 {
+/// As often as before an operation, so that copies alone start on bytes that are in no cache, too.
+fn evict_twice() {
     evict();
     evict();
-    nanoseconds(copies)
-}
-
-/// One operation whose moves copy, these copies alone, and by `memcpy()`, in nanoseconds.
-fn with_copies(case: Case, moves: &[Moves], by: CopiedBy, copier: &Copier) -> [f64; 3] {
-    let checked = |time: &dyn Fn() -> f64| {
-        copier.write_anew(moves);
-        let time = time();
-        assert!(copier.has_copied(moves), "all pages were copied");
-        time
-    };
-    [
-        checked(&|| shared(case, Manner::Populate, by.contents(copier)).1),
-        checked(&|| bare(moves, &*by.contents(copier))),
-        checked(&|| raw(moves, copier)),
-    ]
 }
 
 /// The rows of one case in the third table, whose cells take turns.
@@ -260,17 +275,18 @@ fn copy_rows(case: Case, copier: &Copier) -> Vec<String> {
     if moves.is_empty() {
         return Vec::new();
     }
-    const BY: [CopiedBy; 2] = [CopiedBy::One, CopiedBy::Two];
-    let turn = |_| BY.map(|by| with_copies(case, &moves, by, copier));
-    let turns: Vec<[[f64; 3]; 2]> = (0..turns()).map(turn).collect();
-    let cell_of = |by: usize, nth: usize| median(turns.iter().map(|turn| turn[by][nth]).collect());
-    let raw = median(turns.iter().flat_map(|turn| turn.map(|[.., raw]| raw)).collect());
-    let row = |(nth, by): (usize, &CopiedBy)| {
-        let [copies, bare] = [0, 1].map(|column| cell_of(nth, column));
+    let turn = |_| {
+        let times = |by| CopyTimes::of_turn(case, &moves, by, copier);
+        (times(CopiedBy::One), times(CopiedBy::Two))
+    };
+    let (one, two): (Vec<_>, Vec<_>) = (0..turns()).map(turn).unzip();
+    let raw = median(one.iter().chain(&two).map(|times| times.raw));
+    let row = |by: CopiedBy, turns: &[CopyTimes]| {
+        let (block, spread) = case;
+        let copies = median(turns.iter().map(|times| times.copies));
+        let bare = median(turns.iter().map(|times| times.bare));
         format!(
-            "| {:?} | {:?} | {by:?} | {} | {} | {} | {:.2} | {:.2} |",
-            case.0,
-            case.1,
+            "| {block:?} | {spread:?} | {by:?} | {} | {} | {} | {:.2} | {:.2} |",
             cell(copies / pages),
             cell(bare / pages),
             cell(raw / pages),
@@ -278,7 +294,7 @@ fn copy_rows(case: Case, copier: &Copier) -> Vec<String> {
             copies / bare,
         )
     };
-    BY.iter().enumerate().map(row).collect()
+    vec![row(CopiedBy::One, &one), row(CopiedBy::Two, &two)]
 }
 
 #[expect(clippy::print_stdout, reason = "the tables are the result")]
@@ -288,8 +304,8 @@ fn main() {
             "| block | pages | mprotect | metadata | moved | per moved | copies | raw | ratio |"
         );
         println!("|---|---|---|---|---|---|---|---|---|");
-        for (block, spread) in CASES {
-            println!("{}", row(block, spread));
+        for case in CASES {
+            println!("{}", row(case));
         }
         println!();
     }
@@ -297,8 +313,8 @@ fn main() {
     let cases = CASES.into_iter().filter(|(block, _)| all || asked(&format!("{block:?}")));
     println!("| block | pages | mprotect | faults | populate | moved | per moved |");
     println!("|---|---|---|---|---|---|---|");
-    for (block, spread) in cases.clone() {
-        println!("{}", shared_row(block, spread));
+    for case in cases.clone() {
+        println!("{}", shared_row(case));
     }
     println!();
     println!("| block | pages | copied by | copies | bare | raw | of raw | of bare |");
