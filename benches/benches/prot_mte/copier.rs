@@ -26,9 +26,9 @@ impl Copier {
         unsafe { self.0.write_anew(moves.iter().flatten().map(|(from, _)| *from)) };
     }
 
-    /// Copies pages that move together.
+    /// Copies pages that move together, no frame of which is there twice.
     pub(crate) fn copy_all(&self, pages: impl Iterator<Item = (Pfn, Pfn)>) {
-        // SAFETY: pages that move are accessed by nobody.
+        // SAFETY: pages that move are accessed by nobody; the rest is as the caller says.
         unsafe { self.0.copy_all(pages) };
     }
 

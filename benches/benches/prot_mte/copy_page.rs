@@ -1,5 +1,6 @@
 //! Copies past the caches: who moves pages has no use of their bytes there.
-//! Linux: `copy_page()` of arm64, with `stnp` and, where the hardware needs it, `prfm pldl1strm`.
+//! Linux: `copy_page()` of arm64, which stores by `stnp`. Up to 6.7 it asks for lines just ahead
+//! (`prfm pldl1strm`) where the hardware does not; for the next page's, as here, it never does.
 #![expect(unsafe_code, reason = "stores past the caches have no other interface")]
 
 #[cfg(target_arch = "x86_64")]
@@ -11,8 +12,8 @@ use core::arch::x86_64::{
 #[cfg(target_arch = "x86_64")]
 const LINE: usize = 64;
 
-/// Copies a page, past the caches where the CPU has a way to that we know, and asks meanwhile for
-/// the lines of the page that is `next`, of which nothing is read. Linux: `copy_page()`.
+/// Copies a page, past the caches where we know how the CPU does that, and meanwhile asks for the
+/// lines of the page at `next`, of which nothing is read. Linux: `copy_page()`.
 ///
 /// # Panics
 ///
@@ -20,7 +21,7 @@ const LINE: usize = 64;
 ///
 /// # Safety
 ///
-/// Nobody accesses the new page before [`end_copies`].
+/// Nobody accesses the new page before this thread has called [`end_copies`].
 pub(crate) unsafe fn copy_page(to: &mut [u8], from: &[u8], next: *const u8) {
     assert_eq!(to.len(), from.len(), "two pages");
     #[cfg(target_arch = "x86_64")]
@@ -61,7 +62,7 @@ unsafe fn copy_lines(to: &mut [u8], from: &[u8], next: *const u8) {
 }
 
 /// What was copied can be accessed, also by whoever sees what this thread does next.
-/// Linux: `smp_wmb()`.
+/// Linux: `wmb()`, as `smp_wmb()` of x86 leaves out the fence that stores past the caches need.
 pub(crate) fn end_copies() {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86-64 CPU has it.

@@ -27,7 +27,7 @@ pub(crate) struct Frames {
 
 impl Frames {
     /// Written once, so that no copy waits for the kernel, and in huge pages where it has some, as
-    /// the linear map has them.
+    /// x86's linear map.
     pub(crate) fn new() -> Self {
         let pages = usize::try_from(MEMORY.len().get()).expect("a small machine");
         let map = |len| {
@@ -57,7 +57,7 @@ impl Frames {
     }
 
     /// Copies pages and their tags one after the other, past the caches, and asks for the lines of
-    /// each page while the one before is copied. Linux: `folio_copy()`.
+    /// each page while the one before is copied. Linux: proposed as `migrate_folios_mc_copy()`.
     ///
     /// # Panics
     ///
@@ -65,14 +65,14 @@ impl Frames {
     ///
     /// # Safety
     ///
-    /// Nobody else accesses the frames meanwhile.
+    /// Nobody else accesses the frames meanwhile, and none is there twice.
     pub(crate) unsafe fn copy_all(&self, pages: impl Iterator<Item = (Pfn, Pfn)>) {
         let mut pages = pages.peekable();
         while let Some((from, to)) = pages.next() {
             assert_ne!(from, to, "two frames");
             let next = pages.peek().map_or(from, |&(next, _)| next);
             let next = Self::start(&self.data, next, PAGE);
-            // SAFETY: as the caller says, and we ourselves do not before the last was copied.
+            // SAFETY: as the caller says. We ourselves access each frame once before the end.
             unsafe {
                 let ([from, from_tags], [to, to_tags]) = (self.bytes(from), self.bytes(to));
                 copy_page(to, from, next);

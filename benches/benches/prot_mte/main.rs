@@ -12,18 +12,21 @@
 //! * `moved`: pages that moved, for one page that got tags; `per moved` nanoseconds for one of
 //!   them.
 //! * `copies`: the same write where frames have bytes, and every move copies 4 KiB and 128 B of
-//!   tags.
-//! * `raw`: just those copies, in the same order, on the same bytes; both in one of what got tags.
+//!   tags by `memcpy()`.
+//! * `raw`: just those copies, in the same order, on the same bytes; both for one page that got
+//!   tags. `ratio` is `copies` as a multiple of `raw`.
 //!
 //! The first table is the emulator's. The second is of the memory that threads share, driven by one
 //! thread: `faults` is `metadata` there, `populate` the same pages by one `populate_tags()`, as are
 //! the columns behind it.
 //!
-//! The third has the copies of the second, made by one CPU, the one that moves the pages, or by
-//! two: another, which does nothing else, copies while that one does all the rest, and both while
-//! it would have to wait. They go past the caches, as those of arm64 (`copy_page.rs`). `bare` is
-//! just these copies by as many CPUs, and `raw` is `memcpy()` of the same pages in the same order
-//! by one; `of raw` and `of bare` are `copies` as a multiple of either.
+//! The third is of the second's `populate` where frames have bytes, as `copies`. They are copied by
+//! one CPU, the one that moves the pages, or by two: another, which does nothing else, copies while
+//! that one does all the rest, and both while it would have to wait. These copies go past the
+//! caches, as those of arm64, and ask for the next page's lines, which Linux does not
+//! (`copy_page.rs`). `bare` is just these copies by as many CPUs, and `raw` is `memcpy()` of the
+//! same pages in the same order by one; `of raw` and `of bare` are `copies` as a multiple of
+//! either.
 //!
 //! Every operation starts on a clone of the machine, or where there is none on a new one after the
 //! caches were filled with something else, so that it finds it outside the caches.
