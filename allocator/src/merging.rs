@@ -51,8 +51,7 @@ impl Merging<'_> {
     /// says. Nothing waits for the lines.
     #[inline(always)]
     pub(crate) fn look_ahead(&self, later: [FrameIndex; 3], order: Order) {
-        // The largest blocks have no buddy.
-        if order < self.max {
+        if self.has_buddy(order) {
             let [state, links, neighbours] = later;
             self.frames.prefetch_state(state);
             self.frames.prefetch_links((links, order));
@@ -69,12 +68,24 @@ impl Merging<'_> {
     #[inline(always)]
     pub(crate) fn put(&mut self, index: FrameIndex, order: Order, placement: Placement) {
         assert!(!self.frames.is_free(index), "block is already free");
-        self.frames.clear_head(index);
         // Most blocks find no free buddy: what they need is compiled for the order they have.
-        match self.merge_once(index, order) {
+        let merged = match order {
+            Order::ZERO => self.merge_page(index),
+            _ => self.merge_once(index, order),
+        };
+        match merged {
             None => self.add(index, order, placement),
-            Some(index) => self.put_merged(index, Order::from_bits(order.get() + 1), placement),
+            Some(merged) => {
+                self.frames.clear_head(index);
+                self.put_merged(merged, Order::from_bits(order.get() + 1), placement);
+            }
         }
+    }
+
+    /// Whether blocks of `order` have a buddy: the largest have none, and pages always have one.
+    #[inline(always)]
+    fn has_buddy(&self, order: Order) -> bool {
+        order == Order::ZERO || order < self.max
     }
 
     /// [`put`](Self::put) of a block that has merged already.
@@ -86,6 +97,19 @@ impl Merging<'_> {
             order = Order::from_bits(order.get() + 1);
         }
         self.add(index, order, placement);
+    }
+
+    /// [`merge_once`](Self::merge_once) of a page, whose buddy lies in its pageblock.
+    #[inline(always)]
+    fn merge_page(&mut self, index: FrameIndex) -> Option<FrameIndex> {
+        let Self { frames, areas, row, .. } = self;
+        let buddy = index ^ 1;
+        if !frames.is_free_block(buddy, Order::ZERO) {
+            return None;
+        }
+        areas.extract(frames, row, (buddy, Order::ZERO));
+        frames.clear_head(buddy);
+        Some(index & buddy)
     }
 
     /// Takes the buddy off its list if the block may merge with it; says where both start.
