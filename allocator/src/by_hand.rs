@@ -99,8 +99,8 @@ impl ByHand<'_> {
         let index = self.block(pfn, order)?;
         let buddy = &mut self.zone.buddy;
         let around = buddy.map.free_around((index, order), buddy.geometry.max_order());
-        let around = around.ok_or(HandError::NotFree(pfn, order))?;
-        buddy.take_within(Chosen { wanted: (index, order), around, mt });
+        let (_, from) = around.ok_or(HandError::NotFree(pfn, order))?;
+        buddy.take_within(Chosen { index, order, from, mt });
         self.zone.count_free(self.cpu);
         Ok(())
     }

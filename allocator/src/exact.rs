@@ -42,8 +42,7 @@ impl Zone {
     pub(crate) fn take_at(&mut self, cpu: CpuId, pfn: Pfn, order: Order) -> Option<()> {
         let index = self.buddy.map.index(pfn)?;
         let chosen = self.buddy.choose((index, order))?;
-        self.take_chosen(cpu, chosen);
-        Some(())
+        self.buddy.lets_go(chosen).then(|| self.take_chosen(cpu, chosen))
     }
 
     /// Takes a chosen block. Linux: `take_page_off_buddy()`.
@@ -57,15 +56,15 @@ impl Zone {
     /// merge no further, and of one type; where the CPU keeps the change of the counters to itself;
     /// and where no list becomes empty meanwhile, nor gets larger blocks than all have: under 6.1
     /// the block may be on a list that its pageblock has left.
-    #[inline]
-    pub(crate) fn goes_unseen(&self, cpu: CpuId, chosen: &Chosen) -> bool {
+    #[inline(always)]
+    pub(crate) fn goes_unseen(&self, cpu: CpuId, chosen: Chosen) -> bool {
         let Self { buddy: Buddy { map, blocks, areas, geometry, .. }, counters, .. } = self;
-        let Chosen { wanted, around, mt } = *chosen;
-        around.1 == geometry.max_order()
-            && (mt == MigrateType::Cma || areas.largest() == Some(around.1))
-            && counters.would_keep(cpu, wanted.1.pages(), mt)
-            && !map.is_alone(around)
-            && blocks.are_all(around, mt)
+        let Chosen { order, from, mt, .. } = chosen;
+        from == geometry.max_order()
+            && (mt == MigrateType::Cma || areas.any_ordinary(from))
+            && counters.would_keep(cpu, order.pages(), mt)
+            && !map.is_alone(chosen.around())
+            && blocks.others_are(chosen.around(), mt)
     }
 
     /// Puts an allocated block on the buddy lists. Linux: `__free_one_page(.., FPI_NONE)`.
@@ -75,62 +74,81 @@ impl Zone {
     }
 }
 
-/// A block that can be taken, the free block that has it, and the type of that one's first
-/// pageblock.
+/// A block of `order` that is to be taken, the order of the free block that has it, and the type of
+/// that one's first pageblock. One word, which stays in a register.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Chosen {
-    pub(crate) wanted: (FrameIndex, Order),
-    pub(crate) around: (FrameIndex, Order),
+    pub(crate) index: FrameIndex,
+    pub(crate) order: Order,
+    pub(crate) from: Order,
     pub(crate) mt: MigrateType,
 }
 
+impl Chosen {
+    /// The free block that has it.
+    #[inline(always)]
+    pub(crate) const fn around(self) -> (FrameIndex, Order) {
+        (self.index >> self.from.get() << self.from.get(), self.from)
+    }
+}
+
+/// Whether a pageblock is isolated or set aside.
+#[inline(always)]
+fn is_barred(mt: MigrateType) -> bool {
+    !mt.is_mergeable() && mt != MigrateType::Cma
+}
+
 impl Buddy {
-    /// A block if it can be taken: all of it is on a list, and its pageblock neither isolated nor
-    /// set aside.
-    #[inline]
+    /// A block if all of it is on a list, and the first pageblock of the free block around it is
+    /// neither isolated nor set aside; its own may be, which [`lets_go`](Self::lets_go) tells.
+    #[inline(always)]
     pub(crate) fn choose(&self, wanted: (FrameIndex, Order)) -> Option<Chosen> {
         let (max, (index, order)) = (self.geometry.max_order(), wanted);
         // The map starts at a largest block.
         if order > max || index & ((1 << order.get()) - 1) != 0 {
             return None;
         }
-        let around = self.map.free_around(wanted, max)?;
-        let mt = self.blocks.migratetype(around.0);
-        // A block that was put on a list before one of its pageblocks was isolated has both.
-        let is_barred = |mt: MigrateType| !mt.is_mergeable() && mt != MigrateType::Cma;
-        if is_barred(mt) || is_barred(self.blocks.migratetype(wanted.0)) {
-            return None;
-        }
-        Some(Chosen { wanted, around, mt })
+        let (start, from) = self.map.free_around(wanted, max)?;
+        let mt = self.blocks.migratetype(start);
+        (!is_barred(mt)).then_some(Chosen { index, order, from, mt })
+    }
+
+    /// Whether the pageblock of a chosen block is neither isolated nor set aside. A block that was
+    /// put on a list before one of its pageblocks was isolated has both.
+    #[inline]
+    pub(crate) fn lets_go(&self, chosen: Chosen) -> bool {
+        !is_barred(self.blocks.migratetype(chosen.index))
     }
 
     /// Takes a chosen block out of the free block around it. The halves that nobody wants go to the
     /// heads of the lists, larger ones first.
     /// Linux: `del_page_from_free_list()`, `break_down_buddy_pages()`.
-    pub(crate) fn take_within(&mut self, Chosen { wanted, around, mt }: Chosen) {
+    pub(crate) fn take_within(&mut self, chosen: Chosen) {
+        let Chosen { index, order: wanted, from, mt } = chosen;
+        let around = chosen.around();
         let (mut row, frames) = (self.areas.row(mt), &mut self.map.frames());
         self.areas.extract(frames, &mut row, around);
         frames.clear_head(around.0);
-        let mut order = around.1.get();
-        while order > wanted.1.get() {
+        let mut order = from.get();
+        while order > wanted.get() {
             order -= 1;
             // The half that is wanted may be either one.
-            let rest = (wanted.0 >> order ^ 1) << order;
+            let rest = (index >> order ^ 1) << order;
             self.areas.insert_unmarked(frames, &row, (rest, Order::from_bits(order)), End::Head);
         }
-        row.mark(wanted.1..around.1);
+        row.mark(wanted..from);
         self.areas.keep(row);
-        frames.set_head(wanted.0, Head::Allocated(wanted.1, Movability::Unmovable));
-        self.sub_free(wanted.1.pages(), mt);
+        frames.set_head(index, Head::Allocated(wanted, Movability::Unmovable));
+        self.sub_free(wanted.pages(), mt);
     }
 
     /// What is left of taking a chosen block that [goes unseen](Zone::goes_unseen) and putting it
     /// back at once: the block around it is at the head of the list of its type.
     /// Linux: the end of `__free_one_page()`.
-    #[inline]
-    pub(crate) fn renew(&mut self, Chosen { around, mt, .. }: Chosen) {
-        let mut row = self.areas.row(mt);
-        self.areas.move_to(&mut self.map.frames(), &mut row, around, End::Head);
+    #[inline(always)]
+    pub(crate) fn renew(&mut self, chosen: Chosen) {
+        let mut row = self.areas.row(chosen.mt);
+        self.areas.move_to(&mut self.map.frames(), &mut row, chosen.around(), End::Head);
         self.areas.keep(row);
     }
 }

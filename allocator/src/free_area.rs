@@ -239,12 +239,23 @@ impl FreeAreas {
         self.non_empty[mt.index()] >> order.get() != 0
     }
 
+    /// Of which orders the lists of the three ordinary types have blocks.
+    #[inline(always)]
+    fn ordinary(&self) -> u32 {
+        MigrateType::PCP.into_iter().fold(0, |all, mt| all | self.non_empty[mt.index()])
+    }
+
     /// The largest order of which the lists of the three ordinary types have a block.
     #[inline]
     pub(crate) fn largest(&self) -> Option<Order> {
-        let orders =
-            MigrateType::PCP.into_iter().fold(0u32, |all, mt| all | self.non_empty[mt.index()]);
+        let orders = self.ordinary();
         orders.checked_ilog2().map(|order| Order::of(u8::try_from(order).expect("few orders")))
+    }
+
+    /// Whether one of the lists of the three ordinary types has a block of `order` or above.
+    #[inline(always)]
+    pub(crate) fn any_ordinary(&self, order: Order) -> bool {
+        self.ordinary() >> order.get() != 0
     }
 
     /// Whether a list has no block. Linux: `free_area_empty()`.

@@ -76,12 +76,12 @@ impl Pageblocks {
         self.changed.note(slot);
     }
 
-    /// Whether every pageblock that a block of `order` touches has a type.
+    /// Whether every pageblock that a block of `order` touches has a type, but for the first one.
     #[inline]
-    pub(crate) fn are_all(&self, (index, order): (FrameIndex, Order), mt: MigrateType) -> bool {
+    pub(crate) fn others_are(&self, (index, order): (FrameIndex, Order), mt: MigrateType) -> bool {
         let count = 1 << order.get().saturating_sub(self.order.get());
         let first = self.slot(index);
-        self.types[first..first + count].iter().all(|&other| other == mt)
+        self.types[first + 1..first + count].iter().all(|&other| other == mt)
     }
 
     /// Gives every pageblock that a block of `order` touches a type.

@@ -64,6 +64,11 @@ impl<P> CpuZones<P> {
         if self.hot.zone.span.contains(pfn) {
             return Some(&mut self.hot);
         }
+        self.other(pfn)
+    }
+
+    /// The zone that has a frame, if it is not the one at hand.
+    pub(super) fn other(&mut self, pfn: Pfn) -> Option<&mut CpuZone<P>> {
         self.others.iter_mut().find(|zone| zone.zone.span.contains(pfn))
     }
 

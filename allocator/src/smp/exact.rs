@@ -7,7 +7,7 @@ use crate::frame::Movability;
 use crate::page_alloc::Pages;
 use crate::smp::Cpu;
 use crate::smp::cpu_zone::CpuZone;
-use crate::units::{Order, Pfn};
+use crate::units::{CpuId, Order, Pfn};
 
 impl<P: Exclusive> Cpu<P> {
     /// Frees a block whose handle was given up by [`Pages::into_raw`]: what a page table, say,
@@ -28,15 +28,16 @@ impl<P: Exclusive> Cpu<P> {
     /// order.
     #[inline(always)]
     pub fn take_at(&mut self, pfn: Pfn, order: Order) -> Option<Pages> {
-        let id = self.id;
-        let CpuZone { zone, posted, .. } = self.zones.of(pfn)?;
-        let index = posted.index(pfn);
-        // Its line is written last, and the lock is let go of only then.
-        posted.prefetch(index);
-        let mut guarded = zone.lock_late();
-        guarded.take_at(id, (index, order), posted)?;
-        posted.hold(index, order, Movability::Movable);
-        Some(Pages::new(pfn, order))
+        let taken = self.zones.hot.take_at(self.id, pfn, order).or_else(|| {
+            core::hint::cold_path();
+            self.take_elsewhere(pfn, order)
+        });
+        taken.map(|()| Pages::new(pfn, order))
+    }
+
+    #[inline(never)]
+    fn take_elsewhere(&mut self, pfn: Pfn, order: Order) -> Option<()> {
+        self.zones.other(pfn)?.take_at(self.id, pfn, order)
     }
 
     /// Puts a block back on the buddy lists as [`take_at`](Self::take_at) took it off them: past
@@ -59,14 +60,43 @@ impl<P: Exclusive> Cpu<P> {
     /// Panics when nobody holds a block of this order there.
     #[inline(always)]
     pub fn put_back_raw(&mut self, pfn: Pfn, order: Order) {
-        let id = self.id;
+        if !self.zones.hot.put_back(self.id, pfn, order) {
+            core::hint::cold_path();
+            self.put_back_elsewhere(pfn, order);
+        }
+    }
+
+    #[inline(never)]
+    fn put_back_elsewhere(&mut self, pfn: Pfn, order: Order) {
         let zone = self.zones.of(pfn).expect("the block of a handle lies in a zone");
-        let CpuZone { zone, posted, .. } = zone;
-        let index = posted.index(pfn);
-        let mut guarded = zone.lock_late();
-        let holding = posted.holding(index);
-        assert!(holding.is_of(order), "block is not allocated with this order");
-        holding.end();
-        guarded.put_back(id, (index, order), posted);
+        let was_held = zone.put_back(self.id, pfn, order);
+        assert!(was_held, "block is not allocated with this order");
+    }
+}
+
+impl<P: Exclusive> CpuZone<P> {
+    /// Takes the block at `pfn`, if a free block of the zone has it.
+    #[inline(always)]
+    fn take_at(&self, id: CpuId, pfn: Pfn, order: Order) -> Option<()> {
+        let (index, holding) = self.posted.find(pfn)?;
+        // Its line is written last, and the lock is let go of only then.
+        self.posted.prefetch(index);
+        let mut guarded = self.zone.lock_late();
+        guarded.take_at(id, (index, order), &self.posted)?;
+        holding.begin(order, Movability::Movable);
+        Some(())
+    }
+
+    /// Puts the block at `pfn` back, if somebody holds one of this zone there; says whether so.
+    #[inline(always)]
+    fn put_back(&self, id: CpuId, pfn: Pfn, order: Order) -> bool {
+        let Some((index, holding)) = self.posted.find(pfn) else { return false };
+        let mut guarded = self.zone.lock_late();
+        let is_held = holding.is_of(order);
+        if is_held {
+            holding.end();
+            guarded.put_back(id, (index, order), &self.posted);
+        }
+        is_held
     }
 }

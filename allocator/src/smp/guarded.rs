@@ -37,14 +37,14 @@ struct LateSplit {
 
 impl LateSplit {
     #[inline(always)]
-    const fn new(cpu: CpuId, Chosen { wanted: (index, order), around, mt }: Chosen) -> Self {
-        Self { index, order, from: around.1, mt, cpu }
+    const fn new(cpu: CpuId, Chosen { index, order, from, mt }: Chosen) -> Self {
+        Self { index, order, from, mt, cpu }
     }
 
     #[inline(always)]
     const fn chosen(self) -> Chosen {
-        let around = (self.index >> self.from.get() << self.from.get(), self.from);
-        Chosen { wanted: (self.index, self.order), around, mt: self.mt }
+        let Self { index, order, from, mt, .. } = self;
+        Chosen { index, order, from, mt }
     }
 }
 
@@ -94,11 +94,12 @@ impl Guarded {
         self.settle(posted);
         let zone = &mut self.alloc.zones[0];
         let chosen = zone.buddy.choose(wanted)?;
-        match zone.goes_unseen(cpu, &chosen) {
-            true => self.late = Some(LateSplit::new(cpu, chosen)),
-            false => take_now(zone, cpu, chosen, posted),
+        // Then it has the type of the block around it.
+        if zone.goes_unseen(cpu, chosen) {
+            self.late = Some(LateSplit::new(cpu, chosen));
+            return Some(());
         }
-        Some(())
+        zone.buddy.lets_go(chosen).then(|| take_now(zone, cpu, chosen, posted))
     }
 
     /// Puts a block that nobody holds any more on the buddy lists. Linux: `__free_one_page()`.

@@ -90,6 +90,12 @@ impl Holding<'_> {
         Head::is_allocated(self.0.load(Relaxed), order)
     }
 
+    /// Somebody holds the block from now on.
+    #[inline(always)]
+    pub(super) fn begin(self, order: Order, movability: Movability) {
+        self.0.store(Head::Allocated(order, movability).encode(), Relaxed);
+    }
+
     /// The holder of the block has given it back.
     #[inline(always)]
     pub(super) fn end(self) {
@@ -204,8 +210,7 @@ impl Posted {
     /// Somebody holds the block at `index` from now on.
     #[inline(always)]
     pub(super) fn hold(&self, index: FrameIndex, order: Order, movability: Movability) {
-        let state = Head::Allocated(order, movability).encode();
-        self.holders[index as usize].store(state, Relaxed);
+        self.holding(index).begin(order, movability);
     }
 
     /// Somebody holds the pages of a claimed range from now on, each alone.
