@@ -1,7 +1,7 @@
 //! Bytes behind the frames: what a migration copies.
 #![expect(unsafe_code, reason = "several CPUs copy pages of one mapping")]
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(target_os = "linux")]
 use memmap2::Advice;
@@ -21,8 +21,8 @@ const TAGS: usize = 128;
 pub(crate) struct Frames {
     data: MmapRaw,
     tags: MmapRaw,
-    /// What the first frame got that was written last.
-    last: AtomicU8,
+    /// The next of the numbers that are written into frames: from one on, as a new frame has zeros.
+    written: AtomicU64,
 }
 
 impl Frames {
@@ -37,7 +37,7 @@ impl Frames {
             map.fill(0);
             MmapRaw::from(map)
         };
-        Self { data: map(pages * PAGE), tags: map(pages * TAGS), last: AtomicU8::new(0) }
+        Self { data: map(pages * PAGE), tags: map(pages * TAGS), written: AtomicU64::new(1) }
     }
 
     /// Linux: `copy_highpage()`, with the tags of arm64's.
@@ -82,8 +82,7 @@ impl Frames {
         end_copies();
     }
 
-    /// Writes a byte all over each frame, another one than its neighbours get, and than it got the
-    /// 255 times before at the same place among them.
+    /// Writes numbers all over each frame and its tags, none of which is or was anywhere else.
     ///
     /// # Panics
     ///
@@ -93,11 +92,13 @@ impl Frames {
     ///
     /// Nobody else accesses the frames meanwhile.
     pub(crate) unsafe fn write_anew(&self, frames: impl Iterator<Item = Pfn>) {
-        let first = self.last.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
-        let bytes = (0..=u8::MAX).cycle().skip(first.into());
-        for (frame, byte) in frames.zip(bytes) {
+        for frame in frames {
             // SAFETY: as the caller says.
-            unsafe { self.bytes(frame) }.into_iter().for_each(|bytes| bytes.fill(byte));
+            for bytes in unsafe { self.bytes(frame) } {
+                let numbers = bytes.as_chunks_mut().0;
+                let first = self.written.fetch_add(numbers.len() as u64, Ordering::Relaxed);
+                numbers.iter_mut().zip(first..).for_each(|(to, number)| *to = number.to_le_bytes());
+            }
         }
     }
 
