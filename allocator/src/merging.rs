@@ -100,6 +100,7 @@ impl Merging<'_> {
     }
 
     /// [`merge_once`](Self::merge_once) of a page, whose buddy lies in its pageblock.
+    /// Written out: of two calls of that the compiler makes one for any order again.
     #[inline(always)]
     fn merge_page(&mut self, index: FrameIndex) -> Option<FrameIndex> {
         let Self { frames, areas, row, .. } = self;
